@@ -1,0 +1,1 @@
+"""Backbones and pyramids, for pretraining and transfer alike."""
