@@ -9,6 +9,7 @@ from mmengine.registry import HOOKS as _HOOKS
 from mmengine.registry import METRICS as _METRICS
 from mmengine.registry import MODELS as _MODELS
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as _OPTIM_WRAPPER_CONSTRUCTORS
+from mmengine.registry import OPTIM_WRAPPERS as _OPTIM_WRAPPERS
 from mmengine.registry import TRANSFORMS as _TRANSFORMS
 from mmengine.registry import Registry
 
@@ -25,6 +26,7 @@ DATA_SAMPLERS = _child(_DATA_SAMPLERS, [])
 TRANSFORMS = _child(_TRANSFORMS, [])
 HOOKS = _child(_HOOKS, ["mimtransfer.results.hook"])
 METRICS = _child(_METRICS, [])
+OPTIM_WRAPPERS = _child(_OPTIM_WRAPPERS, ["mimtransfer.bf16"])
 OPTIM_WRAPPER_CONSTRUCTORS = _child(_OPTIM_WRAPPER_CONSTRUCTORS, ["mimtransfer.layer_decay"])
 
 # No parent: no other library has these.

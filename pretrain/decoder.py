@@ -1,0 +1,83 @@
+"""PixelDecoder: the light transformer of MAE, from visible tokens to the pixels of masked patches."""
+import torch
+from timm.models.vision_transformer import Block
+from torch import Tensor, nn
+
+from mimtransfer.backbones.positions import sincos_position_embedding
+from pretrain.layout import TokenLayout, take
+
+
+class PixelDecoder(nn.Module):
+    """Predict the pixels of the masked patches (He et al., CVPR 2022, arXiv 2111.06377, sec. 3 and table 1).
+
+    The sequence is [prefix, visible, masked] with each token's own position: attention does not depend on the order, so nothing is un-shuffled, and
+    normalisation and prediction run on masked tokens only. The official code decodes and predicts all patches and drops most of them in the loss.
+
+    Args:
+        encoder_dim: width of the encoder.
+        num_prefix_tokens: prefix tokens that the encoder hands over; the decoder sees them without a position of their own (zero), as official.
+        grid: patch grid (h, w) of the training images.
+        num_values: values to predict for a patch, ph*pw*C.
+        embed_dim: width D.
+        depth: number of blocks.
+        num_heads: attention heads of a block.
+    """
+
+    def __init__(
+        self,
+        encoder_dim: int,
+        num_prefix_tokens: int,
+        grid: tuple[int, int],
+        num_values: int,
+        embed_dim: int = 512,
+        depth: int = 8,
+        num_heads: int = 16,
+    ):
+        super().__init__()
+        self.num_prefix_tokens = num_prefix_tokens
+        self.embed = nn.Linear(encoder_dim, embed_dim)
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, embed_dim))
+        self.grid = tuple(grid)
+        # A function of the grid, so not in the state dict.
+        self.register_buffer("pos_embed", sincos_position_embedding(self.grid, embed_dim), persistent=False)  # [1, L, D]
+        norm_layer = _layer_norm
+        self.blocks = nn.Sequential(
+            *(Block(embed_dim, num_heads, qkv_bias=True, norm_layer=norm_layer) for _ in range(depth))
+        )
+        self.norm = norm_layer(embed_dim)
+        self.pred = nn.Linear(embed_dim, num_values)
+
+    def forward(self, latent: Tensor, layout: TokenLayout, grid: tuple[int, int]) -> Tensor:
+        """Decode.
+
+        Args:
+            latent: [B, P+V, D_encoder], prefix tokens first, then the visible tokens in the order of `layout.visible`.
+            layout: roles; thrown patches are not decoded.
+            grid: patch grid (h, w) of these images.
+
+        Returns:
+            [B, M, num_values], in the order of `layout.masked`.
+        """
+        tokens = self.embed(latent)
+        prefix, visible = tokens.split([self.num_prefix_tokens, layout.visible.shape[1]], dim=1)
+        positions = self.positions(grid)
+        sequence = torch.cat(
+            [
+                prefix,
+                visible + take(positions, layout.visible),
+                self.mask_token.to(tokens.dtype) + take(positions, layout.masked),
+            ],
+            dim=1,
+        )
+        decoded = self.blocks(sequence)[:, -layout.masked.shape[1] :]
+        return self.pred(self.norm(decoded))
+
+    def positions(self, grid: tuple[int, int]) -> Tensor:
+        """Return [1, L, D], the sin-cos table of a grid."""
+        if tuple(grid) == self.grid:
+            return self.pos_embed
+        return sincos_position_embedding(grid, self.pos_embed.shape[-1]).to(self.pos_embed)
+
+
+def _layer_norm(width: int, **kwargs) -> nn.LayerNorm:
+    return nn.LayerNorm(width, eps=1e-6, **kwargs)

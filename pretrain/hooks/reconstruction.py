@@ -1,0 +1,47 @@
+"""Draw what the method restores, while it trains: files under the run's `vis_data`, and TensorBoard."""
+import torch
+from mmengine.dist import master_only
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+
+from mimtransfer.registry import HOOKS
+from pretrain.pictures import reconstruction_picture
+
+
+@HOOKS.register_module()
+class ReconstructionHook(Hook):
+    """Show input, roles and reconstruction of the first images of an epoch's first batch.
+
+    Args:
+        interval: epochs between pictures; the last epoch always has one.
+        num_images: rows of the picture.
+    """
+
+    priority = "BELOW_NORMAL"
+
+    def __init__(self, interval: int = 10, num_images: int = 4):
+        self.interval, self.num_images = interval, num_images
+        self._batch = None
+
+    def before_train_iter(self, runner, batch_idx: int, data_batch: dict | None = None) -> None:
+        """Keep the first batch of the run: the same pictures each time make progress visible."""
+        if self._batch is None:
+            self._batch = {
+                "inputs": data_batch["inputs"][: self.num_images].clone(),
+                "record": type(data_batch["record"])(*(part[: self.num_images].clone() for part in data_batch["record"])),
+            }
+
+    @master_only
+    def after_train_epoch(self, runner) -> None:
+        """Draw when it is time."""
+        if not (self.every_n_epochs(runner, self.interval) or self.is_last_train_epoch(runner)):
+            return
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        was_training = model.training
+        model.eval()
+        with torch.no_grad():
+            batch = model.data_preprocessor(self._batch)
+            layout, restored = model(**batch, mode="predict")
+        model.train(was_training)
+        picture = reconstruction_picture(batch["inputs"], restored, layout, model.data_preprocessor, model.encoder)
+        runner.visualizer.add_image("reconstruction", picture, step=runner.epoch + 1)

@@ -1,0 +1,92 @@
+"""What every method shares: encoder, strategy, and the way from a batch to a loss."""
+from abc import abstractmethod
+
+import torch
+from mmengine.model import BaseModel
+from torch import Tensor
+
+from mimtransfer.errors import UserError
+from mimtransfer.registry import MASKINGS, MODELS
+from pretrain.draws import SampleGenerator
+from pretrain.layout import TokenLayout
+from pretrain.record import AugRecord
+
+
+class MIMethod(BaseModel):
+    """A pretraining method: an encoder that becomes the backbone, and a loss.
+
+    Args:
+        encoder: config of the encoder, e.g. `dict(type='TimmViT', arch='vit_base_patch16_224')`. Its weights are exported as they are.
+        strategy: config of a masking strategy, or None for a method that masks no patches.
+        data_preprocessor: config of mmengine's preprocessor, which normalises on the device.
+        compile_loss: compile the loss with `torch.compile`. Shapes are static, so it compiles once.
+        init_cfg: of mmengine.
+    """
+
+    def __init__(
+        self,
+        encoder: dict,
+        strategy: dict | None = None,
+        data_preprocessor: dict | None = None,
+        compile_loss: bool = False,
+        init_cfg: dict | None = None,
+    ):
+        super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
+        self.encoder = MODELS.build(encoder)
+        self.strategy = None if strategy is None else MASKINGS.build(strategy)
+        self.compile_loss = compile_loss
+        self._compiled = None
+
+    def forward(self, inputs: Tensor, record: AugRecord | None = None, mode: str = "loss"):
+        """Draw a layout, then compute losses or reconstructions.
+
+        Args:
+            inputs: [B, C, H, W] float, normalised by the preprocessor.
+            record: where the crops came from; without one the draws are the same at every call.
+            mode: `loss` returns a dict of losses; `predict` returns `(layout, reconstruction)`, the latter as from `reconstruct`.
+
+        Raises:
+            UserError: the image size is not a multiple of the patch size.
+        """
+        layout = self.draw_layout(inputs, record)
+        if mode == "loss":
+            return self._loss(inputs, layout)
+        if mode == "predict":
+            return layout, self.reconstruct(inputs, layout)
+        raise ValueError(f"{type(self).__name__}.forward: got mode={mode!r}; expected 'loss' or 'predict'")
+
+    def draw_layout(self, images: Tensor, record: AugRecord | None) -> TokenLayout | None:
+        """Let the strategy decide; None without a strategy."""
+        self.check_image_size(images)
+        if self.strategy is None:
+            return None
+        if record is None:
+            generator = SampleGenerator.from_seed(0, len(images), images.device)
+        else:
+            generator = SampleGenerator(record.seed)
+        with torch.no_grad():
+            return self.strategy(images, record, self.encoder.patch_grid(images), generator)
+
+    def check_image_size(self, images: Tensor) -> None:
+        """Refuse images that patches do not tile: padding would be predicted as if it were picture."""
+        (height, width), (ph, pw) = images.shape[-2:], self.encoder.patch_size
+        if height % ph or width % pw:
+            raise UserError(
+                f"{type(self).__name__}: got images of {height} x {width} pixels and patches of {ph} x {pw}; expected a multiple: "
+                f"set the crop size to {round(height / ph) * ph or ph} x {round(width / pw) * pw or pw}"
+            )
+
+    def _loss(self, images: Tensor, layout: TokenLayout | None) -> dict[str, Tensor]:
+        if not self.compile_loss:
+            return self.loss(images, layout)
+        if self._compiled is None:
+            self._compiled = torch.compile(self.loss, dynamic=False)
+        return self._compiled(images, layout)
+
+    @abstractmethod
+    def loss(self, images: Tensor, layout: TokenLayout | None) -> dict[str, Tensor]:
+        """Compute the losses; names that contain `loss` are added up, others are logged."""
+
+    @abstractmethod
+    def reconstruct(self, images: Tensor, layout: TokenLayout | None) -> Tensor:
+        """Return [B, C, H, W], in the normalised space of the input, for pictures: predictions where the method predicts, the input elsewhere."""
