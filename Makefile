@@ -1,0 +1,91 @@
+# make help | setup | demo | test | lint | format | clean
+# Options: PYTHON=python3.12  MMCV=full (compiled ops, takes 12+ minutes to build)  TORCH_INDEX=<url of a package index with CPU or other CUDA builds>
+
+PYTHON ?= python3
+MMCV ?= lite
+VENV ?= .venv
+PY := $(VENV)/bin/python
+READY := $(VENV)/.ready-$(MMCV)
+UV := $(shell command -v uv 2>/dev/null)
+# Some machines set this; without byte code, importing torch and timm takes three times as long.
+unexport PYTHONDONTWRITEBYTECODE
+
+DEMO := work_dirs/demo
+SCENES := data/scenes/meta.json
+STEP = @printf '\n\033[1m== demo: %s\033[0m\n'
+
+.PHONY: help setup demo test lint format clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo 'make setup   environment in $(VENV): pinned dependencies, this package editable (MMCV=lite|full)'
+	@echo 'make demo    data -> MAE pretraining -> detection and segmentation -> table; continues where it was interrupted'
+	@echo 'make test    the test-suite'
+	@echo 'make lint    ruff'
+	@echo 'make format  ruff, writing'
+	@echo 'make clean   remove the demo (data/scenes, $(DEMO)); the environment stays'
+
+setup: $(READY)
+
+$(PY):
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 10) <= v < (3, 14) else f"error: Python 3.10 to 3.13 is needed, $(PYTHON) is {v[0]}.{v[1]}: make $(MAKECMDGOALS) PYTHON=python3.12")'
+ifeq ($(UV),)
+	$(PYTHON) -m venv $(VENV)
+else
+	$(UV) venv -q --allow-existing --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(VENV)
+endif
+
+$(READY): setup.cfg pyproject.toml constraints.txt | $(PY)
+	@echo 'installing (about 3 GB with the CUDA build of torch)'
+ifeq ($(UV),)
+	$(PY) -m pip install -q --upgrade pip
+	-$(PY) -m pip uninstall -q -y $(if $(filter full,$(MMCV)),mmcv-lite,mmcv)
+	$(if $(filter full,$(MMCV)),$(PY) -m pip install -q -c constraints.txt torch setuptools wheel psutil ninja $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)))
+	$(PY) -m pip install -c constraints.txt $(if $(filter full,$(MMCV)),--no-build-isolation) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -e '.[$(MMCV),test]'
+else
+	-$(UV) pip uninstall -q --python $(PY) $(if $(filter full,$(MMCV)),mmcv-lite,mmcv)
+	$(if $(filter full,$(MMCV)),$(UV) pip install -q --python $(PY) -c constraints.txt torch setuptools wheel psutil ninja $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX) --index-strategy unsafe-best-match))
+	$(UV) pip install --python $(PY) --compile-bytecode -c constraints.txt $(if $(filter full,$(MMCV)),--no-build-isolation-package mmcv) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX) --index-strategy unsafe-best-match) -e '.[$(MMCV),test]'
+endif
+	@rm -f $(VENV)/.ready-*; touch $@
+
+test: $(READY)
+	$(PY) -m pytest
+
+lint: $(READY)
+	$(VENV)/bin/ruff check .
+
+format: $(READY)
+	$(VENV)/bin/ruff check --fix .
+
+demo: $(DEMO)/mae/result.json $(DEMO)/det_random/result.json $(DEMO)/det_mae/result.json $(DEMO)/seg_random/result.json $(DEMO)/seg_mae/result.json
+	$(STEP) 'result table'
+	@$(PY) tools/table.py $^
+
+$(SCENES): | $(READY)
+	$(STEP) '1/6 data: scenes made on this machine'
+	@$(PY) tools/make_scenes.py --out data/scenes
+
+# Each run resumes from its newest checkpoint, and is done when its result.json is there.
+$(DEMO)/mae/result.json: $(SCENES)
+	$(STEP) '2/6 pretraining: MAE'
+	@$(PY) tools/pretrain.py configs/pretrain/mae_vit-demo_scenes.py --work-dir $(@D) --resume
+
+$(DEMO)/det_random/result.json: $(SCENES)
+	$(STEP) '3/6 detection from random init'
+	@$(PY) tools/train.py configs/detection/mask-rcnn_vit-demo_scenes.py --work-dir $(@D) --resume
+
+$(DEMO)/det_mae/result.json: $(DEMO)/mae/result.json
+	$(STEP) '4/6 detection from MAE'
+	@$(PY) tools/train.py configs/detection/mask-rcnn_vit-demo_scenes.py --work-dir $(@D) --resume --pretrained $(DEMO)/mae
+
+$(DEMO)/seg_random/result.json: $(SCENES)
+	$(STEP) '5/6 segmentation from random init'
+	@$(PY) tools/train.py configs/segmentation/upernet_vit-demo_scenes.py --work-dir $(@D) --resume
+
+$(DEMO)/seg_mae/result.json: $(DEMO)/mae/result.json
+	$(STEP) '6/6 segmentation from MAE'
+	@$(PY) tools/train.py configs/segmentation/upernet_vit-demo_scenes.py --work-dir $(@D) --resume --pretrained $(DEMO)/mae
+
+clean:
+	rm -rf data/scenes $(DEMO)
