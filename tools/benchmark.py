@@ -1,0 +1,141 @@
+"""Time pretraining steps of several configs in one run, in turns, and print the ratios to the first.
+
+    python tools/benchmark.py configs/pretrain/mae_vit-base_800e_in1k.py --batch-size 8
+    python tools/benchmark.py A.py B.py --batch-size 64 --amp --compile --out result.json
+    python tools/benchmark.py A.py --reference other_code.py
+
+A reference is a Python file with `build(batch_size, image_size, device) -> step`, where `step()` does one whole training step of other code.
+Turns: A B A B ..., so that a machine that slows down slows down both; the ratio is taken round by round.
+"""
+import argparse
+import importlib.util
+import json
+import statistics
+import time
+from collections.abc import Callable
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("configs", nargs="+", help="pretraining configs; the first is what the others are compared with")
+    parser.add_argument("--reference", action="append", default=[], metavar="FILE", help="other code to time, see above")
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=10, help="timed turns of each")
+    parser.add_argument("--steps", type=int, default=1, help="steps in a turn")
+    parser.add_argument("--warmup", type=int, default=2, help="turns of each before the clock runs")
+    parser.add_argument("--device", help="default: cuda where there is one")
+    parser.add_argument("--amp", action="store_true", help="bf16 autocast (configs only)")
+    parser.add_argument("--compile", action="store_true", help="torch.compile (configs only)")
+    parser.add_argument("--out", help="write the figures as JSON")
+    parser.add_argument("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="override keys of all configs")
+    return parser.parse_args()
+
+
+def build_step(path: str, args: argparse.Namespace, device: str) -> tuple[Callable[[], object], int]:
+    """Return a function that does one training step of a config on made-up images, and the side of those images in pixels."""
+    import torch
+    from mmengine.optim import build_optim_wrapper
+
+    from mimtransfer.launch import load_config
+    from mimtransfer.registry import MODELS
+    from pretrain.record import AugRecord
+
+    cfg = load_config(path, args.cfg_options)
+    cfg.model.compile_loss = args.compile
+    if args.amp:
+        cfg.optim_wrapper.type = "Bf16OptimWrapper"
+    torch.manual_seed(0)
+    model = MODELS.build(cfg.model).to(device).train()
+    optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    height, width = (n * p for n, p in zip(model.encoder.grid_size, model.encoder.patch_size))
+    batch = args.batch_size
+    inputs = torch.randint(0, 256, (batch, 3, height, width), dtype=torch.uint8, device=device)
+    seeds = torch.arange(batch, device=device)
+    box = torch.tensor([0.0, 0.0, 1.0, 1.0], device=device).repeat(batch, 1)
+    record = AugRecord(seeds, seeds, box, torch.zeros(batch, dtype=torch.bool, device=device))
+    return lambda: model.train_step(dict(inputs=inputs, record=record), optim_wrapper), height
+
+
+def load_reference(path: str, batch_size: int, image_size: int, device: str) -> Callable[[], object]:
+    """Return the step of other code; see the module."""
+    spec = importlib.util.spec_from_file_location("reference", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.build(batch_size, image_size, device)
+
+
+def measure(steps: dict[str, Callable[[], object]], args: argparse.Namespace, device: str) -> dict[str, dict[str, list[float]]]:
+    """Run all contenders in turns. Returns seconds of a step for each turn, and the highest memory of its turns in bytes (CUDA only)."""
+    import torch
+
+    def wait() -> None:
+        if device.startswith("cuda"):
+            torch.cuda.synchronize()
+
+    figures = {name: {"seconds": [], "memory": []} for name in steps}
+    for turn in range(args.warmup + args.rounds):
+        for name, step in steps.items():
+            if device.startswith("cuda"):
+                torch.cuda.reset_peak_memory_stats()
+            wait()
+            begin = time.perf_counter()
+            for _ in range(args.steps):
+                step()
+            wait()
+            if turn >= args.warmup:
+                figures[name]["seconds"].append((time.perf_counter() - begin) / args.steps)
+                if device.startswith("cuda"):
+                    figures[name]["memory"].append(torch.cuda.max_memory_allocated())
+    return figures
+
+
+def main() -> None:
+    """Build, measure, print."""
+    args = parse_args()
+    from mimtransfer.errors import clean_exit
+
+    with clean_exit():
+        import torch
+        from mmengine.registry import DefaultScope
+
+        import pretrain.methods  # noqa: F401
+
+        DefaultScope.get_instance("benchmark", scope_name="mimtransfer")
+        device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+        steps, size = {}, None
+        for path in args.configs:
+            steps[path], height = build_step(path, args, device)
+            size = size or height
+        for path in args.reference:
+            steps[path] = load_reference(path, args.batch_size, size, device)
+        figures = measure(steps, args, device)
+
+        first = figures[args.configs[0]]["seconds"]
+        rows = []
+        for name, figure in figures.items():
+            ratios = [own / other for own, other in zip(figure["seconds"], first)]
+            rows.append(
+                dict(
+                    name=name,
+                    seconds=statistics.median(figure["seconds"]),
+                    images_per_s=args.batch_size / statistics.median(figure["seconds"]),
+                    ratio=statistics.median(ratios),
+                    ratio_min=min(ratios),
+                    ratio_max=max(ratios),
+                    memory_bytes=max(figure["memory"], default=None),
+                )
+            )
+        print(f"{'step ms':>10} {'images/s':>10} {'time / first (min-max)':>26}  name")
+        for row in rows:
+            spread = f"{row['ratio']:.3f} ({row['ratio_min']:.3f}-{row['ratio_max']:.3f})"
+            print(f"{row['seconds'] * 1e3:10.1f} {row['images_per_s']:10.1f} {spread:>26}  {row['name']}")
+        if args.out:
+            setting = dict(vars(args), device=torch.cuda.get_device_name() if device.startswith("cuda") else f"cpu, {torch.get_num_threads()} threads")
+            with open(args.out, "w") as file:
+                json.dump(dict(setting=setting, torch=torch.__version__, rows=rows), file, indent=1)
+
+
+if __name__ == "__main__":
+    main()
