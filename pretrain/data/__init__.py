@@ -1,0 +1,24 @@
+"""From a disk to (uint8 image, AugRecord).
+
+Read in this order: `paths`, `stored_image`, `transforms`, `images`, `archives`, `sampler`.
+Importing this package registers the data sets, transforms and samplers of pretraining.
+"""
+from pretrain.data.archives import CIFAR10, CIFAR100, STL10
+from pretrain.data.images import ImageFolder, PretrainImages
+from pretrain.data.sampler import EpochSampler
+from pretrain.data.stored_image import StoredImage, UnreadableImage
+from pretrain.data.transforms import CenterCrop, RandomResizedCropFlip, ResizeWhole
+
+__all__ = [
+    "CIFAR10",
+    "CIFAR100",
+    "STL10",
+    "CenterCrop",
+    "EpochSampler",
+    "ImageFolder",
+    "PretrainImages",
+    "RandomResizedCropFlip",
+    "ResizeWhole",
+    "StoredImage",
+    "UnreadableImage",
+]

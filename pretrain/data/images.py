@@ -1,0 +1,153 @@
+"""Training sets of unlabelled images: an item is dict(inputs=[3, H, W] uint8 RGB, record=AugRecord)."""
+import logging
+import os
+from collections.abc import Sequence
+from itertools import chain
+from random import Random
+
+import torch
+from mmengine.logging import print_log
+from torch.utils.data import Dataset
+
+from mimtransfer.errors import UserError
+from mimtransfer.registry import DATASETS, TRANSFORMS
+from pretrain.data.paths import PathTable, find_images, read_list
+from pretrain.data.stored_image import StoredImage, UnreadableImage
+from pretrain.data.transforms import Shown
+from pretrain.record import AugRecord, sample_seed
+
+EXTENSIONS = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+
+
+class PretrainImages(Dataset):
+    """Images by number. A subclass gives `__len__`, `open` and `name`.
+
+    An item is a function of (seed, epoch, index) alone: not of workers, ranks, or what was read before.
+
+    An image that cannot be read is named in the log once, and the next readable one takes its place, augmented with the
+    seed of the image that was asked for, so it is not shown twice alike; `record.index` is the image really shown.
+    The workers of a process count together: they share one flag for each image.
+
+    Args:
+        transform: config of a transform, or a built one.
+        seed: the run seed; None: that of the sampler.
+        max_corrupt: so many unreadable images are replaced, in each training process (rank) of a run.
+
+    Raises:
+        UserError: from an item, when there are more unreadable images than `max_corrupt`.
+    """
+
+    metainfo: dict = {}  # mmengine's loops ask for it
+
+    def __init__(self, transform: dict, seed: int | None = None, max_corrupt: int = 10):
+        if not isinstance(max_corrupt, int) or max_corrupt < 0:
+            raise UserError(f"{type(self).__name__}: got max_corrupt={max_corrupt!r}, expected an int >= 0")
+        self.transform = TRANSFORMS.build(transform) if isinstance(transform, dict) else transform
+        self.max_corrupt = max_corrupt
+        self.seed = seed
+        self._unreadable = torch.zeros(len(self), dtype=torch.uint8).share_memory_()
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def open(self, index: int) -> StoredImage:
+        """Open an image. Raises: UnreadableImage."""
+        raise NotImplementedError
+
+    def name(self, index: int) -> str:
+        """Say where an image is, for the log."""
+        raise NotImplementedError
+
+    def set_seed(self, seed: int) -> None:
+        """Take the run seed from the sampler, unless the config gave another."""
+        if self.seed is None:
+            self.seed = seed
+
+    def __getitem__(self, item: int | tuple[int, int]) -> dict:
+        """Show an image. `item` is (epoch, index), as `EpochSampler` gives it, or an index, meant for epoch 0."""
+        epoch, index = item if isinstance(item, tuple) else (0, item)
+        if not 0 <= index < len(self):
+            raise IndexError(f"got image {index}, expected 0 to {len(self) - 1}")
+        seed = sample_seed(self.seed or 0, epoch, index)
+        shown, (pixels, box, flip) = self._show(index, seed)
+        record = AugRecord(
+            index=torch.tensor(shown),
+            seed=torch.tensor(seed),
+            box=torch.tensor(box, dtype=torch.float32),
+            flip=torch.tensor(flip),
+        )
+        return {"inputs": pixels, "record": record}
+
+    def _show(self, index: int, seed: int) -> tuple[int, Shown]:
+        for shown in chain(range(index, len(self)), range(index)):
+            if self._unreadable[shown]:
+                continue
+            try:
+                return shown, self.transform(self.open(shown), Random(seed))
+            except UnreadableImage as error:
+                self._note_unreadable(shown, str(error))
+        raise UserError(f"no image is readable, the last one tried is {self.name(shown)}")
+
+    def _note_unreadable(self, index: int, reason: str) -> None:
+        self._unreadable[index] = 1
+        count = int(self._unreadable.count_nonzero())
+        if count > self.max_corrupt:
+            raise UserError(
+                f"more than max_corrupt={self.max_corrupt} images cannot be read, the last is {self.name(index)} "
+                f"({reason}): repair or remove them, or raise max_corrupt of the data set"
+            )
+        print_log(
+            f"image {self.name(index)} cannot be read ({reason}), the next one takes its place; "
+            f"{count} so far, limit max_corrupt={self.max_corrupt}",
+            logger="current",
+            level=logging.ERROR,  # mmengine shows nothing less of ranks other than 0
+        )
+
+
+@DATASETS.register_module()
+class ImageFolder(PretrainImages):
+    """Image files of a folder at any depth, or of a list.
+
+    No class folders are needed. For ImageNet, `root` is its `train` folder.
+
+    Args:
+        root: folder; not needed when a list gives absolute paths.
+        list_file: use these images instead of all in the folder: one path a line, absolute or relative to `root`.
+        extensions: endings of image files, in any case; the content decides how a file is read.
+
+    Raises:
+        UserError: no images, or listed ones that do not exist.
+    """
+
+    def __init__(
+        self,
+        transform: dict,
+        root: str | None = None,
+        list_file: str | None = None,
+        extensions: Sequence[str] = EXTENSIONS,
+        seed: int | None = None,
+        max_corrupt: int = 10,
+    ):
+        if root is None and list_file is None:
+            raise UserError("ImageFolder: neither `root` nor `list_file` is set (train_dataloader.dataset.root)")
+        self.root = os.path.expanduser(root) if root is not None else ""
+        if list_file is None:
+            paths = find_images(self.root, extensions)
+        else:
+            paths = read_list(os.path.expanduser(list_file), self.root)
+        self.paths = PathTable(paths)
+        super().__init__(transform, seed, max_corrupt)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def open(self, index: int) -> StoredImage:
+        try:
+            with open(self.name(index), "rb") as file:
+                content = file.read()
+        except OSError as error:
+            raise UnreadableImage(str(error.strerror)) from error
+        return StoredImage(content)
+
+    def name(self, index: int) -> str:
+        return os.path.join(self.root, self.paths[index])

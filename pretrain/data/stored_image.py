@@ -1,0 +1,153 @@
+"""A picture file as a training set wants it: its upright size before decoding, then the pixels of one box, in RGB.
+
+What is done to pictures that are not plain 8-bit RGB: grey, palette, CMYK and others become RGB; transparent pixels lie
+on white; of 16-bit pixels the high byte is kept, as Pillow does for 16-bit colour; the EXIF orientation is applied; of
+animations the first frame is shown. 32-bit pixels have no defined range: such a file counts as unreadable.
+"""
+import io
+import math
+import struct
+import zlib
+
+import numpy as np
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
+
+# What Pillow's readers raise on broken files.
+_BROKEN = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    EOFError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+_UPRIGHT = {  # EXIF orientation -> what makes the picture upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# A JPEG is decoded at 1/2, 1/4 or 1/8 of its size when the box still has this many times the pixels wanted on each
+# side; the resampling filter then does the rest. Pillow's thumbnails use the same number.
+_DRAFT_MARGIN = 2.0
+
+
+class UnreadableImage(Exception):
+    """A file is not a readable picture; the message says why."""
+
+
+class StoredImage:
+    """An opened picture, decoded as late and as little as possible.
+
+    Args:
+        source: the content of a picture file, or a picture in memory.
+
+    Raises:
+        UnreadableImage: here or in `crop`.
+    """
+
+    height: int  # of the upright picture
+    width: int
+
+    def __init__(self, source: bytes | Image.Image):
+        try:
+            self._open(source)
+        except _BROKEN as error:
+            raise UnreadableImage(_reason(source, error)) from error
+
+    def _open(self, source: bytes | Image.Image) -> None:
+        image = source if isinstance(source, Image.Image) else Image.open(io.BytesIO(source))
+        self._orientation = 1
+        if isinstance(image, JpegImageFile):
+            self._orientation = _orientation(image)
+        elif image is not source:
+            image.load()  # may turn the picture (TIFF) or find the orientation behind the pixels (PNG)
+            if _orientation(image) != 1:
+                image = ImageOps.exif_transpose(image)
+        self._image = image
+        self.width, self.height = image.size[::-1] if self._orientation >= 5 else image.size
+
+    def crop(
+        self, box: tuple[int, int, int, int], size: tuple[int, int], filter: Image.Resampling = Image.Resampling.BICUBIC
+    ) -> Image.Image:
+        """Cut out a box and resize it, with antialiasing.
+
+        Without a large reduction the pixels are those of Pillow's (and torchvision's) crop and resize.
+
+        Args:
+            box: top, left, bottom, right in pixels of the upright picture.
+            size: (height, width) of the result.
+
+        Returns:
+            RGB.
+        """
+        try:
+            return self._crop(box, size, filter)
+        except _BROKEN as error:
+            raise UnreadableImage(_reason(self._image, error)) from error
+
+    def _crop(self, box: tuple[int, int, int, int], size: tuple[int, int], filter: Image.Resampling) -> Image.Image:
+        # Crop and resize the picture as it lies in the file, then turn the small result upright.
+        top, left, bottom, right = _as_stored(box, self._orientation, self._image.size)
+        height, width = size[::-1] if self._orientation >= 5 else size
+        scale = 1
+        if isinstance(self._image, JpegImageFile) and filter != Image.Resampling.NEAREST:
+            fit = min((bottom - top) / (_DRAFT_MARGIN * height), (right - left) / (_DRAFT_MARGIN * width))
+            scale = next((s for s in (8, 4, 2) if s <= fit), 1)
+        if scale > 1:
+            # The last column of a draft may stand for less than `scale` columns: boxes are divided by the scale itself.
+            self._image.draft(None, (self._image.width // scale, self._image.height // scale))
+            left, top, right, bottom = left / scale, top / scale, right / scale, bottom / scale
+        x, y = math.floor(left), math.floor(top)
+        cut = _to_rgb(self._image.crop((x, y, math.ceil(right), math.ceil(bottom))), self._image.format)
+        cut = cut.resize((width, height), filter, box=(left - x, top - y, right - x, bottom - y))
+        return cut.transpose(_UPRIGHT[self._orientation]) if self._orientation != 1 else cut
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except _BROKEN:  # broken EXIF data does not make the pixels unreadable
+        return 1
+    return orientation if orientation in _UPRIGHT else 1
+
+
+def _as_stored(box: tuple[int, int, int, int], orientation: int, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Turn a box of the upright picture into the box of the same pixels as stored; `size` is the stored (width, height)."""
+    top, left, bottom, right = box
+    width, height = size
+    if orientation >= 5:  # upright rows are stored columns
+        top, left, bottom, right = left, top, right, bottom
+    if orientation in (3, 4, 6, 7):
+        top, bottom = height - bottom, height - top
+    if orientation in (2, 3, 7, 8):
+        left, right = width - right, width - left
+    return top, left, bottom, right
+
+
+def _to_rgb(image: Image.Image, format: str | None) -> Image.Image:
+    if image.mode.startswith("I;16") or (image.mode == "I" and format == "PNG"):  # older Pillows: I
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise ValueError(f"mode {image.mode}: 32-bit pixels have no defined range; save as 8 or 16 bit")
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        white = Image.new("RGBA", image.size, "white")
+        white.alpha_composite(image.convert("RGBA"))
+        image = white
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _reason(source: bytes | Image.Image, error: Exception) -> str:
+    if source == b"":
+        return "the file is empty"
+    if isinstance(error, UnidentifiedImageError):
+        return "not a picture in a format that Pillow reads"
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

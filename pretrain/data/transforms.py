@@ -1,0 +1,150 @@
+"""Crop, resize, flip: from a stored image to a uint8 tensor, with the crop box that was really shown.
+
+A transform is called with a `StoredImage` and a `random.Random` and draws from nothing else. It returns pixels
+[3, H, W] uint8 RGB, the box (y0, x0, y1, x1 as fractions of the full image) and whether it flipped.
+"""
+import math
+from random import Random
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from mimtransfer.errors import UserError
+from mimtransfer.registry import TRANSFORMS
+from pretrain.data.stored_image import StoredImage
+
+Box = tuple[int, int, int, int]  # top, left, bottom, right in pixels
+Shown = tuple[Tensor, tuple[float, float, float, float], bool]
+
+_FILTERS = {
+    "nearest": Image.Resampling.NEAREST,
+    "box": Image.Resampling.BOX,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+
+
+class _Resized:
+    """What all transforms share: the size of the result and the filter.
+
+    Args:
+        size: side of the square result, or (height, width), in pixels.
+        interpolation: nearest, box, bilinear, bicubic or lanczos; all but the first with antialiasing.
+
+    Raises:
+        UserError: a value out of its range.
+    """
+
+    def __init__(self, size: int | tuple[int, int], interpolation: str = "bicubic"):
+        name = type(self).__name__
+        sides = (size, size) if isinstance(size, int) else tuple(size) if isinstance(size, (tuple, list)) else ()
+        if len(sides) != 2 or not all(type(side) is int and side > 0 for side in sides):
+            raise UserError(f"{name}: got size={size!r}, expected a positive int or (height, width)")
+        if interpolation not in _FILTERS:
+            raise UserError(f"{name}: got interpolation={interpolation!r}, expected one of {', '.join(_FILTERS)}")
+        self.size = sides
+        self.filter = _FILTERS[interpolation]
+
+    def show(self, image: StoredImage, box: Box, flip: bool = False) -> Shown:
+        top, left, bottom, right = box
+        pixels = np.array(image.crop(box, self.size, self.filter))  # [H, W, 3], a copy, so writable
+        if flip:
+            pixels = pixels[:, ::-1]
+        height, width = image.height, image.width
+        where = (top / height, left / width, bottom / height, right / width)
+        return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))), where, flip
+
+
+@TRANSFORMS.register_module()
+class RandomResizedCropFlip(_Resized):
+    """Show a random box of random area and shape, resized, flipped left-right with some probability.
+
+    Boxes are distributed as torchvision's RandomResizedCrop draws them (Szegedy et al. 2015, arXiv:1409.4842, sec. 6).
+
+    Args:
+        scale: range of the area of the box, as fractions of the image.
+        ratio: range of the width of the box over its height, log-uniform.
+        flip: probability.
+    """
+
+    def __init__(
+        self,
+        size: int | tuple[int, int],
+        scale: tuple[float, float] = (0.2, 1.0),
+        ratio: tuple[float, float] = (3 / 4, 4 / 3),
+        interpolation: str = "bicubic",
+        flip: float = 0.5,
+    ):
+        super().__init__(size, interpolation)
+        if len(scale) != 2 or not 0 < scale[0] <= scale[1] <= 1:
+            raise UserError(f"RandomResizedCropFlip: got scale={scale}, expected (low, high) with 0 < low <= high <= 1")
+        if len(ratio) != 2 or not 0 < ratio[0] <= ratio[1]:
+            raise UserError(f"RandomResizedCropFlip: got ratio={ratio}, expected (low, high) with 0 < low <= high")
+        if not 0 <= flip <= 1:
+            raise UserError(f"RandomResizedCropFlip: got flip={flip}, expected a probability")
+        self.scale = tuple(scale)
+        self.ratio = tuple(ratio)
+        self.flip = flip
+
+    def __call__(self, image: StoredImage, rng: Random) -> Shown:
+        box = self.draw_box(image.height, image.width, rng)
+        return self.show(image, box, rng.random() < self.flip)
+
+    def draw_box(self, height: int, width: int, rng: Random) -> Box:
+        log_low, log_high = math.log(self.ratio[0]), math.log(self.ratio[1])
+        for _ in range(10):
+            area = height * width * _uniform(rng, *self.scale)
+            ratio = math.exp(_uniform(rng, log_low, log_high))
+            w = round(math.sqrt(area * ratio))
+            h = round(math.sqrt(area / ratio))
+            if 0 < w <= width and 0 < h <= height:
+                top = _below(rng, height - h + 1)
+                left = _below(rng, width - w + 1)
+                return top, left, top + h, left + w
+        # No box fits into a long and thin image: the largest in its middle, as square as `ratio` asks.
+        h = min(height, max(1, round(width / self.ratio[0])))
+        w = min(width, max(1, round(height * self.ratio[1])))
+        top, left = (height - h) // 2, (width - w) // 2
+        return top, left, top + h, left + w
+
+
+@TRANSFORMS.register_module()
+class ResizeWhole(_Resized):
+    """Show the whole image, squashed to the size: its box is (0, 0, 1, 1). For maps of whole images."""
+
+    def __call__(self, image: StoredImage, rng: Random) -> Shown:
+        return self.show(image, (0, 0, image.height, image.width))
+
+
+@TRANSFORMS.register_module()
+class CenterCrop(_Resized):
+    """Show the middle of the image without distortion: the usual way to evaluate.
+
+    Args:
+        ratio: side of the box over that of the largest box of this shape that fits; 0.875 is resizing the short side to
+            256 and cropping 224.
+    """
+
+    def __init__(self, size: int | tuple[int, int], ratio: float = 0.875, interpolation: str = "bicubic"):
+        super().__init__(size, interpolation)
+        if not 0 < ratio <= 1:
+            raise UserError(f"CenterCrop: got ratio={ratio}, expected 0 < ratio <= 1")
+        self.ratio = ratio
+
+    def __call__(self, image: StoredImage, rng: Random) -> Shown:
+        scale = self.ratio * min(image.height / self.size[0], image.width / self.size[1])
+        h, w = (max(1, round(side * scale)) for side in self.size)
+        top, left = (image.height - h) // 2, (image.width - w) // 2
+        return self.show(image, (top, left, top + h, left + w))
+
+
+# Of all its draws, Python promises only those of `random()` to stay the same in later versions.
+def _uniform(rng: Random, low: float, high: float) -> float:
+    return low + (high - low) * rng.random()
+
+
+def _below(rng: Random, end: int) -> int:
+    return int(end * rng.random())
