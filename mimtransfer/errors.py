@@ -1,5 +1,60 @@
-"""Errors that a user caused and can mend: one line, no traceback."""
+"""Errors that a user caused and can mend: one line on stderr and exit status 2, no traceback.
+
+Tools run their `main` inside `clean_exit()`. Only the standard library is imported here: `--help` answers at once.
+"""
+from __future__ import annotations
+
+import contextlib
+import os
+import os.path as osp
+import sys
+from collections.abc import Iterable, Iterator
 
 
 class UserError(ValueError):
     """A mistake in a config, a file or the data. The message is one line: what is wrong, where, and how to mend it."""
+
+
+@contextlib.contextmanager
+def clean_exit() -> Iterator[None]:
+    """Turn an error that the user can mend into one line `error: ...` on stderr and exit status 2.
+
+    These are `UserError` and what mmengine raises for mistakes in a config (`mimtransfer/explain.py`). Any other error is
+    a bug and keeps its traceback. With MIMTRANSFER_TRACEBACK=1 in the environment every error keeps it.
+    """
+    try:
+        yield
+    except Exception as error:
+        if os.environ.get("MIMTRANSFER_TRACEBACK", "0") not in ("", "0"):
+            raise
+        from mimtransfer.explain import explain
+
+        line = explain(error)
+        if line is None:
+            raise
+        print(f"error: {line}", file=sys.stderr, flush=True)
+        raise SystemExit(2) from None
+
+
+def near_matches(name: str, candidates: Iterable[str], count: int = 3) -> str:
+    """Word a suggestion: "did you mean 'a', 'b'?", or "" when nothing is near. Upper and lower case count as equal."""
+    import difflib
+
+    by_lower: dict[str, str] = {}
+    for candidate in candidates:
+        by_lower.setdefault(candidate.lower(), candidate)
+    near = difflib.get_close_matches(name.lower(), by_lower, n=count, cutoff=0.6)
+    return f"did you mean {', '.join(repr(by_lower[match]) for match in near)}?" if near else ""
+
+
+def near_files(path: str) -> str:
+    """Say what is near a path that does not exist.
+
+    Returns:
+        "; did you mean 'epoch_5.pth'?", "; the folder 'work_dirs' does not exist", or "", to be put behind a message.
+    """
+    folder = osp.dirname(path)
+    if not osp.isdir(folder or "."):
+        return f"; the folder {folder!r} does not exist"
+    hint = near_matches(osp.basename(path), sorted(os.listdir(folder or ".")))
+    return f"; {hint}" if hint else ""
