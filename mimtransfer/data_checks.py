@@ -1,0 +1,186 @@
+"""Look at the data of a detection or segmentation config before the run: one clear line instead of a late traceback.
+
+Checked are local files only; data behind an URL, LMDB and the like are left to OpenMMLab.
+"""
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import os.path as osp
+from collections.abc import Iterator
+
+import numpy as np
+from mmengine.config import Config
+from mmengine.registry import DATASETS
+from PIL import Image
+
+from mimtransfer.errors import UserError
+
+_HEADS = ("bbox_head", "mask_head", "decode_head", "auxiliary_head")
+_MAPS_READ = 8  # index maps opened per split; all of them would cost minutes on ADE20K
+
+
+def check_data(cfg: Config, splits: tuple[str, ...] = ("train", "val", "test")) -> None:
+    """Check all data sets, evaluators and class counts that `cfg` names.
+
+    Raises:
+        UserError: a folder, annotation file or image is missing, an annotation file is empty or unreadable, its
+            categories are not the classes of the config, an index map holds other values, or a head has another
+            number of classes than the data.
+    """
+    seen = []
+    for split in splits:
+        loader = cfg.get(f"{split}_dataloader")
+        if not loader or loader.dataset in seen:
+            continue
+        seen.append(loader.dataset)
+        for dataset in _leaves(loader.dataset):
+            if dataset.get("backend_args") or "://" in (dataset.get("data_root") or ""):
+                continue
+            where = f"{split} data"
+            root = dataset.get("data_root") or ""
+            if root and not osp.isdir(root):
+                raise UserError(f"{where}: folder {root!r} does not exist; put the data there (docs/transfer.md) or "
+                                f"set {split}_dataloader.dataset.data_root")
+            classes = _classes(dataset)
+            if str(dataset.get("ann_file", "")).endswith(".json"):
+                _check_coco(dataset, root, classes, where)
+            elif "seg_map_path" in dataset.get("data_prefix", {}):
+                _check_maps(dataset, root, classes, where)
+            if classes:
+                _check_heads(cfg.model, len(classes), where)
+        _check_evaluator(cfg, split, loader.dataset)
+
+
+def _leaves(dataset: dict) -> Iterator[dict]:
+    """Unwrap RepeatDataset, ConcatDataset, MultiImageMixDataset and their like."""
+    inner = dataset.get("datasets") or ([dataset["dataset"]] if "dataset" in dataset else [])
+    if not inner:
+        yield dataset
+    for child in inner:
+        yield from _leaves(child)
+
+
+def _classes(dataset: dict) -> tuple[str, ...]:
+    """Return the class names of a data set: the config's, else those of its class; empty when neither says."""
+    names = (dataset.get("metainfo") or {}).get("classes")
+    if names is None:
+        names = getattr(_dataset_class(dataset), "METAINFO", {}).get("classes", ())
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def _dataset_class(dataset: dict) -> type:
+    with DATASETS.switch_scope_and_registry(dataset.get("_scope_")) as registry:
+        cls = registry.get(dataset["type"])
+    if cls is None:
+        raise UserError(f"data set type {dataset['type']!r} is not registered; check the name and custom_imports")
+    return cls
+
+
+def _argument(dataset: dict, name: str):
+    """Return an argument of a data set: the config's, else the default of the nearest class that has one."""
+    if name in dataset:
+        return dataset[name]
+    for cls in _dataset_class(dataset).__mro__:
+        parameter = inspect.signature(cls.__init__).parameters.get(name)
+        if parameter is not None:
+            return parameter.default
+    raise UserError(f"data set type {dataset['type']!r} has no {name!r}; set it in the config")
+
+
+def _check_coco(dataset: dict, root: str, classes: tuple[str, ...], where: str) -> None:
+    path = osp.join(root, dataset["ann_file"])
+    if not osp.isfile(path):
+        raise UserError(f"{where}: annotation file {path!r} does not exist; check data_root and ann_file")
+    try:
+        with open(path, encoding="utf-8") as file:
+            coco = json.load(file)
+        images, annotations, categories = coco["images"], coco["annotations"], coco["categories"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{where}: {path!r} is no COCO json with images, annotations and categories ({error!r}); "
+                        "write one, or convert yours") from None
+    if not images or not annotations:
+        raise UserError(f"{where}: {path!r} lists {len(images)} images and {len(annotations)} annotations, expected "
+                        "some of both; check how it was written")
+    names = [category["name"] for category in categories]
+    absent = [name for name in classes if name not in names]
+    if absent:
+        raise UserError(f"{where}: {path!r} has no category {', '.join(map(repr, absent[:5]))}"
+                        f"{' ...' if len(absent) > 5 else ''} but {', '.join(map(repr, names[:5]))}"
+                        f"{' ...' if len(names) > 5 else ''}; set dataset.metainfo=dict(classes=...) to its names")
+    folder = osp.join(root, dataset.get("data_prefix", {}).get("img", ""))
+    listed: dict[str, set[str]] = {}
+    missing = [im["file_name"] for im in images if not _exists(osp.join(folder, im["file_name"]), listed)]
+    if missing:
+        raise UserError(f"{where}: {path!r} lists {len(images)} images but {len(missing)} of them are not in "
+                        f"{folder!r}, the first is {missing[0]!r}; copy them there or set data_prefix=dict(img=...)")
+
+
+def _exists(path: str, listed: dict[str, set[str]]) -> bool:
+    """Say whether a file is there; each folder is read once (COCO has 118 k images in one)."""
+    folder, name = osp.split(path)
+    if folder not in listed:
+        listed[folder] = set(os.listdir(folder)) if osp.isdir(folder) else set()
+    return name in listed[folder]
+
+
+def _check_maps(dataset: dict, root: str, classes: tuple[str, ...], where: str) -> None:
+    prefix = dataset["data_prefix"]
+    images, maps = osp.join(root, prefix.get("img_path") or ""), osp.join(root, prefix["seg_map_path"] or "")
+    for folder in (images, maps):
+        if not osp.isdir(folder):
+            raise UserError(f"{where}: folder {folder!r} does not exist; check data_root and data_prefix")
+    if dataset.get("ann_file"):
+        return  # a list file; mmseg reads it
+    image_suffix, map_suffix = _argument(dataset, "img_suffix"), _argument(dataset, "seg_map_suffix")
+    stems = sorted(
+        osp.relpath(osp.join(at, name), images)[: -len(image_suffix)]
+        for at, _, files in os.walk(images) for name in files if name.endswith(image_suffix)
+    )
+    if not stems:
+        raise UserError(f"{where}: no *{image_suffix} in {images!r}; check data_prefix and img_suffix")
+    listed: dict[str, set[str]] = {}
+    missing = [s for s in stems if not _exists(osp.join(maps, s) + map_suffix, listed)]
+    if missing:
+        raise UserError(f"{where}: {len(missing)} of {len(stems)} images have no index map in {maps!r}, the first "
+                        f"missing is {missing[0] + map_suffix!r}; add the maps or check seg_map_suffix")
+    reduce_zero, ignore = _argument(dataset, "reduce_zero_label"), dataset.get("ignore_index", 255)
+    allowed = set(range(len(classes) + 1)) if reduce_zero else set(range(len(classes)))
+    for stem in stems[:: max(1, len(stems) // _MAPS_READ)]:
+        path = osp.join(maps, stem) + map_suffix
+        with Image.open(path) as picture:
+            pixels = np.asarray(picture)
+        if pixels.ndim != 2:
+            raise UserError(f"{where}: {path!r} has shape {pixels.shape}, expected one class index per pixel; convert "
+                            "the colours to indices")
+        values = set(np.unique(pixels).tolist()) - {ignore, 255}
+        if classes and values - allowed:
+            raise UserError(f"{where}: {path!r} holds index {max(values)}, but {len(classes)} classes with "
+                            f"reduce_zero_label={reduce_zero} allow 0 to {max(allowed)} and {ignore}; check both")
+
+
+def _check_heads(model: dict, num_classes: int, where: str, path: str = "model") -> None:
+    for key, value in model.items():
+        for i, part in enumerate(value) if isinstance(value, (list, tuple)) else [(None, value)]:
+            if not isinstance(part, dict):
+                continue
+            name = f"{path}.{key}" if i is None else f"{path}.{key}[{i}]"
+            if key in _HEADS and part.get("num_classes", num_classes) != num_classes:
+                raise UserError(f"{where}: {num_classes} classes, but {name}.num_classes is {part['num_classes']}; "
+                                "make them equal")
+            _check_heads(part, num_classes, where, name)
+
+
+def _check_evaluator(cfg: Config, split: str, dataset: dict) -> None:
+    """A COCO evaluator reads its own annotation file: it must be the one of the data."""
+    evaluators = cfg.get(f"{split}_evaluator") or []
+    leaves = list(_leaves(dataset))
+    for evaluator in evaluators if isinstance(evaluators, (list, tuple)) else [evaluators]:
+        ann_file = evaluator.get("ann_file")
+        if not ann_file or len(leaves) != 1 or "://" in ann_file:
+            continue
+        expected = osp.join(leaves[0].get("data_root") or "", leaves[0].get("ann_file", ""))
+        if osp.realpath(ann_file) != osp.realpath(expected):
+            raise UserError(f"{split}_evaluator.ann_file is {ann_file!r}, but the {split} data use {expected!r}; "
+                            "make them equal")

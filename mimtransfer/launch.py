@@ -1,0 +1,182 @@
+"""From a command line to a config that is ready to run: shared by tools/{pretrain,train,test}.py."""
+from __future__ import annotations
+
+import argparse
+import inspect
+import os.path as osp
+from collections.abc import Iterator
+
+import torch
+from mmengine.config import Config, DictAction
+from mmengine.device import is_cuda_available
+from mmengine.logging import print_log
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner, find_latest_checkpoint
+from torch import nn
+
+from mimtransfer.errors import UserError, near_matches
+from mimtransfer.safe_load import allow_mmengine_checkpoints, read_checkpoint
+
+# Keys that mmengine reads from the config itself, not through an argument of Runner.
+_RUNNER_KEYS = ("compile", "sync_bn", "find_unused_parameters", "activation_checkpointing", "efficient_conv_bn_eval",
+                "runner_type", "tta_model", "tta_pipeline")
+
+
+def load_config(path: str, cfg_options: list[str]) -> Config:
+    """Read a config file with its bases and apply `KEY=VALUE` overrides.
+
+    Raises:
+        UserError: an override is not `KEY=VALUE`, or config and Runner know no such key.
+    """
+    cfg = Config.fromfile(path)
+    if not cfg_options:
+        return cfg
+    known = [*cfg.keys(), *inspect.signature(Runner.__init__).parameters, *_RUNNER_KEYS]
+    for option in cfg_options:
+        key, equals, _ = option.partition("=")
+        if not equals:
+            raise UserError(f"--cfg-options: got {option!r}, expected KEY=VALUE without spaces")
+        top = key.split(".")[0]
+        if top not in known:
+            hint = near_matches(top, known) or f"the config has {', '.join(sorted(cfg.keys()))}"
+            raise UserError(f"--cfg-options {option}: {path} has no key {top!r}; {hint}")
+    # mmengine's own reading of values: numbers, booleans, nested lists.
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--cfg-options", nargs="+", action=DictAction)
+    cfg.merge_from_dict(parser.parse_args(["--cfg-options", *cfg_options]).cfg_options)
+    return cfg
+
+
+def set_work_dir(cfg: Config, work_dir: str | None, config_path: str, under: str = "") -> None:
+    """Set `cfg.work_dir`: the command line before the config before work_dirs/<name of the config file>.
+
+    Args:
+        under: folder inside the last two.
+    """
+    name = osp.splitext(osp.basename(config_path))[0]
+    cfg.work_dir = work_dir or osp.join(cfg.get("work_dir") or osp.join("work_dirs", name), under)
+
+
+def set_launcher(cfg: Config, launcher: str) -> None:
+    """Set `cfg.launcher`, and replace what needs CUDA where there is none: nccl by gloo, synchronised BN by BN."""
+    cfg.launcher = launcher
+    if is_cuda_available():
+        return
+    cfg.setdefault("env_cfg", {}).setdefault("dist_cfg", {})["backend"] = "gloo"
+    cfg.pop("sync_bn", None)
+    replaced = 0
+    for node in _dicts(cfg.get("model", {})):
+        if node.get("type") in ("SyncBN", "MMSyncBN"):
+            node["type"] = "BN"
+            replaced += 1
+    if replaced:
+        print_log(f"No CUDA device: {replaced} SyncBN layers of the config are BN in this run", logger="current")
+
+
+def set_resume(cfg: Config, resume: str | None) -> None:
+    """Resume from a file, from the newest checkpoint of the work dir ("auto"), or not at all (None)."""
+    allow_mmengine_checkpoints()
+    if resume is None:
+        return
+    if resume != "auto" and not osp.isfile(resume):
+        raise UserError(f"--resume {resume}: no such file; give a checkpoint, or no name for the newest one")
+    cfg.resume = True
+    cfg.load_from = None if resume == "auto" else resume
+
+
+def set_seed(cfg: Config, seed: int | None) -> None:
+    """Set the seed of the run; without one, the config's, or else mmengine draws one and logs it."""
+    if seed is not None:
+        cfg.randomness = {**cfg.get("randomness", {}), "seed": seed}
+
+
+def set_amp(cfg: Config, amp: bool) -> None:
+    """Switch bf16 autocast on. A GPU without bf16 gets mmengine's fp16 with loss scaling."""
+    if not amp:
+        return
+    if is_cuda_available() and torch.version.hip is None and torch.cuda.get_device_capability() < (8, 0):
+        cfg.optim_wrapper.update(type="AmpOptimWrapper", dtype="float16", loss_scale="dynamic")
+    else:
+        cfg.optim_wrapper.pop("loss_scale", None)
+        cfg.optim_wrapper.pop("dtype", None)
+        cfg.optim_wrapper.type = "mimtransfer.Bf16OptimWrapper"
+
+
+def set_pretrained(cfg: Config, checkpoint: str | None) -> None:
+    """Let the backbone start from a checkpoint; a file that cannot be read is refused now, before the data are loaded.
+
+    Args:
+        checkpoint: file, or work dir of a pretraining, which stands for its newest checkpoint.
+
+    Raises:
+        UserError: the file is no checkpoint, or the backbone is not a TimmViT, the class that reports what it loaded.
+    """
+    if checkpoint is None:
+        return
+    backbone = cfg.model.get("backbone") or {}
+    if backbone.get("type") not in ("mimtransfer.TimmViT", "TimmViT"):
+        raise UserError(f"--pretrained: the backbone is {backbone.get('type')!r}, expected mimtransfer.TimmViT; set "
+                        "model.backbone.init_cfg in the config for other backbones")
+    if osp.isdir(checkpoint) and osp.isfile(osp.join(checkpoint, "last_checkpoint")):
+        newest = find_latest_checkpoint(checkpoint)
+        # The work dir may have been moved since: mmengine wrote down where the file was.
+        checkpoint = newest if osp.isfile(newest) else osp.join(checkpoint, osp.basename(newest))
+    read_checkpoint(checkpoint)
+    backbone.init_cfg = dict(type="Pretrained", checkpoint=checkpoint)
+
+
+def initialisation(cfg: Config) -> str:
+    """Say in one line where the backbone's weights come from."""
+    init_cfg = cfg.model.backbone.get("init_cfg") or {}
+    if init_cfg.get("type") == "Pretrained":
+        return f"Backbone: {init_cfg['checkpoint']} (report below)"
+    return "Backbone: random initialisation (no --pretrained)"
+
+
+def enter_scope(cfg: Config) -> None:
+    """Make mmdet's or mmseg's registries the default ones, as the Runner will."""
+    init_default_scope(cfg.get("default_scope", "mimtransfer"))
+
+
+def set_out(cfg: Config, out: str | None) -> None:
+    """Add an evaluator that writes all predictions to `out`; masks as RLE in detection."""
+    if out is None:
+        return
+    if not out.endswith((".pkl", ".pickle")):
+        raise UserError(f"--out {out}: expected a name that ends in .pkl")
+    dump = "DumpDetResults" if cfg.get("default_scope") == "mmdet" else "DumpResults"
+    evaluators = cfg.test_evaluator if isinstance(cfg.test_evaluator, (list, tuple)) else [cfg.test_evaluator]
+    cfg.test_evaluator = [*evaluators, dict(type=dump, out_file_path=out)]
+
+
+def check_checkpoint(model: nn.Module, path: str) -> None:
+    """Refuse a checkpoint that leaves any weight of the model unset; mmengine would only log it.
+
+    Raises:
+        UserError: the file cannot be read, or tensors are missing or of another shape.
+    """
+    checkpoint = read_checkpoint(path)
+    state = {name.removeprefix("module."): value for name, value in checkpoint.get("state_dict", checkpoint).items()}
+    expected = model.state_dict()
+    missing = [name for name in expected if name not in state]
+    if missing:
+        hint = "choose the config it was trained with"
+        if any(name.startswith("encoder.") for name in state):
+            hint = f"it is a pretraining checkpoint: run tools/train.py CONFIG --pretrained {path} first"
+        raise UserError(f"checkpoint {path!r} lacks {len(missing)} of the model's {len(expected)} tensors, the first "
+                        f"is {missing[0]!r}; {hint}")
+    wrong = [name for name, value in expected.items() if state[name].shape != value.shape]
+    if wrong:
+        name = wrong[0]
+        raise UserError(f"checkpoint {path!r}: {len(wrong)} tensors have another shape than the model's, the first is "
+                        f"{name!r}, got {tuple(state[name].shape)}, expected {tuple(expected[name].shape)}; choose "
+                        "the config it was trained with")
+
+
+def _dicts(node) -> Iterator[dict]:
+    if isinstance(node, dict):
+        yield node
+        node = list(node.values())
+    if isinstance(node, (list, tuple)):
+        for child in node:
+            yield from _dicts(child)

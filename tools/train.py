@@ -1,0 +1,52 @@
+"""Train a detector or segmentor on a pretrained ViT, and evaluate it at the end."""
+import argparse
+import os
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line. Only the standard library so far: `--help` answers at once."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add("config", help="config file, e.g. configs/detection/mask-rcnn_vitdet_vit-base_100e_coco.py")
+    add("--pretrained", metavar="CKPT", help="checkpoint of a pretraining (default: random weights)")
+    add("--work-dir", help="for checkpoints, logs, result.json (default: work_dirs/CONFIG_NAME)")
+    add("--resume", nargs="?", const="auto", metavar="CKPT", help="go on from CKPT, or from the newest in the work dir")
+    add("--amp", action="store_true", help="bf16 autocast (fp16 on GPUs without bf16)")
+    add("--seed", type=int, help="seed of the run (default: the config's)")
+    add("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none", help="pytorch: torchrun")
+    add("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="override config keys")
+    add("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
+    return args
+
+
+def main() -> None:
+    """Check the data, build the Runner and train."""
+    args = parse_args()
+    import mimtransfer  # noqa: F401  before mmdet and mmseg, which need mmcv's operators
+    from mimtransfer.errors import clean_exit
+
+    with clean_exit():
+        from mimtransfer import launch
+        from mimtransfer.data_checks import check_data
+
+        cfg = launch.load_config(args.config, args.cfg_options)
+        launch.set_work_dir(cfg, args.work_dir, args.config)
+        launch.set_launcher(cfg, args.launcher)
+        launch.set_resume(cfg, args.resume)
+        launch.set_seed(cfg, args.seed)
+        launch.set_amp(cfg, args.amp)
+        launch.set_pretrained(cfg, args.pretrained)
+        launch.enter_scope(cfg)
+        check_data(cfg)
+
+        from mmengine.runner import Runner
+
+        runner = Runner.from_cfg(cfg)
+        runner.logger.info(launch.initialisation(cfg))
+        runner.train()
+
+
+if __name__ == "__main__":
+    main()
