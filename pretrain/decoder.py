@@ -3,7 +3,7 @@ import torch
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
-from mimtransfer.backbones.positions import sincos_position_embedding
+from mimtransfer.backbones.position import sincos2d
 from pretrain.layout import TokenLayout, take
 
 
@@ -39,7 +39,7 @@ class PixelDecoder(nn.Module):
         self.mask_token = nn.Parameter(torch.zeros(1, 1, embed_dim))
         self.grid = tuple(grid)
         # A function of the grid, so not in the state dict.
-        self.register_buffer("pos_embed", sincos_position_embedding(self.grid, embed_dim), persistent=False)  # [1, L, D]
+        self.register_buffer("pos_embed", sincos2d(self.grid, embed_dim)[None], persistent=False)  # [1, L, D]
         norm_layer = _layer_norm
         self.blocks = nn.Sequential(
             *(Block(embed_dim, num_heads, qkv_bias=True, norm_layer=norm_layer) for _ in range(depth))
@@ -76,7 +76,7 @@ class PixelDecoder(nn.Module):
         """Return [1, L, D], the sin-cos table of a grid."""
         if tuple(grid) == self.grid:
             return self.pos_embed
-        return sincos_position_embedding(grid, self.pos_embed.shape[-1]).to(self.pos_embed)
+        return sincos2d(grid, self.pos_embed.shape[-1])[None].to(self.pos_embed)
 
 
 def _layer_norm(width: int, **kwargs) -> nn.LayerNorm:

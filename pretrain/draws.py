@@ -44,7 +44,7 @@ class SampleGenerator:
 
     def _bits(self, shape: tuple[int, ...]) -> Tensor:
         self.calls += 1
-        stream = mix(self.seed + self.calls * _GOLDEN)  # [B]
+        stream = mix(self.seed + torch.full_like(self.seed, self.calls) * _GOLDEN)  # [B]; a Python product would overflow
         count = torch.arange(math.prod(shape), device=self.seed.device, dtype=torch.int64)
         return mix(stream[:, None] + (count + 1) * _GOLDEN).view(-1, *shape)
 
