@@ -1,0 +1,140 @@
+"""Where a result came from: code, versions, machine, data.
+
+Nothing here imports a library that the run has not imported itself.
+"""
+import hashlib
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+_LIBRARIES = ("torch", "torchvision", "timm", "numpy", "mmengine", "mmcv", "mmdet", "mmseg")
+_FILE_KEYS = ("ann_file", "list_file", "proposal_file")
+
+
+def sha256_file(path: str | Path) -> str:
+    """Return the sha256 of a file in hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def git_state(folder: str | Path | None = None) -> dict[str, Any] | None:
+    """Return `{"commit": 40 hex digits, "dirty": tracked files differ from it}` of the code, or None when it is not in
+    git.
+
+    Args:
+        folder: any folder of the checkout; this package's own by default.
+    """
+    folder = Path(__file__).parent if folder is None else Path(folder)
+
+    def git(*arguments: str) -> str | None:
+        try:
+            # Without the lock this never disturbs a commit that somebody makes at the same time.
+            command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    # An environment may lie inside somebody else's checkout: files in it are not tracked there.
+    if not git("ls-files", "."):
+        return None
+    commit = git("rev-parse", "HEAD")
+    if commit is None:
+        return None
+    return {"commit": commit, "dirty": git("status", "--porcelain", "--untracked-files=no") != ""}
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the libraries imported so far; `mmcv._ext` says whose operators are used."""
+    found = {"python": platform.python_version()}
+    for name in _LIBRARIES:
+        version = getattr(sys.modules.get(name), "__version__", None)
+        if version is not None:
+            found[name] = str(version)
+    if "mmcv._ext" in sys.modules:
+        compiled = str(getattr(sys.modules["mmcv._ext"], "__file__", "")).endswith((".so", ".pyd"))
+        found["mmcv._ext"] = "compiled" if compiled else "stand-in"
+    return found
+
+
+def command_line() -> str:
+    """Return the command that started this process, quoted for a shell."""
+    return shlex.join([Path(sys.executable).name, *sys.argv])
+
+
+def device_name() -> str:
+    """Return the name of the accelerator in use, else of the CPU."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def data_digests(cfg: Mapping, evaluated: str = "val") -> dict[str, str]:
+    """Return a digest of the annotations that a config trains and evaluates on, so that equal configs on different data
+    are told apart.
+
+    Annotation files are digested by content. Index maps, which have none, by the sorted listing of their folder
+    (relative names and sizes): 22,000 files of ADE20K take well under a second.
+
+    Returns:
+        `{"train": sha256, "eval": sha256}`; a part is absent when none of its files is found.
+    """
+    cfg = cfg.to_dict() if hasattr(cfg, "to_dict") else cfg
+    found = {}
+    for name, key in (("train", "train_dataloader"), ("eval", f"{evaluated}_dataloader")):
+        loader = cfg.get(key)
+        parts = [part for dataset in _datasets(loader or {}) for part in _annotation_digests(dataset)]
+        if parts:
+            found[name] = hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    return found
+
+
+def _datasets(value: Any) -> Iterator[Mapping]:
+    """Find the innermost datasets of a loader: `RepeatDataset(dataset=...)`, `ConcatDataset(datasets=[...])`."""
+    if isinstance(value, list | tuple):
+        for item in value:
+            yield from _datasets(item)
+    elif isinstance(value, Mapping):
+        inner = [value[key] for key in ("dataset", "datasets") if key in value]
+        if inner:
+            yield from _datasets(inner)
+        else:
+            yield value
+
+
+def _annotation_digests(dataset: Mapping) -> Iterator[str]:
+    root = str(dataset.get("data_root") or "")
+    for key in _FILE_KEYS:
+        path = Path(root, str(dataset.get(key) or ""))
+        if dataset.get(key) and path.is_file():
+            yield f"{key} {sha256_file(path)}"
+    prefix = dataset.get("data_prefix")
+    if isinstance(prefix, Mapping) and prefix.get("seg_map_path"):
+        for key in sorted(prefix):
+            folder = Path(root, str(prefix[key] or ""))
+            if prefix[key] and folder.is_dir():
+                yield f"{key} {_listing_digest(folder)}"
+
+
+def _listing_digest(folder: Path) -> str:
+    lines = []
+    for where, _, names in os.walk(folder):
+        for name in names:
+            path = Path(where, name)
+            lines.append(f"{path.relative_to(folder).as_posix()} {path.stat().st_size}")
+    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
