@@ -41,7 +41,7 @@ def find_images(root: str, extensions: Iterable[str]) -> list[bytes]:
     if not os.path.exists(root):
         raise UserError(f"image folder {root} does not exist: set train_dataloader.dataset.root to a folder")
     if not os.path.isdir(root):
-        raise UserError(f"image folder {root} is a file: a list of images belongs in train_dataloader.dataset.list_file")
+        raise UserError(f"image folder {root} is a file: a list of paths belongs in train_dataloader.dataset.list_file")
     endings = tuple(extension.lower().encode() for extension in extensions)
     found: list[bytes] = []
     others: Counter[str] = Counter()

@@ -121,7 +121,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _as_stored(box: tuple[int, int, int, int], orientation: int, size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Turn a box of the upright picture into the box of the same pixels as stored; `size` is the stored (width, height)."""
+    """Turn a box of the upright picture into that of the same stored pixels; `size` is the stored (width, height)."""
     top, left, bottom, right = box
     width, height = size
     if orientation >= 5:  # upright rows are stored columns
