@@ -1,0 +1,256 @@
+"""TimmViT: one plain ViT for pretraining (any subset of tokens) and transfer (maps of whole images).
+
+ViT (Dosovitskiy et al. 2020, arXiv 2010.11929), built by timm; in transfer optionally with ViTDet's windows (Li et al.
+2022, arXiv 2203.16527) or BEiT's relative position bias. Parameter names are timm's at the top level of the module, and
+timm's state dict loads with strict=True; the options of transfer only add names.
+"""
+import torch
+import torch.nn.functional as F
+from mmengine.logging import print_log
+from mmengine.model import BaseModule
+from timm.layers import resample_abs_pos_embed, to_2tuple
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from mimtransfer.backbones.attention import GridBlock
+from mimtransfer.backbones.position import sincos2d
+from mimtransfer.backbones.timm_arch import build_plain_vit
+from mimtransfer.errors import UserError
+from mimtransfer.registry import MODELS
+
+
+@MODELS.register_module()
+class TimmViT(BaseModule):
+    """Encode patches, all of them or a subset.
+
+    Pretraining calls `embed`, `add_position`, `encode`; these never pad and refuse images that are no multiple of the
+    patch. Transfer calls `forward`, which pads right and bottom with zeros (the mean pixel of normalised images).
+
+    Blocks after the last of `out_indices` do not exist, nor does the final norm then: every parameter that asks for a
+    gradient gets one, so DDP needs no search for unused ones.
+
+    With windows or decomposed relative positions `forward` drops the prefix tokens, as ViTDet does; they stay in the
+    module, without gradient, for the checkpoint and for `encode`.
+
+    Args:
+        arch: Name of a plain ViT in timm, tiny to huge.
+        img_size: Image side or (H, W) that `pos_embed` is made for; other sizes resample it in the forward pass.
+        patch_size: Patch side; None keeps the architecture's.
+        out_indices: Blocks whose outputs `forward` returns, in this order; negative ones count from the end.
+        pos_embed: 'learned', or 'sincos' for MAE's fixed table (zero for prefix tokens, never trained).
+        drop_path_rate: Drop path of the last block; it grows linearly from 0 at the first.
+        window_size: Side of attention windows in patches; 0 for none.
+        global_blocks: Blocks without windows when `window_size` is set; negative ones count from the end.
+        rel_pos: 'decomposed' (ViTDet), 'bias' (BEiT, per layer) or None.
+        rel_pos_size: Image side or (H, W) that relative positions of global blocks are made for; None for `img_size`.
+        layer_scale: Initial value of layer scale; None keeps the architecture's choice.
+        final_norm: Whether the last block's output passes the final norm, in `encode` and in `forward`.
+        frozen_stages: -1 trains all; n >= 0 freezes the stem and the first n blocks.
+        grad_checkpointing: Recompute each block in the backward pass.
+        model_kwargs: Further arguments of timm's VisionTransformer, e.g. depth, embed_dim, num_heads.
+        init_cfg: dict(type='Pretrained', checkpoint=PATH) loads a pretraining checkpoint; its report is `load_report`.
+
+    Raises:
+        UserError: From the constructor, for a name, size or combination that makes no model.
+    """
+
+    def __init__(self, arch: str = "vit_base_patch16_224", img_size: int | tuple[int, int] = 224,
+                 patch_size: int | tuple[int, int] | None = None, out_indices: tuple[int, ...] = (-1,),
+                 pos_embed: str = "learned", drop_path_rate: float = 0.0, window_size: int = 0,
+                 global_blocks: tuple[int, ...] = (), rel_pos: str | None = None,
+                 rel_pos_size: int | tuple[int, int] | None = None, layer_scale: float | None = None,
+                 final_norm: bool = True, frozen_stages: int = -1, grad_checkpointing: bool = False,
+                 model_kwargs: dict | None = None, init_cfg: dict | list[dict] | None = None) -> None:
+        super().__init__(init_cfg)
+        _check_choice("pos_embed", pos_embed, ("learned", "sincos"))
+        _check_choice("rel_pos", rel_pos, (None, "decomposed", "bias"))
+        if global_blocks and not window_size:
+            raise UserError(f"global_blocks={tuple(global_blocks)} of TimmViT needs window_size: "
+                            f"without windows every block is global")
+
+        self.img_size = tuple(to_2tuple(img_size))
+        vit = build_plain_vit(arch, img_size=self.img_size, drop_path_rate=drop_path_rate, layer_scale=layer_scale,
+                              patch_size=None if patch_size is None else tuple(to_2tuple(patch_size)),
+                              model_kwargs=dict(model_kwargs or {}))
+        depth = len(vit.blocks)
+        self.arch = arch
+        self.out_indices = _block_indices("out_indices", out_indices, depth)
+        if not self.out_indices:
+            raise UserError("out_indices of TimmViT is empty: name at least one block, e.g. (-1,)")
+        global_blocks = _block_indices("global_blocks", global_blocks, depth)
+        self.num_layers = max(self.out_indices) + 1
+        if not -1 <= frozen_stages <= self.num_layers:
+            raise UserError(f"frozen_stages={frozen_stages} of TimmViT is not in -1 ... {self.num_layers}, its blocks")
+
+        self.embed_dim: int = vit.embed_dim
+        self.patch_size: tuple[int, int] = vit.patch_embed.patch_size
+        self.grid_size: tuple[int, int] = vit.patch_embed.grid_size
+        self.num_prefix_tokens: int = vit.num_prefix_tokens
+        self.frozen_stages = frozen_stages
+        self.grad_checkpointing = grad_checkpointing
+        self.layer_scale = layer_scale
+        self.rel_pos = rel_pos
+        self.uses_grid = bool(window_size) or rel_pos is not None  # in forward, blocks get the grid
+        self.drops_prefix = bool(window_size) or rel_pos == "decomposed"
+
+        self.patch_embed = vit.patch_embed
+        self.patch_embed.strict_img_size = False
+        self.cls_token, self.reg_token, self.pos_embed = vit.cls_token, vit.reg_token, vit.pos_embed
+        # Prefix tokens with a position of their own: all of them, or none (DeiT-3, DINOv2 with registers).
+        num_positions = 0 if self.pos_embed is None else self.pos_embed.shape[1]
+        self.num_prefix_positions = max(0, num_positions - vit.patch_embed.num_patches)
+        self.fixed_positions = pos_embed == "sincos"
+        if self.fixed_positions:
+            table = sincos2d(self.grid_size, self.embed_dim)
+            table = torch.cat([table.new_zeros(self.num_prefix_positions, self.embed_dim), table])
+            self.pos_embed = nn.Parameter(table[None], requires_grad=False)
+        self.pos_drop, self.norm_pre = vit.pos_drop, vit.norm_pre
+
+        blocks = list(vit.blocks[:self.num_layers])
+        if self.uses_grid:
+            size = self.img_size if rel_pos_size is None else to_2tuple(rel_pos_size)
+            blocks = [GridBlock(block, 0 if i in global_blocks else window_size, rel_pos, self._grid_of(size))
+                      for i, block in enumerate(blocks)]
+        self.blocks = nn.ModuleList(blocks)
+        self.norm = vit.norm if final_norm and self.num_layers == depth else nn.Identity()
+        self.load_report = None
+        self._freeze()
+
+    def patch_grid(self, images: Tensor) -> tuple[int, int]:
+        """Return (h, w) of images [B, C, H, W] after padding to the patch multiple."""
+        return self._grid_of(images.shape[-2:])
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Embed patches, [B, C, H, W] -> [B, L, D], without position.
+
+        Raises:
+            UserError: H or W is not a multiple of the patch.
+        """
+        (height, width), (ph, pw) = images.shape[-2:], self.patch_size
+        if height % ph or width % pw:
+            raise UserError(f"images of {height}x{width} are not a multiple of the patch {ph}x{pw}: "
+                            f"crop or resize them in the data pipeline, or change patch_size")
+        return self.patch_embed(images)
+
+    def add_position(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Add the position embedding to all patch tokens [B, L, D] of `grid`; prefix tokens get theirs in `encode`.
+
+        Another grid than `grid_size` resamples the embedding with timm's antialiased bicubic, so maps equal those of
+        timm's own forward pass (detectron2's plain bicubic differs slightly); gradients flow through.
+        """
+        if self.pos_embed is None:
+            return tokens
+        positions = self.pos_embed[:, self.num_prefix_positions:]
+        return tokens + resample_abs_pos_embed(positions, new_size=grid, old_size=self.grid_size, num_prefix_tokens=0)
+
+    def encode(self, tokens: Tensor) -> Tensor:
+        """Run the transformer on any subset of tokens, with plain attention.
+
+        Args:
+            tokens: [B, N, D] patch tokens, positions already added.
+
+        Returns:
+            [B, P+N, D], prefix tokens first, after the final norm.
+        """
+        x = self.norm_pre(self.pos_drop(self._prepend_prefix(tokens)))
+        for block in self.blocks:
+            x = self._run(block, x)
+        return self.norm(x)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Return maps [B, D, h, w] of images [B, C, H, W] after the blocks `out_indices`, in their order."""
+        grid = h, w = self.patch_grid(images)
+        bottom = h * self.patch_size[0] - images.shape[-2]
+        right = w * self.patch_size[1] - images.shape[-1]
+        if bottom or right:
+            images = F.pad(images, (0, right, 0, bottom))
+        x = self.add_position(self.embed(images), grid)
+        num_prefix_tokens = 0 if self.drops_prefix else self.num_prefix_tokens
+        if num_prefix_tokens:
+            x = self._prepend_prefix(x)
+        x = self.norm_pre(self.pos_drop(x))
+        maps = {}
+        for i, block in enumerate(self.blocks):
+            x = self._run(block, x, grid=grid) if self.uses_grid else self._run(block, x)
+            if i in self.out_indices:
+                tokens = self.norm(x) if i == self.num_layers - 1 else x
+                tokens = tokens[:, num_prefix_tokens:]
+                maps[i] = tokens.transpose(1, 2).unflatten(2, grid).contiguous()
+        return tuple(maps[i] for i in self.out_indices)
+
+    def _grid_of(self, image_size: tuple[int, int]) -> tuple[int, int]:
+        return tuple(-(-side // patch) for side, patch in zip(image_size, self.patch_size))
+
+    def _prepend_prefix(self, tokens: Tensor) -> Tensor:
+        prefix = [token for token in (self.cls_token, self.reg_token) if token is not None]
+        if not prefix:
+            return tokens
+        prefix = torch.cat(prefix, dim=1)  # [1, P, D]
+        if self.num_prefix_positions:
+            prefix = prefix + self.pos_embed[:, :self.num_prefix_positions]
+        return torch.cat([prefix.expand(tokens.shape[0], -1, -1), tokens], dim=1)
+
+    def _run(self, block: nn.Module, x: Tensor, **kwargs: tuple[int, int]) -> Tensor:
+        if self.grad_checkpointing and torch.is_grad_enabled():
+            return checkpoint(block, x, use_reentrant=False, **kwargs)
+        return block(x, **kwargs)
+
+    def init_weights(self) -> None:
+        """Load the checkpoint that `init_cfg` names, else keep the constructor's initialisation."""
+        configs = [self.init_cfg] if isinstance(self.init_cfg, dict) else list(self.init_cfg or [])
+        pretrained = [config for config in configs if config["type"] == "Pretrained"]
+        init_cfg, self.init_cfg = self.init_cfg, [config for config in configs if config["type"] != "Pretrained"]
+        first_time = not self.is_init
+        super().init_weights()
+        self.init_cfg = init_cfg
+        if pretrained and first_time:
+            from mimtransfer.checkpoint import load_backbone  # pretraining from scratch needs none of it
+
+            self.load_report = load_backbone(self, pretrained[-1]["checkpoint"])
+            print_log(str(self.load_report), logger="current")
+
+    def expected_missing_keys(self) -> tuple[str, ...]:
+        """Return fnmatch patterns of keys that a pretraining checkpoint may lack: added, fixed or unused here."""
+        patterns = {"decomposed": ("blocks.*.attn.rel_pos_h", "blocks.*.attn.rel_pos_w"),
+                    "bias": ("blocks.*.attn.relative_position_bias_table",), None: ()}[self.rel_pos]
+        if self.layer_scale is not None:
+            patterns += ("blocks.*.ls1.gamma", "blocks.*.ls2.gamma")
+        if self.fixed_positions:
+            patterns += ("pos_embed",)
+        if self.drops_prefix:
+            patterns += ("cls_token", "reg_token")
+        return patterns
+
+    def train(self, mode: bool = True) -> "TimmViT":
+        """Set training mode; frozen stages stay in evaluation mode (no dropout, no drop path)."""
+        super().train(mode)
+        for module in self._frozen_modules():
+            module.eval()
+        return self
+
+    def _frozen_modules(self) -> list[nn.Module]:
+        if self.frozen_stages < 0:
+            return []
+        return [self.patch_embed, self.pos_drop, self.norm_pre, *self.blocks[:self.frozen_stages]]
+
+    def _freeze(self) -> None:
+        prefix = [token for token in (self.cls_token, self.reg_token) if token is not None]
+        stem = [*prefix, self.pos_embed] if self.frozen_stages >= 0 else prefix if self.drops_prefix else []
+        for parameter in stem:
+            if parameter is not None:
+                parameter.requires_grad_(False)
+        for module in self._frozen_modules():
+            module.requires_grad_(False)
+
+
+def _check_choice(name: str, value: str | None, choices: tuple) -> None:
+    if value not in choices:
+        raise UserError(f"{name}={value!r} of TimmViT is not one of {', '.join(map(repr, choices))}")
+
+
+def _block_indices(name: str, indices: tuple[int, ...], depth: int) -> tuple[int, ...]:
+    resolved = tuple(i + depth if i < 0 else i for i in indices)
+    if not all(0 <= i < depth for i in resolved) or len(set(resolved)) < len(resolved):
+        raise UserError(f"{name}={tuple(indices)} of TimmViT must name different blocks out of {depth}: "
+                        f"0 to {depth - 1}, or negative")
+    return resolved
