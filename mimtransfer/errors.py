@@ -19,8 +19,8 @@ class UserError(ValueError):
 def clean_exit() -> Iterator[None]:
     """Turn an error that the user can mend into one line `error: ...` on stderr and exit status 2.
 
-    These are `UserError` and what mmengine raises for mistakes in a config (`mimtransfer/explain.py`). Any other error is
-    a bug and keeps its traceback. With MIMTRANSFER_TRACEBACK=1 in the environment every error keeps it.
+    These are `UserError` and what mmengine raises for mistakes in a config (`mimtransfer/explain.py`). Any other error
+    is a bug and keeps its traceback. With MIMTRANSFER_TRACEBACK=1 in the environment every error keeps it.
     """
     try:
         yield

@@ -1,9 +1,9 @@
 """Read checkpoint files without running code that they carry.
 
 A `.pth` file is a pickle, and unpickling can call any function of the machine. `torch.load(weights_only=True)`, the
-default since torch 2.6, builds tensors and plain containers only. It also refuses what mmengine itself writes (the message
-hub keeps the loss history in `HistoryBuffer`s of numpy arrays; mmengine issue 1655) and the `argparse.Namespace` in the
-training checkpoints of MAE and its kin. `allow_mmengine_checkpoints` admits exactly those classes; they call nothing else.
+default since torch 2.6, builds tensors and plain containers only. It also refuses what mmengine itself writes (the
+message hub keeps the loss history in `HistoryBuffer`s of numpy arrays; mmengine issue 1655) and the
+`argparse.Namespace` in training checkpoints of MAE and its kin. `allow_mmengine_checkpoints` admits exactly those classes.
 """
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _statistic(owner: type, name: str) -> Any:
 
 
 def _named(function: Any, module: str, name: str) -> Any:
-    """Give a function the import path that torch's allow-list shall know it by; (function, path) pairs need torch 2.6."""
+    """Give a function the import path that torch's allow-list shall know it by (before 2.6 it takes no pairs)."""
 
     def alias(*args: Any) -> Any:
         return function(*args)

@@ -1,0 +1,119 @@
+"""From the names in a checkpoint to timm's: the only place that knows foreign names.
+
+A dialect is a function `(state) -> Dialect | None`: it recognises its files by their keys and says which tensors belong
+to the encoder, and how timm calls them. To read another codebase's files, write such a function and add it
+to `DIALECTS`.
+"""
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+State = dict[str, Tensor]
+
+# Under these keys training scripts keep the weights, in this order of preference.
+_CONTAINERS = ("state_dict", "model", "module", "model_state_dict")
+# DistributedDataParallel and torch.compile add these at the front; a compiled submodule has its own in the middle.
+_WRAPPERS = re.compile(r"^(?:module\.|_orig_mod\.)+|(?<=\.)_orig_mod\.")
+
+
+class Dialect(NamedTuple):
+    """What a dialect makes of a checkpoint."""
+
+    source: str  # name for reports
+    encoder: State  # timm's names
+    rest: list[str]  # names in the file of what is no part of the encoder
+
+
+def read_dialect(checkpoint: Mapping[str, Any]) -> Dialect:
+    """Find the encoder in a checkpoint.
+
+    Args:
+        checkpoint: what `read_checkpoint` returned: a state dict, or one among other things.
+
+    Returns:
+        The encoder's tensors in timm's names, none when the file holds none.
+    """
+    state = weights(checkpoint)
+    for dialect in DIALECTS:
+        found = dialect(state)
+        if found is not None:
+            return found
+    return Dialect("unknown", {}, list(state))
+
+
+def weights(checkpoint: Mapping[str, Any]) -> State:
+    """Take the state dict out of a checkpoint, without the prefixes of DDP and torch.compile."""
+    for key in _CONTAINERS:
+        inner = checkpoint.get(key)
+        if isinstance(inner, Mapping) and any(isinstance(v, Tensor) or k in _CONTAINERS for k, v in inner.items()):
+            return weights(inner)
+    return {_WRAPPERS.sub("", str(name)): value for name, value in checkpoint.items() if isinstance(value, Tensor)}
+
+
+def pretraining_of(checkpoint: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return where one of our checkpoints came from, `meta['mimtransfer']`."""
+    meta = checkpoint.get("meta")
+    found = meta.get("mimtransfer") if isinstance(meta, Mapping) else None
+    return dict(found) if isinstance(found, Mapping) else None
+
+
+def _part(state: State, prefix: str, source: str) -> Dialect | None:
+    encoder = {name[len(prefix):]: value for name, value in state.items() if name.startswith(prefix)}
+    return Dialect(source, encoder, [name for name in state if not name.startswith(prefix)]) if encoder else None
+
+
+def mimtransfer_method(state: State) -> Dialect | None:
+    """Our pretraining methods keep the encoder as `encoder`, in timm's names."""
+    return _part(state, "encoder.", "mimtransfer pretraining (encoder.*)")
+
+
+def openmmlab_model(state: State) -> Dialect | None:
+    """Detectors and segmentors keep the backbone as `backbone`; ours is in timm's names."""
+    return _part(state, "backbone.", "OpenMMLab model (backbone.*)")
+
+
+def official_mae(state: State) -> Dialect | None:
+    """Official MAE pretraining files with the decoder: the encoder in timm's names, beside decoder_* and mask_token."""
+    if "decoder_embed.weight" not in state:
+        return None
+    rest = [name for name in state if name.startswith("decoder_") or name == "mask_token"]
+    encoder = {name: value for name, value in state.items() if name not in rest}
+    return Dialect("official MAE (encoder and decoder)", encoder, rest)
+
+
+def timm_classifier(state: State) -> Dialect | None:
+    """Average-pooling classifiers of timm and of MAE's fine-tuning: `fc_norm` after the pooling, and no `norm`.
+
+    The same weights normalise tokens; a backbone with a final norm takes them for it.
+    """
+    if "fc_norm.weight" not in state or "norm.weight" in state:
+        return None
+    encoder, rest = _split_head({re.sub("^fc_norm", "norm", name): value for name, value in state.items()})
+    return Dialect("timm classifier (fc_norm taken as norm)", encoder, rest)
+
+
+def timm_plain(state: State) -> Dialect | None:
+    """timm's own names at the top level, with or without a classifier head; also MAE's files without the decoder."""
+    tops = ("patch_embed.", "blocks.", "stem.", "stages.", "layers.", "layer1.")
+    if not any(name.startswith(tops) for name in state):
+        return None
+    return Dialect("timm", *_split_head(state))
+
+
+def one_prefix(state: State) -> Dialect | None:
+    """A ViT in timm's names somewhere inside a larger model, when there is just one."""
+    suffix = "patch_embed.proj.weight"
+    prefixes = {name[: -len(suffix)] for name in state if name.endswith(f".{suffix}")}
+    return _part(state, prefix := prefixes.pop(), f"timm ({prefix}*)") if len(prefixes) == 1 else None
+
+
+def _split_head(state: State) -> tuple[State, list[str]]:
+    rest = [name for name in state if name.startswith(("head.", "head_dist."))]
+    return {name: value for name, value in state.items() if name not in rest}, rest
+
+
+DIALECTS = (official_mae, timm_classifier, timm_plain, mimtransfer_method, openmmlab_model, one_prefix)
