@@ -3,31 +3,35 @@
 `locations` are imported by mmengine at the first lookup, so importing this file costs neither torch nor timm. They name only modules
 that need no mmdet or mmseg: `type='mimtransfer.TimmViT'` in an mmdet config finds its class here, and pretraining stays light.
 """
-from mmengine.registry import DATA_SAMPLERS as _DATA_SAMPLERS
-from mmengine.registry import DATASETS as _DATASETS
-from mmengine.registry import HOOKS as _HOOKS
-from mmengine.registry import METRICS as _METRICS
-from mmengine.registry import MODELS as _MODELS
-from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as _OPTIM_WRAPPER_CONSTRUCTORS
-from mmengine.registry import OPTIM_WRAPPERS as _OPTIM_WRAPPERS
-from mmengine.registry import TRANSFORMS as _TRANSFORMS
+from mmengine import registry as _mmengine
 from mmengine.registry import Registry
 
 _SCOPE = "mimtransfer"
 
 
-def _child(parent: Registry, locations: list[str]) -> Registry:
-    return Registry(parent.name, parent=parent, scope=_SCOPE, locations=locations)
+def _child(parent: Registry, *locations: str) -> Registry:
+    return Registry(parent.name, parent=parent, scope=_SCOPE, locations=list(locations))
 
 
-MODELS = _child(_MODELS, ["mimtransfer.backbones"])
-DATASETS = _child(_DATASETS, [])
-DATA_SAMPLERS = _child(_DATA_SAMPLERS, [])
-TRANSFORMS = _child(_TRANSFORMS, [])
-HOOKS = _child(_HOOKS, ["mimtransfer.results.hook"])
-METRICS = _child(_METRICS, [])
-OPTIM_WRAPPERS = _child(_OPTIM_WRAPPERS, ["mimtransfer.bf16"])
-OPTIM_WRAPPER_CONSTRUCTORS = _child(_OPTIM_WRAPPER_CONSTRUCTORS, ["mimtransfer.layer_decay"])
+MODELS = _child(_mmengine.MODELS, "mimtransfer.backbones")
+DATASETS = _child(_mmengine.DATASETS)
+DATA_SAMPLERS = _child(_mmengine.DATA_SAMPLERS)
+TRANSFORMS = _child(_mmengine.TRANSFORMS)
+HOOKS = _child(_mmengine.HOOKS, "mimtransfer.results.hook")
+METRICS = _child(_mmengine.METRICS)
+OPTIM_WRAPPERS = _child(_mmengine.OPTIM_WRAPPERS, "mimtransfer.bf16")
+OPTIM_WRAPPER_CONSTRUCTORS = _child(_mmengine.OPTIM_WRAPPER_CONSTRUCTORS, "mimtransfer.layer_decay")
+
+# We register nothing here, but mmengine warns at each lookup from a scope without its own.
+VISUALIZERS = _child(_mmengine.VISUALIZERS)
+VISBACKENDS = _child(_mmengine.VISBACKENDS)
+LOOPS = _child(_mmengine.LOOPS)
+OPTIMIZERS = _child(_mmengine.OPTIMIZERS)
+PARAM_SCHEDULERS = _child(_mmengine.PARAM_SCHEDULERS)
+LOG_PROCESSORS = _child(_mmengine.LOG_PROCESSORS)
+FUNCTIONS = _child(_mmengine.FUNCTIONS)
+MODEL_WRAPPERS = _child(_mmengine.MODEL_WRAPPERS)
+WEIGHT_INITIALIZERS = _child(_mmengine.WEIGHT_INITIALIZERS)
 
 # No parent: no other library has these.
 MASKINGS = Registry("masking strategy", scope=_SCOPE, locations=["pretrain.masking"])

@@ -10,9 +10,14 @@ Turns: A B A B ..., so that a machine that slows down slows down both; the ratio
 import argparse
 import importlib.util
 import json
+import os
 import statistics
+import sys
 import time
 from collections.abc import Callable
+
+# Python puts this folder first on the path, where `import pretrain` would find tools/pretrain.py instead of the package.
+sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def parse_args() -> argparse.Namespace:

@@ -1,7 +1,10 @@
 """Pretrain an encoder by masked image modelling."""
 import argparse
 import os
-import os.path as osp
+import sys
+
+# Python puts this folder first on the path, where `import pretrain` would find this very file instead of the package.
+sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def parse_args() -> argparse.Namespace:
@@ -31,17 +34,14 @@ def main() -> None:
     from mimtransfer.errors import clean_exit
 
     with clean_exit():
-        from mimtransfer.launch import load_config, set_launcher, set_resume, set_seed, set_work_dir
+        from mimtransfer import launch
 
-        cfg = load_config(args.config, args.cfg_options)
-        set_work_dir(cfg, args.work_dir, args.config)
-        set_launcher(cfg, args.launcher)
-        set_resume(cfg, args.resume)
-        set_seed(cfg, args.seed)
-        if args.amp:
-            cfg.optim_wrapper.type = "AmpOptimWrapper"
-            cfg.optim_wrapper.dtype = "bfloat16"
-            cfg.optim_wrapper.pop("loss_scale", None)
+        cfg = launch.load_config(args.config, args.cfg_options)
+        launch.set_work_dir(cfg, args.work_dir, args.config)
+        launch.set_launcher(cfg, args.launcher)
+        launch.set_resume(cfg, args.resume)
+        launch.set_seed(cfg, args.seed)
+        launch.set_amp(cfg, args.amp)
         if args.compile:
             cfg.model.compile_loss = True
 

@@ -1,7 +1,6 @@
-"""What every pretraining run shares: loop, logs, checkpoints, seed."""
+"""What every pretraining run shares: logs, pictures, checkpoints, seed."""
 default_scope = "mimtransfer"
 
-train_cfg = dict(by_epoch=True, max_epochs=100)
 default_hooks = dict(
     timer=dict(type="IterTimerHook"),
     logger=dict(type="LoggerHook", interval=50),
@@ -12,7 +11,7 @@ default_hooks = dict(
 )
 custom_hooks = [
     dict(type="EpochSeedHook"),
-    dict(type="CheckInvalidLossHook", interval=50),
+    dict(type="FiniteLossHook", interval=50),
     dict(type="ReconstructionHook", interval=10),
     dict(type="RecordHook"),
 ]

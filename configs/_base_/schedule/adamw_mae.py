@@ -2,7 +2,7 @@
 
 `max_epochs` and `warmup_epochs` are set by the leaf, which also repeats `param_scheduler` when it changes them.
 """
-train_cfg = dict(max_epochs=800)
+train_cfg = dict(by_epoch=True, max_epochs=800)
 optim_wrapper = dict(
     type="OptimWrapper",
     optimizer=dict(type="AdamW", lr=1.5e-4, betas=(0.9, 0.95), weight_decay=0.05, fused=True),
