@@ -9,18 +9,18 @@ import time
 
 def parse_args() -> argparse.Namespace:
     """Read the command line. Only the standard library so far: `--help` answers at once."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
-    add("--out", default="data/scenes", help="folder of the data set")
-    add("--size", type=int, nargs="+", default=[96], metavar="PIXELS", help="side of a square image, or height and width")
-    add("--train", type=int, default=300, metavar="N", help="labelled scenes for training")
-    add("--val", type=int, default=200, metavar="N", help="labelled scenes for validation, from other handwriting")
-    add("--unlabelled", type=int, default=4000, metavar="N", help="scenes for pretraining")
-    add("--seed", type=int, default=0)
+    add("--out", default="data/scenes", help="folder of the data set (default: %(default)s)")
+    add("--size", type=int, nargs="+", default=[96], metavar="PIXELS", help="side, or height and width (default: 96)")
+    add("--train", type=int, default=300, metavar="N", help="labelled scenes for training (default: %(default)s)")
+    add("--val", type=int, default=200, metavar="N", help="labelled scenes of other handwriting (default: %(default)s)")
+    add("--unlabelled", type=int, default=4000, metavar="N", help="scenes for pretraining (default: %(default)s)")
+    add("--seed", type=int, default=0, metavar="N", help="another seed, other scenes (default: %(default)s)")
     add("--classes", nargs="+", default=["default"], metavar="NAME", help="default, digits, shapes, all, or names")
-    add("--stuff", nargs="+", default=None, metavar="NAME", help="textured surfaces (None: all five)")
-    add("--style", nargs="+", default=[], metavar="NAME=VALUE", help="fields of SceneStyle, e.g. noise=0,0.02")
-    add("--workers", type=int, default=None, metavar="N", help="processes (None: one per core); no effect on files")
+    add("--stuff", nargs="+", default=[], metavar="NAME", help="textured surfaces (default: all five)")
+    add("--style", nargs="+", default=[], metavar="NAME=VALUE", help="fields of SceneStyle, e.g. noise=0,0.02 shear=0")
+    add("--workers", type=int, metavar="N", help="processes (default: one per core); the files do not depend on it")
     add("--overwrite", action="store_true", help="replace scenes of other parameters in the same folder")
     return parser.parse_args()
 

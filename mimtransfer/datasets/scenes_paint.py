@@ -100,8 +100,7 @@ def _blur(canvas: np.ndarray, sigma: float) -> np.ndarray:
         return canvas
     taps = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2).astype(np.float32)
     taps /= taps.sum()
-    for axis in (0, 1):
-        padded = np.pad(canvas, [(reach, reach) if a == axis else (0, 0) for a in range(3)], mode="edge")
-        length = canvas.shape[axis]
-        canvas = sum(tap * padded.take(range(k, k + length), axis) for k, tap in enumerate(taps))
-    return canvas
+    height, width = canvas.shape[:2]
+    padded = np.pad(canvas, ((reach, reach), (reach, reach), (0, 0)), mode="edge")
+    rows = sum(tap * padded[k : k + height] for k, tap in enumerate(taps))
+    return sum(tap * rows[:, k : k + width] for k, tap in enumerate(taps))

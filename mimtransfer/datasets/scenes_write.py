@@ -217,7 +217,7 @@ def _draw_chunk(out: Path, scenes: SceneSet, originals: Originals, split: str, s
 
 
 def _draw_scene(out: Path, scenes: SceneSet, originals: Originals, split: str, index: int) -> Result:
-    """Draw what is missing of one scene. Annotations come from the composition, which is cheap, and are not kept apart."""
+    """Draw what is missing of one scene. Annotations come from the composition, which is cheap, and are not kept."""
     picture, index_map = out / split / f"{_name(index)}.jpg", out / "seg" / split / f"{_name(index)}.png"
     digest = hashlib.sha256()
     layout: Composition | None = None
