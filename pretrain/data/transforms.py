@@ -79,9 +79,9 @@ class RandomResizedCropFlip(_Resized):
         flip: float = 0.5,
     ):
         super().__init__(size, interpolation)
-        if len(scale) != 2 or not 0 < scale[0] <= scale[1] <= 1:
+        if not _is_range(scale) or scale[1] > 1:
             raise UserError(f"RandomResizedCropFlip: got scale={scale}, expected (low, high) with 0 < low <= high <= 1")
-        if len(ratio) != 2 or not 0 < ratio[0] <= ratio[1]:
+        if not _is_range(ratio):
             raise UserError(f"RandomResizedCropFlip: got ratio={ratio}, expected (low, high) with 0 < low <= high")
         if not 0 <= flip <= 1:
             raise UserError(f"RandomResizedCropFlip: got flip={flip}, expected a probability")
@@ -139,6 +139,10 @@ class CenterCrop(_Resized):
         h, w = (max(1, round(side * scale)) for side in self.size)
         top, left = (image.height - h) // 2, (image.width - w) // 2
         return self.show(image, (top, left, top + h, left + w))
+
+
+def _is_range(value: tuple[float, float]) -> bool:
+    return isinstance(value, (tuple, list)) and len(value) == 2 and 0 < value[0] <= value[1]
 
 
 # Of all its draws, Python promises only those of `random()` to stay the same in later versions.
