@@ -13,7 +13,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--format", choices=("md", "csv", "latex", "json"), default="md")
     parser.add_argument("--baseline", metavar="LABEL", help="row that differences are taken to (default: random init)")
     parser.add_argument(
-        "--metrics", type=lambda text: text.split(","), metavar="NAME,...",
+        "--metrics",
+        type=lambda text: text.split(","),
+        metavar="NAME,...",
         help="columns, by their names in the records (default: box_ap,mask_ap,miou)",
     )
     parser.add_argument("--digits", type=int, default=1, help="digits behind the point in md and latex (default: 1)")

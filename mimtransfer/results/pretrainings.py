@@ -2,7 +2,7 @@
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mimtransfer.results.fingerprint import differences
@@ -16,7 +16,8 @@ def identity(record: dict[str, Any]) -> str:
     initialisation are; a checkpoint that no run of ours has signed is identified by its content.
     """
     if record["kind"] == "pretrain":
-        return _of_run(record["protocol"]["fingerprint"], record["dataset"], record["evaluated"]["iter"], record["init"])
+        config, iteration = record["protocol"]["fingerprint"], record["evaluated"]["iter"]
+        return _of_run(config, record["dataset"], iteration, record["init"])
     return _of_init(record["init"])
 
 
@@ -30,8 +31,14 @@ def pretraining_run(record: dict[str, Any]) -> str | None:
     return (init.get("pretraining") or {}).get("run_id") or init.get("sha256") or str(init.get("path"))
 
 
-def distinct_labels(runs: Iterable[Run]) -> tuple[dict[tuple[str, str], str], list[str]]:
+def distinct_labels(
+    runs: Iterable[Run], pretrainings: Mapping[str, dict[str, Any]]
+) -> tuple[dict[tuple[str, str], str], list[str]]:
     """Name the rows.
+
+    Args:
+        runs: one row is made for each pretraining that is found in these.
+        pretrainings: run id -> record, of those pretrainings whose own record is at hand.
 
     Returns:
         (label, identity) -> label of the row, with a short code behind it where several pretrainings have the same; and
@@ -47,7 +54,7 @@ def distinct_labels(runs: Iterable[Run]) -> tuple[dict[tuple[str, str], str], li
         if len(found) > 1:
             codes = sorted(found, key=_short)
             descriptions = [_description(found[code]) for code in codes]
-            differing = _what_differs([found[code] for code in codes])
+            differing = _what_differs([pretraining_run(found[code][0].record) for code in codes], pretrainings)
             notes.append(
                 f"{len(found)} different pretrainings are labelled {label!r}: "
                 + "; ".join(f"[{_short(code)}] {text}" for code, text in zip(codes, descriptions))
@@ -85,12 +92,8 @@ def _description(runs: list[Run]) -> str:
     return "no checkpoint" if init["kind"] == "random" else str(init.get("path"))
 
 
-def _what_differs(groups: list[list[Run]]) -> str:
+def _what_differs(run_ids: list[str | None], pretrainings: Mapping[str, dict[str, Any]]) -> str:
     """Return the config keys in which pretrainings differ whose own records are at hand."""
-    configs = [
-        next((run.record["protocol"]["config"] for run in group if run.record["kind"] == "pretrain"), None)
-        for group in groups
-    ]
-    known = [config for config in configs if config is not None]
+    known = [pretrainings[code]["protocol"]["config"] for code in run_ids if code in pretrainings]
     keys = sorted({key for other in known[1:] for key in differences(known[0], other)})
     return ", ".join(keys[:5]) + (f" and {len(keys) - 5} more" if len(keys) > 5 else "")

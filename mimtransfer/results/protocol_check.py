@@ -15,7 +15,7 @@ class Run(NamedTuple):
 
 
 class ProtocolMismatch(UserError):
-    """Runs of different protocols would share a column. `details` are lines saying which runs, which keys, which values."""
+    """Runs of different protocols would share a column; `details` are lines with the runs, the keys and the values."""
 
     def __init__(self, message: str, details: list[str]) -> None:
         super().__init__(message)
@@ -39,11 +39,12 @@ def check_one_protocol(name: str, task: str, runs: list[Run]) -> None:
     if len(groups) == 1:
         return
     groups.sort(key=len, reverse=True)  # the others are compared with the most frequent
+    letters = [chr(ord("A") + k) if k < 26 else f"Z{k - 25}" for k in range(len(groups))]
     details, named = [f"Runs of the protocol {name!r} ({task}) that cannot share a column:"], []
-    for letter, group in zip(_letters(), groups):
+    for letter, group in zip(letters, groups):
         details.append(f"  {letter}, fingerprint {group[0].record['protocol']['fingerprint'][:12]}:")
         details += [f"    {run.path} ({run.record['label']}, seed {run.record['seed']})" for run in group]
-    for letter, group in list(zip(_letters(), groups))[1:]:
+    for letter, group in list(zip(letters, groups))[1:]:
         found = _differences(groups[0][0], group[0])
         named += [key for key in found if key not in named]
         details.append(f"  What differs between A and {letter}:")
@@ -68,7 +69,3 @@ def _differences(first: Run, second: Run) -> dict:
         if data[0][part] != data[1][part]:
             found[f"data_fingerprint.{part}"] = (data[0][part][:12], data[1][part][:12])
     return found
-
-
-def _letters() -> str:
-    return "ABCDEFGHIJKLMNOPQRSTUVWXYZ"

@@ -15,11 +15,11 @@ def markdown(table: Table, digits: int = 1) -> str:
     lines = _text_cells(table, digits, _PLUS_MINUS, lambda text: f"**{text}**", lambda text: text.replace("|", "\\|"))
     widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]
     first, *rest = lines
-    pad = [lambda text, width: text.ljust(width), *[lambda text, width: text.rjust(width)] * (len(widths) - 1)]
     rule = ["-" * widths[0], *["-" * (width - 1) + ":" for width in widths[1:]]]
-    body = [first, rule, *rest]
-    text = "\n".join("| " + " | ".join(p(c, w) for p, c, w in zip(pad, line, widths)) + " |" for line in body)
-    return text + "\n\n" + "\n".join(f"- {note}" for note in _notes(table)) + "\n"
+    text = ""
+    for name, *cells in (first, rule, *rest):
+        text += " | ".join([f"| {name:<{widths[0]}}", *[f"{c:>{w}}" for c, w in zip(cells, widths[1:])]]) + " |\n"
+    return text + "\n" + "\n".join(f"- {note}" for note in _notes(table)) + "\n"
 
 
 def latex(table: Table, digits: int = 1) -> str:
@@ -28,12 +28,12 @@ def latex(table: Table, digits: int = 1) -> str:
     head, *rows = (" & ".join(line) + r" \\" for line in lines)
     notes = [f"% {note}" for note in _notes(table, "+-")]
     begin, end = r"\begin{tabular}{l" + "r" * (len(lines[0]) - 1) + "}", r"\end{tabular}"
-    return "\n".join([*notes, "% needs booktabs", begin, r"\toprule", head, r"\midrule", *rows, r"\bottomrule", end]) + "\n"
+    body = [begin, r"\toprule", head, r"\midrule", *rows, r"\bottomrule", end]
+    return "\n".join([*notes, "% needs booktabs", *body]) + "\n"
 
 
-def comma_separated(table: Table, digits: int = 1) -> str:
-    """Return CSV with full precision: mean, sample standard deviation, number of seeds and difference in columns of their own."""
-    del digits
+def comma_separated(table: Table, _digits: int = 1) -> str:
+    """Return CSV with full precision: mean, standard deviation, number of seeds, difference in columns of their own."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     titles = [column.title for column in table.columns]
@@ -48,9 +48,8 @@ def comma_separated(table: Table, digits: int = 1) -> str:
     return out.getvalue()
 
 
-def json_text(table: Table, digits: int = 1) -> str:
+def json_text(table: Table, _digits: int = 1) -> str:
     """Return everything: values of each seed and the records they come from."""
-    del digits
     columns = [
         {"task": c.task, "protocol": c.protocol, "metric": c.metric, "title": c.title, "fingerprint": c.fingerprint}
         for c in table.columns

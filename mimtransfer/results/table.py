@@ -90,10 +90,11 @@ def build_table(runs: Sequence[Run], metrics: Sequence[str] | None = None, basel
     transfers = [run for run in runs if run.record["kind"] == "transfer"]
     for run in transfers:
         if not run.record["metrics"]:
-            raise UserError(f"{run.path}: the run was never evaluated; run tools/test.py on its checkpoint, or leave it out")
+            raise UserError(f"{run.path}: never evaluated; run tools/test.py on its checkpoint, or leave the run out")
     used = {pretraining_run(run.record) for run in transfers}
     alone = [run for run in runs if run.record["kind"] == "pretrain" and run.record["run_id"] not in used]
-    names, clashes = distinct_labels([*transfers, *alone])
+    pretrainings = {run.record["run_id"]: run.record for run in runs if run.record["kind"] == "pretrain"}
+    names, clashes = distinct_labels([*transfers, *alone], pretrainings)
     notes += clashes
 
     columns = _columns(transfers, metrics)
@@ -126,7 +127,7 @@ def _newest(runs: Sequence[Run], notes: list[str]) -> list[Run]:
         if other is not run:
             newer, older = (run, other) if record["finished_at"] > other.record["finished_at"] else (other, run)
             kept[key] = newer
-            notes.append(f"{older.path} is the same run as {newer.path}, which is newer or the first; it is left out.")
+            notes.append(f"{older.path} is left out: another record of the run in {newer.path}.")
     return list(kept.values())
 
 
@@ -153,11 +154,12 @@ def _columns(transfers: list[Run], metrics: Sequence[str] | None) -> list[Column
     every = sorted(set().union(*available.values()))
     for name in metrics or ():
         if name not in every:
-            raise UserError(f"--metrics: no record has {name!r}; " + (near_matches(name, every) or f"they have {every}"))
+            hint = near_matches(name, every) or f"they have {', '.join(every)}"
+            raise UserError(f"--metrics: no record has {name!r}; {hint}")
     wanted = metrics or PRIMARY
     found = [(*key, name) for key in sorted(by_protocol, key=_task_order) for name in wanted if name in available[key]]
     if transfers and not found:
-        raise UserError(f"no transfer record has any of {', '.join(wanted)}; choose from {every} with --metrics")
+        raise UserError(f"no transfer has any of {', '.join(wanted)}; choose with --metrics from {', '.join(every)}")
     names = [metric for _, _, metric in found]
     return [
         Column(
@@ -185,7 +187,6 @@ def _add_speeds(
     for run in shown:
         name, code = names[run.record["label"], identity(run.record)], pretraining_run(run.record)
         carried = run.record["init"].get("pretraining") or {}
-        # A checkpoint of an unfinished pretraining is in use, or the record is not here: what the checkpoint carries.
         cost = own[code].record["cost"] if code in own else carried
         if code is None or (name, code) in seen or cost.get("images_per_s") is None:
             continue

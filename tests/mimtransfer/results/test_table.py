@@ -1,0 +1,297 @@
+"""The table, word for word, from fabricated records; what it refuses; its command line."""
+import csv
+import io
+import json
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fabricate_records import init_from, pretrain, transfer
+
+from mimtransfer.errors import UserError
+from mimtransfer.results import render
+from mimtransfer.results.protocol_check import ProtocolMismatch, Run
+from mimtransfer.results.record import write_record
+from mimtransfer.results.table import build_table
+
+ROOT = Path(__file__).parents[3]
+MAE = pretrain("mae-0", speed=1234.0)
+FAMT = pretrain("famt-0", label="MAE + FAMT", speed=56.78)
+ONE_SEED = [
+    MAE,
+    transfer("r-det", "detection", box_ap=27.14, mask_ap=25.0),
+    transfer("r-seg", "segmentation", miou=40.0),
+    transfer("m-det", "detection", MAE, box_ap=31.21, mask_ap=24.0),
+    transfer("m-seg", "segmentation", MAE, miou=40.04),
+    transfer("f-det", "detection", FAMT, box_ap=31.19, mask_ap=26.54),
+]
+
+
+def runs(records):
+    return [Run(f"runs/{record['run_id']}/result.json", record) for record in records]
+
+
+def seeds(name, source, values, metric="box_ap"):
+    return [transfer(f"{name}{k}", "detection", source, seed=k, **{metric: value}) for k, value in enumerate(values)]
+
+
+def test_markdown():
+    det, seg = (record["protocol"]["fingerprint"][:12] for record in ONE_SEED[1:3])
+    assert render.markdown(build_table(runs(ONE_SEED))).splitlines() == [
+        "| pretraining |          box AP |         mask AP |            mIoU | pretrain images/s |",
+        "| ----------- | --------------: | --------------: | --------------: | ----------------: |",
+        "| random init |            27.1 |            25.0 |        **40.0** |                 - |",
+        "| MAE         | **31.2** (+4.1) |     24.0 (-1.0) | **40.0** (+0.0) |              1234 |",
+        "| MAE + FAMT  | **31.2** (+4.1) | **26.5** (+1.5) |               - |              56.8 |",
+        "",
+        "- (+/-): difference of the means to 'random init'.",
+        f"- detection: protocol 'small_detection', fingerprint {det}.",
+        f"- segmentation: protocol 'small_segmentation', fingerprint {seg}.",
+    ]
+
+
+def test_mean_and_standard_deviation_over_seeds():
+    other = pretrain("mae-1", speed=1266.0, seed=1)  # the same config with another seed
+    records = seeds("r", None, [26.0, 28.0]) + seeds("m", MAE, [30.0, 31.0])
+    records += [MAE, other, transfer("m2", "detection", other, seed=2, box_ap=33.0)]
+    table = build_table(runs(records))
+    text = render.markdown(table)
+    assert "| random init |           27.0 \u00b1 1.4 (n=2) |                 - |" in text
+    assert "| MAE         | **31.3 \u00b1 1.5** (+4.3, n=3) |         1250 \u00b1 23 |" in text
+    assert "- mean \u00b1 standard deviation of the sample over n seeds.\n" in text
+    cell = table.rows[1].cells[table.columns[0]]
+    assert cell.values == [30.0, 31.0, 33.0]
+    assert cell.mean == pytest.approx(94 / 3, abs=1e-12)
+    assert cell.std == pytest.approx(statistics.stdev([30, 31, 33]), abs=1e-12)
+    assert cell.difference == pytest.approx(94 / 3 - 27, abs=1e-12)
+
+
+def test_latex():
+    records = [*seeds("r", None, [26.0, 28.0]), transfer("x", "detection", MAE, label="A_b & 50%", box_ap=31.0), MAE]
+    det = records[0]["protocol"]["fingerprint"][:12]
+    assert render.latex(build_table(runs(records))) == "\n".join(
+        [
+            "% mean +- standard deviation of the sample over n seeds.",
+            "% (+/-): difference of the means to 'random init'.",
+            f"% detection: protocol 'small_detection', fingerprint {det}.",
+            "% needs booktabs",
+            r"\begin{tabular}{lrr}",
+            r"\toprule",
+            r"pretraining & box AP & pretrain images/s \\",
+            r"\midrule",
+            r"random init & 27.0 $\pm$ 1.4 (n=2) & - \\",
+            r"A\_b \& 50\% & \textbf{31.0} (+4.0) & 1234 \\",
+            r"\bottomrule",
+            r"\end{tabular}",
+            "",
+        ]
+    )
+
+
+def test_csv_has_full_precision():
+    table = build_table(runs([*seeds("r", None, [26.0, 28.0]), *seeds("m", MAE, [31.21])]))
+    rows = list(csv.reader(io.StringIO(render.comma_separated(table))))
+    speed = "pretrain images/s"
+    assert rows == [
+        ["pretraining", "box AP", "box AP std", "box AP n", "box AP difference", speed, f"{speed} std", f"{speed} n"],
+        ["random init", "27.0", str(2**0.5), "2", "", "", "", "0"],
+        ["MAE", "31.21", "", "1", str(31.21 - 27.0), "1234.0", "", "1"],
+    ]
+
+
+def test_json_names_the_records():
+    content = json.loads(render.json_text(build_table(runs(ONE_SEED))))
+    assert [column["metric"] for column in content["columns"]] == ["box_ap", "mask_ap", "miou"]
+    assert content["columns"][0]["fingerprint"] == ONE_SEED[1]["protocol"]["fingerprint"]
+    famt = content["rows"][2]
+    assert famt["label"] == "MAE + FAMT" and famt["cells"][2] is None
+    assert famt["cells"][0] == {
+        "mean": 31.19,
+        "std": None,
+        "n": 1,
+        "difference": pytest.approx(4.05),
+        "values": [31.19],
+        "seeds": [0],
+        "records": ["runs/f-det/result.json"],
+    }
+    # No record of this pretraining is here: its checkpoint carried the figure.
+    assert famt["pretrain_images_per_s"]["values"] == [56.78]
+    assert content["baseline"] == "random init"
+
+
+def test_baseline_can_be_named():
+    table = build_table(runs(ONE_SEED), baseline="MAE")
+    assert [row.label for row in table.rows] == ["MAE", "MAE + FAMT", "random init"]
+    assert "27.1 (-4.1)" in render.markdown(table) and "**31.2** (-0.0)" not in render.markdown(table)
+    with pytest.raises(UserError, match="--baseline: no row is labelled 'mea'; did you mean 'MAE'"):
+        build_table(runs(ONE_SEED), baseline="mea")
+
+
+def test_no_baseline_no_differences():
+    table = build_table(runs(seeds("m", MAE, [31.21]) + seeds("f", FAMT, [30.0])))
+    assert table.baseline is None
+    assert "**31.2** |" in render.markdown(table) and "difference" not in render.markdown(table)
+
+
+def test_metrics_can_be_chosen():
+    records = [transfer("a", "detection", box_ap=1.0, box_ap50=2.0)]
+    table = build_table(runs(records), ["box_ap50", "box_ap"])
+    assert [column.title for column in table.columns] == ["box AP50", "box AP"]
+    with pytest.raises(UserError, match="--metrics: no record has 'box_ap55'; did you mean 'box_ap50'"):
+        build_table(runs(records), ["box_ap55"])
+    with pytest.raises(UserError, match=r"no transfer has any of box_ap, mask_ap, miou; choose with .* macc"):
+        build_table(runs([transfer("a", "segmentation", macc=1.0)]))
+
+
+def test_protocols_with_names_of_their_own_get_columns_of_their_own():
+    config = {"model.type": "detection", "optim_wrapper.optimizer.lr": 0.0002}
+    records = [
+        transfer("a", "detection", box_ap=1.0),
+        transfer("b", "detection", config=config, protocol="long", box_ap=2.0),
+    ]
+    table = build_table(runs(records))
+    assert [column.title for column in table.columns] == ["box AP (long)", "box AP (small_detection)"]
+    assert [cell.mean for cell in table.rows[0].cells.values()] == [1.0, 2.0]
+
+
+def test_different_protocols_in_a_column_are_refused():
+    config = {"model.type": "detection", "optim_wrapper.optimizer.lr": 0.0002, "train_cfg.max_epochs": 3}
+    records = [*seeds("r", None, [26.0, 28.0]), transfer("m", "detection", MAE, config=config, box_ap=31.0)]
+    with pytest.raises(ProtocolMismatch) as error:
+        build_table(runs(records))
+    assert str(error.value) == (
+        "2 different protocols are called 'small_detection' (detection); they differ in optim_wrapper.optimizer.lr, "
+        "train_cfg.max_epochs: leave runs out, or give each config a name of its own (protocol = '...') and run again"
+    )
+    first, second = (record["protocol"]["fingerprint"][:12] for record in records[1:])
+    assert error.value.details == [
+        "Runs of the protocol 'small_detection' (detection) that cannot share a column:",
+        f"  A, fingerprint {first}:",
+        "    runs/r0/result.json (random init, seed 0)",
+        "    runs/r1/result.json (random init, seed 1)",
+        f"  B, fingerprint {second}:",
+        "    runs/m/result.json (MAE, seed 0)",
+        "  What differs between A and B:",
+        "    optim_wrapper.optimizer.lr: A 0.0001, B 0.0002",
+        "    train_cfg.max_epochs: A '<absent>', B 3",
+    ]
+
+
+def test_different_data_under_equal_configs_are_refused():
+    first, second, unknown = seeds("r", None, [26.0, 28.0, 27.0])
+    first["data_fingerprint"] = {"train": "1" * 64, "eval": "3" * 64}
+    second["data_fingerprint"] = {"train": "2" * 64, "eval": "3" * 64}
+    with pytest.raises(ProtocolMismatch, match=r"differ in data_fingerprint\.train: leave") as error:
+        build_table(runs([first, second]))
+    assert error.value.details[-1] == "    data_fingerprint.train: A '111111111111', B '222222222222'"
+    assert build_table(runs([first, unknown])).rows[0].label == "random init"
+
+
+def test_two_pretrainings_of_one_label_are_two_rows():
+    longer = pretrain("mae-long", config={"model.type": "MAE", "train_cfg.max_epochs": 800})
+    records = [MAE, longer, transfer("a", "detection", MAE, box_ap=1.0), transfer("b", "detection", longer, box_ap=2.0)]
+    table = build_table(runs(records))
+    labels = [row.label for row in table.rows]
+    assert len(labels) == 2 and all(label.startswith("MAE [") for label in labels)
+    (note,) = table.notes
+    assert note.startswith("2 different pretrainings are labelled 'MAE': [") and "run mae-long, ImageFolder" in note
+    assert note.endswith(". Their configs differ in train_cfg.max_epochs. Name them with RecordHook(label=...).")
+
+
+@pytest.mark.parametrize(
+    "changes", [{"iter": 300}, {"dataset": "CIFAR10, 50000 images"}, {"init": {"kind": "checkpoint", "sha256": "a"}}]
+)
+def test_what_makes_a_pretraining_another(changes):
+    other = transfer("b", "detection", MAE, box_ap=2.0)
+    other["init"] = init_from(MAE, **changes)
+    assert len(build_table(runs([transfer("a", "detection", MAE, box_ap=1.0), other])).rows) == 2
+
+
+def test_foreign_checkpoints_are_told_apart_by_content():
+    records = seeds("x", MAE, [1.0, 2.0, 3.0])
+    for record, sha in zip(records, ("a", "a", "b")):
+        record["label"] = "mae_pretrain_vit_base"
+        record["init"].update(sha256=sha * 64, pretraining=None)
+    table = build_table(runs(records))
+    assert sorted(len(cell.values) for row in table.rows for cell in row.cells.values()) == [1, 2]
+
+
+def test_repeating_a_seed_is_no_new_sample():
+    old, new = transfer("a", "detection", MAE, box_ap=1.0), transfer("b", "detection", MAE, box_ap=2.0)
+    new["finished_at"] = "2026-01-02T00:00:00+00:00"
+    table = build_table(runs([new, old]))
+    assert [cell.values for cell in table.rows[0].cells.values()] == [[2.0]]
+    assert table.notes == ["runs/a/result.json repeats the seed 0 of runs/b/result.json; the newer one counts."]
+    copy = Run("copy/result.json", old)
+    assert build_table([*runs([old]), copy]).notes == [
+        "copy/result.json is left out: another record of the run in runs/a/result.json."
+    ]
+
+
+def test_a_pretraining_without_transfers_is_a_row():
+    table = build_table(runs([MAE, transfer("a", "detection", box_ap=1.0)]))
+    assert [(row.label, row.cells == {}, row.speed.values) for row in table.rows] == [
+        ("random init", False, []),
+        ("MAE", True, [1234.0]),
+    ]
+
+
+def test_speeds_of_different_machines_are_said():
+    famt = pretrain("famt-1", label="MAE + FAMT")
+    famt["cost"].update(device="NVIDIA H200", processes=2)
+    notes = build_table(runs([MAE, famt])).notes
+    assert notes == ["Pretrain images/s were measured on different machines: 1 x CPU; 2 x NVIDIA H200."]
+
+
+def test_runs_without_evaluation_are_named():
+    with pytest.raises(UserError, match=r"runs/a/result\.json: never evaluated; run tools/test\.py"):
+        build_table(runs([transfer("a", "detection")]))
+
+
+def table_tool(*arguments, cwd):
+    command = [sys.executable, str(ROOT / "tools/table.py"), *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env={"PYTHONPATH": str(ROOT)}, check=False)
+
+
+def test_command_line(tmp_path):
+    for record in ONE_SEED:
+        write_record(record, tmp_path / "runs" / record["run_id"])
+    done = table_tool("runs", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == render.markdown(build_table(runs(ONE_SEED)))
+    done = table_tool(
+        "runs", "--format", "csv", "--baseline", "MAE", "--metrics", "miou", "--out", "t.csv", cwd=tmp_path
+    )
+    assert (done.returncode, done.stdout) == (0, "")
+    assert (tmp_path / "t.csv").read_text().splitlines()[1] == "MAE,40.04,,1,,1234.0,,1"
+
+    other = transfer("odd", "detection", MAE, config={"lr": 1}, box_ap=1.0)
+    write_record(other, tmp_path / "odd")
+    done = table_tool("runs", "odd", cwd=tmp_path)
+    assert done.returncode == 2 and done.stdout == ""
+    assert "    optim_wrapper.optimizer.lr: A 0.0001, B '<absent>'\n" in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("error: 2 different protocols are called 'small_detection'")
+
+    (tmp_path / "odd/result.json").write_text('{"schema": 0}')
+    done = table_tool("runs", "odd", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: odd/result.json: schema version 0, this mimtransfer reads version 1")
+
+
+def test_table_needs_no_torch(tmp_path):
+    write_record(transfer("a", "detection", box_ap=1.0), tmp_path / "a")
+    code = (
+        f"import runpy, sys; sys.argv = ['table.py', 'a']; runpy.run_path({str(ROOT / 'tools/table.py')!r}, "
+        "run_name='__main__'); print([name for name in ('torch', 'mmengine', 'mmcv', 'numpy') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": str(ROOT)},
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
