@@ -72,7 +72,8 @@ class TimmViT(BaseModule):
         vit = build_plain_vit(arch, img_size=self.img_size, drop_path_rate=drop_path_rate, layer_scale=layer_scale,
                               patch_size=None if patch_size is None else tuple(to_2tuple(patch_size)),
                               model_kwargs=dict(model_kwargs or {}))
-        depth = len(vit.blocks)
+        # The architecture's depth, though there may be fewer blocks: checkpoint.py tells a cut backbone by it.
+        self.depth = depth = len(vit.blocks)
         self.arch = arch
         self.out_indices = _block_indices("out_indices", out_indices, depth)
         if not self.out_indices:
@@ -207,7 +208,7 @@ class TimmViT(BaseModule):
             from mimtransfer.checkpoint import load_backbone  # pretraining from scratch needs none of it
 
             self.load_report = load_backbone(self, pretrained[-1]["checkpoint"])
-            print_log(str(self.load_report), logger="current")
+            print_log(self.load_report.summary(), logger="current")
 
     def expected_missing_keys(self) -> tuple[str, ...]:
         """Return fnmatch patterns of keys that a pretraining checkpoint may lack: added, fixed or unused here."""
