@@ -211,7 +211,7 @@ def _check_finite(path: str, fitted: Mapping[str, Tensor]) -> None:
     broken = [name for name, value in fitted.items() if not torch.isfinite(value).all()]
     if broken:
         raise UserError(
-            f"checkpoint {path!r} holds NaN or infinity in {len(broken)} tensors of the backbone, first {broken[0]!r}: the "
+            f"checkpoint {path!r} holds NaN or infinity in {len(broken)} backbone tensors, first {broken[0]!r}: the "
             "training that wrote it diverged; take an earlier checkpoint"
         )
 

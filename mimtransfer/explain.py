@@ -66,11 +66,10 @@ def _unknown_name(error: Exception, message: str, frames: list[FrameType]) -> st
     """Explain mmengine's "X is not in the scope::name registry" (KeyError) and "Failed to get X" (RuntimeError)."""
     if found := re.match(r"(\S+) is not in the ([\w-]+)::(.+?) registry", message):
         name, scope, kind = found.groups()
-        registry = _find_registry(scope, kind)
+        registry = _find_registry(scope, kind, frames)
     elif found := re.fullmatch(r"Failed to get (\S+)", message):
         name = found.group(1)
-        inside = [frame.f_locals.get("self") for frame in frames if frame.f_code.co_name == "get"]
-        registry = next((owner for owner in reversed(inside) if _is_registry(owner)), None)
+        registry = next(_registries_in(frames), None)
         if registry is None:
             return None
         scope, kind = registry.scope, registry.name
@@ -90,18 +89,24 @@ def _unknown_name(error: Exception, message: str, frames: list[FrameType]) -> st
     return f"{line}; {hint or 'import the module that registers it with custom_imports'}"
 
 
-def _is_registry(value: Any) -> bool:
-    return hasattr(value, "import_from_location") and not isinstance(value, type)
+def _registries_in(frames: list[FrameType]) -> Iterator[Any]:
+    """Yield the registries that the functions of a traceback work on, innermost first."""
+    from mmengine.registry import Registry
+
+    for frame in reversed(frames):
+        for name in ("registry", "self"):
+            if isinstance(frame.f_locals.get(name), Registry):
+                yield frame.f_locals[name]
 
 
-def _find_registry(scope: str, kind: str) -> Any:
-    """Find a mmengine Registry by scope and name among the modules that are loaded."""
-    for name, module in list(sys.modules.items()):
-        if "registry" in name:
-            for value in list(vars(module).values()):
-                if _is_registry(value) and (value.scope, value.name) == (scope, kind):
-                    return value
-    return None
+def _find_registry(scope: str, kind: str, frames: list[FrameType]) -> Any:
+    """Find a registry by scope and name in a traceback, or else (it is that of a worker) among the loaded modules."""
+    from mmengine.registry import Registry
+
+    modules = [module for name, module in list(sys.modules.items()) if "registry" in name]
+    loaded = [value for module in modules for value in list(vars(module).values()) if isinstance(value, Registry)]
+    found = (value for value in (*_registries_in(frames), *loaded) if (value.scope, value.name) == (scope, kind))
+    return next(found, None)
 
 
 def _lineage(registry: Any) -> list[Any]:
@@ -176,12 +181,16 @@ def _config(error: Exception, message: str, frames: list[FrameType]) -> str | No
     if isinstance(error, FileNotFoundError) and files:
         named = re.search(r'file "(.*?)" does not exist', message)
         missing = _short(named.group(1)) if named else files[-1]
+        if osp.isdir(missing):
+            return f"config {missing!r} is a folder; give a file in it"
         if files[0] == missing:
             return f"config {missing!r}: no such file{near_files(missing)}"
         owner = [file for file in files if file != missing][-1]
         return f"config {owner!r}: its base {missing!r} does not exist{near_files(missing)}"
     cause = f" ({error.__cause__})" if isinstance(error, ImportError) and error.__cause__ is not None else ""
     text = message.split(", the current sys.path")[0][:300] + cause  # the message may hold a whole config
+    if isinstance(error, KeyError) and " " not in text:
+        text = f"the key {text!r} is in none of its bases"
     return f"config {files[-1]!r}: {text}" if files else f"config: {text}"
 
 

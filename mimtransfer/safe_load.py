@@ -3,7 +3,7 @@
 A `.pth` file is a pickle, and unpickling can call any function of the machine. `torch.load(weights_only=True)`, the
 default since torch 2.6, builds tensors and plain containers only. It also refuses what mmengine itself writes (the
 message hub keeps the loss history in `HistoryBuffer`s of numpy arrays; mmengine issue 1655) and the
-`argparse.Namespace` in training checkpoints of MAE and its kin. `allow_mmengine_checkpoints` admits exactly those classes.
+`argparse.Namespace` in training checkpoints of MAE and its kin. `allow_mmengine_checkpoints` admits exactly those.
 """
 from __future__ import annotations
 
