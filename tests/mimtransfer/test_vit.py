@@ -237,7 +237,7 @@ def test_checkpointing_leaves_gradients_bit_equal(options: dict) -> None:
         ({"arch": "vit_tiny_patch16_224.augreg_in21k"}, "names weights: give arch='vit_tiny_patch16_224'"),
         ({"arch": "resnet18"}, "img_size"),
         ({"arch": "test_vit_relpos"}, "not a plain ViT"),
-        ({"img_size": 100, "model_kwargs": TINY}, "img_size=.100, 100. .* multiple of the patch .16, 16.: take e.g. 96"),
+        ({"img_size": 100, "model_kwargs": TINY}, "img_size=.100, 100. .* the patch .16, 16.: take e.g. 96"),
         ({"model_kwargs": dict(TINY, num_heads=5)}, "timm cannot build"),
         ({"model_kwargs": dict(TINY, widht=5)}, "widht"),
         ({"model_kwargs": {"drop_path_rate": 0.1}}, "may not hold drop_path_rate"),
