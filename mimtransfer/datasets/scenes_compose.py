@@ -151,7 +151,7 @@ def _clutter(x: np.ndarray, y: np.ndarray, side: int, rng: Generator) -> Patch:
     radius = rng.uniform(0.06, 0.14)
     window, u, v = _window(x, y, side, centre, 1.6 * radius)
     ragged = radius * (0.1 + 1.5 * value_noise(u * 16 + 16, v * 16 + 16, rng))
-    return Patch(window, (ragged - np.hypot(u, v)) * side, (u, v))
+    return Patch(window, (ragged - np.sqrt(u * u + v * v)) * side, (u, v))
 
 
 def _stroke(x: np.ndarray, y: np.ndarray, side: int, points: np.ndarray, radius: float) -> Patch:

@@ -1,4 +1,7 @@
-"""From composition to pixels: two-colour textures, soft edges, shadows, light, blur, noise. No colour tells a class."""
+"""From composition to pixels: two-colour textures, soft edges, shadows, light, blur, noise. No colour tells a class.
+
+The canvas is [3, H, W]: NumPy multiplies a plane into it ten times as fast as into [H, W, 3].
+"""
 import math
 
 import numpy as np
@@ -12,24 +15,24 @@ from mimtransfer.datasets.scenes_textures import FILLS, SURFACES, fractal_noise,
 def paint(scene: Composition, style: SceneStyle, rng: Generator) -> np.ndarray:
     """Return the picture [H, W, 3] uint8 RGB of a composition."""
     side = min(scene.index_map.shape)
-    canvas = np.zeros((*scene.index_map.shape, 3), np.float32)
+    canvas = np.zeros((3, *scene.index_map.shape), np.float32)
     for kind, cover in scene.surfaces:  # the first one covers all
         shade = SURFACES[style.stuff[kind]](*turned(scene.x, scene.y, rng), rng)
-        canvas += cover[..., None] * (_blend(shade, *_surface_colours(style, rng)) - canvas)
+        canvas += cover * (_blend(shade, *_surface_colours(style, rng)) - canvas)
     for patch in scene.clutter:
         _fill(canvas, patch, style, rng, side, opacity=rng.uniform(0.5, 1))
     for instance in reversed(scene.instances):
         _fill(canvas, instance.patch, style, rng, side, shadow=rng.random() < 0.5)
     for patch in scene.occluders:
         _fill(canvas, patch, style, rng, side, shadow=True)
-    canvas *= _light(scene, style, rng)[..., None]
+    canvas *= _light(scene, style, rng)
     canvas = _blur(canvas, rng.uniform(*style.blur) * side / 96)
     canvas += rng.standard_normal(canvas.shape, np.float32) * np.float32(rng.uniform(*style.noise))
-    return np.rint(np.clip(canvas, 0, 1) * 255).astype(np.uint8)
+    return np.ascontiguousarray(np.rint(canvas.clip(0, 1) * 255).astype(np.uint8).transpose(1, 2, 0))
 
 
 def _blend(shade: np.ndarray, dark: np.ndarray, bright: np.ndarray) -> np.ndarray:
-    return dark + shade[..., None] * (bright - dark)
+    return dark[:, None, None] + shade * (bright - dark)[:, None, None]
 
 
 def _surface_colours(style: SceneStyle, rng: Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -40,9 +43,9 @@ def _surface_colours(style: SceneStyle, rng: Generator) -> tuple[np.ndarray, np.
 def _other(colour: np.ndarray, distance: float, rng: Generator) -> np.ndarray:
     """Return a colour at about this RGB distance, lighter or darker, wherever there is more room."""
     direction = rng.choice([-1.0, 1.0]) + rng.normal(0, 0.6, 3)
-    direction *= distance / np.linalg.norm(direction)
+    direction *= distance / math.hypot(*direction)
     one, two = (colour + direction).clip(0.02, 0.98), (colour - direction).clip(0.02, 0.98)
-    chosen = one if np.linalg.norm(one - colour) >= 0.85 * np.linalg.norm(two - colour) else two
+    chosen = one if math.dist(one, colour) >= 0.85 * math.dist(two, colour) else two
     return chosen.astype(np.float32)
 
 
@@ -56,20 +59,20 @@ def _fill(
     opacity: float = 1.0,
 ) -> None:
     """Paint a patch in place, in colours chosen against what lies behind it."""
-    below = canvas[patch.window]
+    below = canvas[:, patch.window[0], patch.window[1]]
     cover = (patch.level + 0.5).clip(0, 1) * np.float32(opacity)
     weight = float(cover.sum())
     if weight == 0:
         return
-    behind = np.einsum("hw,hwc->c", cover, below) / weight
+    behind = (cover * below).sum((1, 2)) / weight
     main = _other(behind, rng.uniform(*style.contrast), rng)
     # the second colour is on the far side of the first, so the fill never fades into what lies behind
-    away = (main - behind) / max(np.linalg.norm(main - behind), 1e-6) + rng.normal(0, 0.4, 3)
+    away = (main - behind) / max(math.dist(main, behind), 1e-6) + rng.normal(0, 0.4, 3)
     second = np.clip(main + rng.uniform(0.05, 0.25) * away, 0.02, 0.98).astype(np.float32)
     shade = FILLS[rng.integers(len(FILLS))](*turned(*patch.local, rng, zoom=(0.8, 1.5)), rng)
     if shadow:
         _shadow(canvas, patch, rng, side)
-    below += cover[..., None] * (_blend(shade, main, second) - below)
+    below += cover * (_blend(shade, main, second) - below)
 
 
 def _shadow(canvas: np.ndarray, patch: Patch, rng: Generator, side: int) -> None:
@@ -80,9 +83,9 @@ def _shadow(canvas: np.ndarray, patch: Patch, rng: Generator, side: int) -> None
     # the shifted window, clipped to the image
     row, col = rows.start + down, cols.start + right
     top, left = max(row, 0), max(col, 0)
-    bottom, end = min(rows.stop + down, canvas.shape[0]), min(cols.stop + right, canvas.shape[1])
+    bottom, end = min(rows.stop + down, canvas.shape[1]), min(cols.stop + right, canvas.shape[2])
     if top < bottom and left < end:
-        canvas[top:bottom, left:end] *= 1 - soft[top - row : bottom - row, left - col : end - col, None]
+        canvas[:, top:bottom, left:end] *= 1 - soft[top - row : bottom - row, left - col : end - col]
 
 
 def _light(scene: Composition, style: SceneStyle, rng: Generator) -> np.ndarray:
@@ -100,7 +103,7 @@ def _blur(canvas: np.ndarray, sigma: float) -> np.ndarray:
         return canvas
     taps = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2).astype(np.float32)
     taps /= taps.sum()
-    height, width = canvas.shape[:2]
-    padded = np.pad(canvas, ((reach, reach), (reach, reach), (0, 0)), mode="edge")
-    rows = sum(tap * padded[k : k + height] for k, tap in enumerate(taps))
-    return sum(tap * rows[:, k : k + width] for k, tap in enumerate(taps))
+    height, width = canvas.shape[1:]
+    padded = np.pad(canvas, ((0, 0), (reach, reach), (reach, reach)), mode="edge")
+    rows = sum(tap * padded[:, k : k + height] for k, tap in enumerate(taps))
+    return sum(tap * rows[:, :, k : k + width] for k, tap in enumerate(taps))

@@ -29,8 +29,8 @@ def value_noise(x: np.ndarray, y: np.ndarray, rng: Generator) -> np.ndarray:
     col, row = left.astype(np.int32) & _WRAP, top.astype(np.int32) & _WRAP
     next_col, row_start, next_start = (col + 1) & _WRAP, row * _LATTICE, ((row + 1) & _WRAP) * _LATTICE
     flat = table.ravel()
-    upper = flat[row_start + col] * (1 - u) + flat[row_start + next_col] * u
-    lower = flat[next_start + col] * (1 - u) + flat[next_start + next_col] * u
+    upper = flat.take(row_start + col) * (1 - u) + flat.take(row_start + next_col) * u
+    lower = flat.take(next_start + col) * (1 - u) + flat.take(next_start + next_col) * u
     return upper * (1 - v) + lower * v
 
 
@@ -44,7 +44,7 @@ def fractal_noise(x: np.ndarray, y: np.ndarray, rng: Generator, octaves: int = 3
 def cell_values(col: np.ndarray, row: np.ndarray, rng: Generator) -> np.ndarray:
     """Return one random value for each integer cell."""
     table = rng.random(_LATTICE * _LATTICE, dtype=np.float32)
-    return table[(row.astype(np.int32) & _WRAP) * _LATTICE + (col.astype(np.int32) & _WRAP)]
+    return table.take((row.astype(np.int32) & _WRAP) * _LATTICE + (col.astype(np.int32) & _WRAP))
 
 
 def bricks(x: np.ndarray, y: np.ndarray, rng: Generator) -> np.ndarray:
@@ -84,13 +84,13 @@ def pebbles(x: np.ndarray, y: np.ndarray, rng: Generator) -> np.ndarray:
     for drow in (-1, 0, 1):
         for dcol in (-1, 0, 1):
             cell = ((row + drow) & _WRAP) * _LATTICE + ((col + dcol) & _WRAP)
-            dx, dy = jitter[0][cell] + (dcol - x), jitter[1][cell] + (drow - y)
+            dx, dy = jitter[0].take(cell) + (dcol - x), jitter[1].take(cell) + (drow - y)
             dist = dx * dx + dy * dy
             owner = np.where(dist < nearest, cell, owner)
             second = np.minimum(second, np.maximum(nearest, dist))
             nearest = np.minimum(nearest, dist)
     nearest, second = np.sqrt(nearest), np.sqrt(second)
-    return np.clip((second - nearest) * 5, 0, 1) * (0.5 + 0.4 * tint[owner]) * (1.1 - 0.5 * nearest)
+    return np.clip((second - nearest) * 5, 0, 1) * (0.5 + 0.4 * tint.take(owner)) * (1.1 - 0.5 * nearest)
 
 
 def planks(x: np.ndarray, y: np.ndarray, rng: Generator) -> np.ndarray:
@@ -113,7 +113,7 @@ def dots(x: np.ndarray, y: np.ndarray, rng: Generator) -> np.ndarray:
     """Draw a grid of dots."""
     x, y = x * 9, y * 9
     x, y = x - np.floor(x) - 0.5, y - np.floor(y) - 0.5
-    return np.clip((0.33 - np.hypot(x, y)) * 6 + 0.5, 0, 1)
+    return np.clip((0.33 - np.sqrt(x * x + y * y)) * 6 + 0.5, 0, 1)
 
 
 def checks(x: np.ndarray, y: np.ndarray, rng: Generator) -> np.ndarray:
@@ -133,7 +133,7 @@ def mottle(x: np.ndarray, y: np.ndarray, rng: Generator) -> np.ndarray:
 
 def plain(x: np.ndarray, y: np.ndarray, rng: Generator) -> np.ndarray:
     """Draw a slow gradient."""
-    return np.clip(0.5 + x, 0, 1)
+    return 0.5 + 0.5 * np.sin(6 * x)
 
 
 Texture = Callable[[np.ndarray, np.ndarray, Generator], np.ndarray]
