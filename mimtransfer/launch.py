@@ -47,14 +47,10 @@ def load_config(path: str, cfg_options: list[str]) -> Config:
     return cfg
 
 
-def set_work_dir(cfg: Config, work_dir: str | None, config_path: str, under: str = "") -> None:
-    """Set `cfg.work_dir`: the command line before the config before work_dirs/<name of the config file>.
-
-    Args:
-        under: folder inside the last two.
-    """
+def set_work_dir(cfg: Config, work_dir: str | None, config_path: str) -> None:
+    """Set `cfg.work_dir`: the command line before the config before work_dirs/<name of the config file>."""
     name = osp.splitext(osp.basename(config_path))[0]
-    cfg.work_dir = work_dir or osp.join(cfg.get("work_dir") or osp.join("work_dirs", name), under)
+    cfg.work_dir = work_dir or cfg.get("work_dir") or osp.join("work_dirs", name)
 
 
 def set_launcher(cfg: Config, launcher: str) -> None:

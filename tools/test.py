@@ -9,7 +9,7 @@ def parse_args() -> argparse.Namespace:
     add = parser.add_argument
     add("config", help="config file that the checkpoint was trained with")
     add("checkpoint", help="checkpoint of tools/train.py")
-    add("--work-dir", help="folder for logs and result.json (default: work_dirs/CONFIG_NAME/test)")
+    add("--work-dir", help="for logs and result.json (default: the folder of the checkpoint)")
     add("--out", metavar="FILE.pkl", help="also write all predictions to this file")
     add("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none", help="pytorch: torchrun")
     add("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="override config keys")
@@ -30,7 +30,7 @@ def main() -> None:
         from mimtransfer.data_checks import check_data
 
         cfg = launch.load_config(args.config, args.cfg_options)
-        launch.set_work_dir(cfg, args.work_dir, args.config, "test")
+        launch.set_work_dir(cfg, args.work_dir or os.path.dirname(args.checkpoint) or ".", args.config)
         launch.set_launcher(cfg, args.launcher)
         launch.set_resume(cfg, None)
         launch.set_out(cfg, args.out)

@@ -1,0 +1,42 @@
+"""Mask R-CNN made small for 96-pixel scenes: strides 4 to 16, one square anchor each, thin heads, few proposals."""
+_base_ = ["mmdet::_base_/models/mask-rcnn_r50_fpn.py", "./vit-demo.py"]
+
+channels, num_classes = 64, 8
+strides = [4, 8, 16]
+model = dict(
+    backbone=dict(_delete_=True, out_indices=(-1,), **_base_.vit),
+    neck=dict(
+        _delete_=True,
+        type="mimtransfer.SimpleFeaturePyramid",
+        in_channels=192,
+        out_channels=channels,
+        scale_factors=(2, 1, 0.5),
+        num_outs=3,
+    ),
+    rpn_head=dict(
+        in_channels=channels,
+        feat_channels=channels,
+        # 16, 32 and 64 pixels; things are 24 to 53 high and nearly square
+        anchor_generator=dict(scales=[4], ratios=[1.0], strides=strides),
+    ),
+    roi_head=dict(
+        bbox_roi_extractor=dict(out_channels=channels, featmap_strides=strides, finest_scale=14),
+        bbox_head=dict(
+            type="ConvFCBBoxHead",
+            num_shared_fcs=1,
+            in_channels=channels,
+            fc_out_channels=128,
+            num_classes=num_classes,
+        ),
+        mask_roi_extractor=dict(
+            roi_layer=dict(output_size=7), out_channels=channels, featmap_strides=strides, finest_scale=14,
+        ),
+        mask_head=dict(num_convs=2, in_channels=channels, conv_out_channels=channels, num_classes=num_classes),
+    ),
+    train_cfg=dict(
+        rpn=dict(sampler=dict(num=64)),
+        rpn_proposal=dict(nms_pre=200, max_per_img=100),
+        rcnn=dict(sampler=dict(num=64), mask_size=14),
+    ),
+    test_cfg=dict(rpn=dict(nms_pre=200, max_per_img=100), rcnn=dict(max_per_img=20)),
+)

@@ -1,0 +1,171 @@
+"""Every shipped transfer config: it resolves to its recipe, builds, and gives every trainable parameter a gradient."""
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import MODELS, init_default_scope
+
+import mimtransfer  # noqa: F401  before mmdet and mmseg
+from mimtransfer.data_checks import _classes, _leaves
+from mimtransfer.datasets.scenes import DEFAULT_THINGS, STUFF
+
+ROOT = Path(__file__).parents[1] / "configs"
+LEAVES = sorted(str(p.relative_to(ROOT)) for task in ("detection", "segmentation") for p in (ROOT / task).glob("*.py"))
+VITDET = "detection/mask-rcnn_vitdet_vit-base_100e_coco.py"
+ADE20K = "segmentation/upernet_vit-base_160k_ade20k-512x512.py"
+DEMO_DET = "detection/mask-rcnn_vit-demo_scenes.py"
+DEMO_SEG = "segmentation/upernet_vit-demo_scenes.py"
+
+
+def load(leaf):
+    cfg = Config.fromfile(ROOT / leaf)
+    init_default_scope(cfg.default_scope)
+    return cfg
+
+
+def build(cfg, device="meta"):
+    with torch.device(device):
+        return MODELS.build(cfg.model)
+
+
+def nodes(node):
+    if isinstance(node, dict):
+        yield node
+        node = node.values()
+    if not isinstance(node, (str, bytes)) and hasattr(node, "__iter__"):
+        for child in node:
+            yield from nodes(child)
+
+
+def test_the_shipped_set():
+    assert len(LEAVES) == 6 and {VITDET, ADE20K, DEMO_DET, DEMO_SEG} < set(LEAVES)
+
+
+@pytest.mark.parametrize("leaf", LEAVES)
+def test_resolves_and_builds(leaf):
+    cfg = load(leaf)
+    assert cfg.task == leaf.split("/")[0] and cfg.protocol
+    assert [h["type"] for h in cfg.custom_hooks] == ["mimtransfer.RecordHook"]
+    assert '"""' in (ROOT / leaf).read_text()[:3] and "Command" in (ROOT / leaf).read_text()
+    # nothing of the bases' ResNet, SGD or synchronised BN is left
+    assert cfg.model.backbone.type == "mimtransfer.TimmViT" and "depth" not in cfg.model.backbone
+    assert set(cfg.optim_wrapper.optimizer) == {"type", "lr", "betas", "weight_decay"}
+    assert not [n for n in nodes(cfg.model.to_dict()) if n.get("type") in ("SyncBN", "MMSyncBN")]
+    for split in ("train", "val", "test"):
+        for dataset in _leaves(cfg[f"{split}_dataloader"].dataset):
+            classes = len(_classes(dataset))
+            heads = [n["num_classes"] for n in nodes(cfg.model.to_dict()) if "num_classes" in n]
+            assert heads and set(heads) == {classes}
+    model = build(cfg)
+    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    rate, layers = cfg.optim_wrapper.paramwise_cfg.layer_decay_rate, len(model.backbone.blocks)
+    lrs = sorted({g["lr"] for g in wrapper.optimizer.param_groups})
+    base = cfg.optim_wrapper.optimizer.lr
+    assert lrs == pytest.approx([base * rate ** (layers + 1 - i) for i in range(layers + 2)])
+    # the schedule ends where training ends, and the ratios survive it: no absolute floor of the lr
+    assert cfg.param_scheduler[-1]["end"] == cfg.train_cfg.max_iters
+    assert all(s.get("eta_min", 0.0) == 0.0 for s in cfg.param_scheduler)
+    cosine = [s for s in cfg.param_scheduler if s["type"] == "CosineAnnealingLR"]
+    assert all(s["begin"] + s["T_max"] == s["end"] for s in cosine)
+
+
+def test_vitdet_is_the_published_recipe():
+    cfg = load(VITDET)
+    model = build(cfg)
+    assert sum(p.numel() for p in model.parameters()) == pytest.approx(110.9e6, rel=1e-3)
+    attention = [b.attn for b in model.backbone.blocks]
+    tables = [tuple(a.rel_pos_h.shape) for a in attention]
+    assert [i for i, t in enumerate(tables) if t == (127, 64)] == [2, 5, 8, 11]  # 64 x 64 patches: 2 * 64 - 1
+    assert set(tables) == {(127, 64), (27, 64)}
+    assert model.rpn_head.num_convs == 2 and model.roi_head.bbox_head.num_shared_convs == 4
+    assert cfg.param_scheduler[1].milestones == [163889, 177546] and cfg.train_cfg.max_iters == 100 * 118000 // 64
+    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    names = {id(p): n for n, p in model.named_parameters()}
+    decay = {names[id(p)]: g["weight_decay"] for g in wrapper.optimizer.param_groups for p in g["params"]}
+    assert decay["backbone.blocks.0.attn.rel_pos_h"] == decay["backbone.blocks.0.attn.qkv.bias"] == 0.1
+    assert decay["backbone.pos_embed"] == decay["backbone.blocks.3.norm1.weight"] == 0.0
+
+
+def test_ade20k_is_the_published_recipe():
+    cfg = load(ADE20K)
+    model = build(cfg)
+    assert (model.decode_head.channels, model.decode_head.num_classes) == (768, 150)
+    assert cfg.model.auxiliary_head.loss_decode.loss_weight == 0.4 and model.auxiliary_head.in_index == 2
+    assert model.test_cfg == dict(mode="slide", crop_size=(512, 512), stride=(341, 341))
+    assert model.backbone.blocks[0].attn.relative_position_bias_table.shape[1] == 12
+    assert cfg.param_scheduler[0].end == 1500 and cfg.train_cfg.max_iters == 160000
+    assert cfg.train_dataloader.batch_size * 8 == cfg.auto_scale_lr.base_batch_size == 16
+
+
+def test_demo_pair_shares_its_vit_and_the_scenes():
+    det, seg = load(DEMO_DET), load(DEMO_SEG)
+    for key, value in det.vit.items():
+        assert det.model.backbone[key] == seg.model.backbone[key] == value
+    assert tuple(det.metainfo.classes) == DEFAULT_THINGS
+    assert tuple(seg.metainfo.classes) == DEFAULT_THINGS + STUFF
+
+
+def detection_batch(height, width, num_classes, with_mask):
+    from mmdet.structures import DetDataSample
+    from mmdet.structures.mask import BitmapMasks
+    from mmengine.structures import InstanceData
+    boxes = torch.tensor([[4.0, 6.0, 40.0, 44.0], [20.0, 16.0, 62.0, 60.0]])
+    instances = InstanceData(bboxes=boxes, labels=torch.tensor([0, num_classes - 1]))
+    if with_mask:
+        masks = torch.zeros(2, height, width, dtype=torch.uint8)
+        for mask, (x0, y0, x1, y1) in zip(masks, boxes.int().tolist()):
+            mask[y0:y1, x0:x1] = 1
+        instances.masks = BitmapMasks(masks.numpy(), height, width)
+    meta = dict(img_shape=(height, width), ori_shape=(height, width), scale_factor=(1.0, 1.0), img_id=0)
+    return DetDataSample(gt_instances=instances, metainfo=meta)
+
+
+def segmentation_batch(height, width, num_classes):
+    from mmengine.structures import PixelData
+    from mmseg.structures import SegDataSample
+    labels = torch.arange(height * width).reshape(1, height, width) % num_classes
+    meta = dict(img_shape=(height, width), ori_shape=(height, width))
+    return SegDataSample(gt_sem_seg=PixelData(data=labels), metainfo=meta)
+
+
+def shrink(model):
+    """A picture of 64 x 96, ViT-Ti for ViT-B, few proposals."""
+    segmentor = "size" in model.data_preprocessor
+    model.data_preprocessor.update({"size": (64, 96)} if segmentor else {"pad_size_divisor": 32})
+    if model.backbone.arch == "vit_base_patch16_224":
+        model.backbone.arch = "vit_tiny_patch16_224"
+        for node in list(nodes(model)):
+            for key, value in node.items():
+                if value == 768:
+                    node[key] = 192
+                elif value == [768] * 4:
+                    node[key] = [192] * 4
+    if "roi_head" in model:
+        model.train_cfg.rpn_proposal.max_per_img = 20
+        model.train_cfg.rcnn.sampler.num = 16
+
+
+@pytest.mark.parametrize("leaf", LEAVES)
+def test_every_trainable_parameter_gets_a_gradient(leaf):
+    """So DDP needs no search for unused parameters. Only the picture, the samples and ViT-B's width are small."""
+    cfg = load(leaf)
+    shrink(cfg.model)
+    torch.manual_seed(0)
+    model = build(cfg, "cpu").train()
+    detector = cfg.task == "detection"
+    heads = [n["num_classes"] for n in nodes(cfg.model.to_dict()) if "num_classes" in n]
+    sample = detection_batch(64, 96, heads[0], "mask_head" in cfg.model.roi_head) if detector else None
+    samples = [sample or segmentation_batch(64, 96, heads[0]) for _ in range(2)]
+    inputs = [torch.randint(0, 256, (3, 64, 96), dtype=torch.uint8) for _ in samples]
+    if cfg.model.backbone.get("drop_path_rate"):
+        for module in model.backbone.modules():
+            if hasattr(module, "drop_prob"):
+                module.drop_prob = 0.0  # a dropped block has no gradient in this step
+    data = model.data_preprocessor(dict(inputs=inputs, data_samples=samples), True)
+    loss, _ = model.parse_losses(model(**data, mode="loss"))
+    loss.backward()
+    assert torch.isfinite(loss)
+    unused = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    assert not unused
