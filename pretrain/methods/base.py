@@ -37,12 +37,13 @@ class MIMethod(BaseModel):
         self.compile_loss = compile_loss
         self._compiled = None
 
-    def forward(self, inputs: Tensor, record: AugRecord | None = None, mode: str = "loss"):
+    def forward(self, inputs: Tensor, record: AugRecord | None = None, data_samples: None = None, mode: str = "loss"):
         """Draw a layout, then compute losses or reconstructions.
 
         Args:
             inputs: [B, C, H, W] float, normalised by the preprocessor.
             record: where the crops came from; without one the draws are the same at every call.
+            data_samples: what mmengine's preprocessor adds; not used.
             mode: `loss` returns a dict of losses; `predict` returns `(layout, reconstruction)`, the latter as from `reconstruct`.
 
         Raises:
