@@ -41,8 +41,8 @@ class SceneStyle:
 
     things: tuple[str, ...] = DEFAULT_THINGS
     stuff: tuple[str, ...] = STUFF
-    num_objects: tuple[int, int] = (1, 6)  # tried; fewer are left where the scene is full
-    object_size: tuple[float, float] = (0.25, 0.55)  # full height of an object
+    num_objects: tuple[int, int] = (1, 5)  # tried; fewer are left where the scene is full
+    object_size: tuple[float, float] = (0.28, 0.6)  # full height of an object
     aspect: float = 1.25  # width and height differ by at most this factor
     shear: float = 0.2
     digit_rotation: float = 25.0  # degrees to either side; more would confuse six and nine
@@ -51,9 +51,9 @@ class SceneStyle:
     min_visible_fraction: float = 0.5  # of the object's area, after all occlusion
     min_visible_area: float = 0.006  # of the square of the shorter side; smaller objects are not drawn at all
     num_regions: tuple[int, int] = (1, 3)  # surfaces in the background
-    num_clutter: tuple[int, int] = (2, 6)  # scribbles, bars and stains behind the objects, part of the surface below
-    num_occluders: tuple[int, int] = (0, 2)  # twigs in front of the objects, index 0
-    contrast: tuple[float, float] = (0.25, 0.55)  # RGB distance of an object to what lies behind, channels 0..1
+    num_clutter: tuple[int, int] = (1, 4)  # scribbles, bars and stains behind the objects, part of the surface below
+    num_occluders: tuple[int, int] = (0, 1)  # twigs in front of the objects, index 0
+    contrast: tuple[float, float] = (0.3, 0.6)  # RGB distance of an object to what lies behind, channels 0..1
     surface_contrast: tuple[float, float] = (0.15, 0.40)  # RGB distance between the two colours of a surface
     illumination: float = 0.35  # largest loss or gain of light across the image
     blur: tuple[float, float] = (0.0, 0.7)  # sigma in pixels of a 96-pixel image

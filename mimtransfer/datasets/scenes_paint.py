@@ -36,7 +36,7 @@ def _blend(shade: np.ndarray, dark: np.ndarray, bright: np.ndarray) -> np.ndarra
 
 
 def _surface_colours(style: SceneStyle, rng: Generator) -> tuple[np.ndarray, np.ndarray]:
-    base = rng.uniform(0.2, 0.5) + rng.uniform(-0.12, 0.12, 3)
+    base = rng.uniform(0.25, 0.6) + rng.uniform(-0.12, 0.12, 3)
     return base.astype(np.float32), _other(base, rng.uniform(*style.surface_contrast), rng)
 
 

@@ -25,7 +25,7 @@ from mimtransfer.datasets.scenes_objects import Originals, load_originals
 from mimtransfer.datasets.scenes_paint import paint
 from mimtransfer.errors import UserError
 
-RECIPE = 1  # raise it with every change of code that changes a pixel: older folders then no longer count as complete
+RECIPE = 2  # raise it with every change of code that changes a pixel: older folders then no longer count as complete
 _CHUNK = 16  # scenes per task of a worker
 _MAX_COUNT = 1_000_000  # file names have six digits
 

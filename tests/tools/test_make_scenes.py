@@ -17,14 +17,12 @@ def run(monkeypatch, *args) -> None:
     runpy.run_path(str(TOOL), run_name="__main__")
 
 
-def test_from_the_command_line_to_the_folder_and_again(tmp_path):
-    def make(*more: str) -> str:
-        args = ["--size", "40", "56", "--train", "70", "--val", "3", "--unlabelled", "2", "--classes", "shapes", *more]
-        command = [sys.executable, str(TOOL), "--out", str(tmp_path / "deep" / "scenes"), *args, "--style", "shear=0"]
-        return subprocess.run(command, check=True, text=True, capture_output=True, cwd=ROOT, env=None).stdout
-
-    said = make("--workers", "2")
-    assert "70 train, 3 val, 2 unlabelled scenes of 40x56 pixels" in said
+def test_from_the_command_line_to_the_folder_and_again(tmp_path, monkeypatch, capsys):
+    args = ["--size", "40", "56", "--train", "70", "--val", "3", "--unlabelled", "2", "--classes", "shapes"]
+    args = ["--out", str(tmp_path / "deep" / "scenes"), *args, "--style", "shear=0", "--workers", "2"]
+    done = subprocess.run([sys.executable, str(TOOL), *args], check=True, text=True, capture_output=True, cwd=ROOT)
+    assert "70 train, 3 val, 2 unlabelled scenes of 40x56 pixels" in done.stdout
+    assert "75/75" in done.stderr  # progress
     out = tmp_path / "deep" / "scenes"
     assert {path.name for path in out.iterdir()} == {
         "train", "val", "unlabelled", "seg", "annotations", "meta.json", "request.json",
@@ -37,7 +35,7 @@ def test_from_the_command_line_to_the_folder_and_again(tmp_path):
     assert meta["things"] == ["disc", "square", "triangle", "star", "ring", "cross"]
     assert meta["classes"][6:] == ["bricks", "clouds", "grass", "pebbles", "planks"]
     (out / "val" / "000001.jpg").unlink()
-    make()
+    run(monkeypatch, *args)
     assert (out / "val" / "000001.jpg").exists() and json.loads((out / "meta.json").read_text()) == meta
 
 
