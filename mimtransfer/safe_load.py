@@ -104,7 +104,7 @@ def read_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=kind == "zip")
     except pickle.UnpicklingError as error:
-        raise UserError(_unpickling_message(path, str(error))) from error
+        raise _refused(path, str(error)) from error
     except Exception as error:  # a damaged pickle fails wherever its first wrong byte leads
         raise _damaged(path, _first_line(error)) from error
     if not isinstance(checkpoint, dict):
@@ -160,16 +160,22 @@ def _read_safetensors(path: str) -> dict[str, Any]:
     return {"state_dict": state, "meta": {"mimtransfer": json.loads(metadata["mimtransfer"])}}
 
 
-def _unpickling_message(path: str, reason: str) -> str:
+def _refused(path: str, reason: str) -> UserError:
+    """Say which class or function torch refused, or what else kept it from reading the pickle."""
     found = re.search(r"GLOBAL (getattr\(.*?\)|\S+)", reason) or re.search(r"but got <class '([\w.]+)'>", reason)
     if found:
-        return (
+        return UserError(
             f"checkpoint {path!r} holds {found.group(1)}, which is not loaded because unpickling it could run code; "
             "save the plain state_dict (tensors, numbers, strings) and load that"
         )
     operand = re.search(r"Unsupported operand (\d+)", reason)
-    detail = f"pickle instruction {operand.group(1)}" if operand else reason.strip().splitlines()[0][:120]
-    return f"checkpoint {path!r} is damaged or not written by torch.save ({detail}); save a state_dict with it"
+    if operand:
+        return UserError(
+            f"checkpoint {path!r} is damaged or a pickle not written by torch.save (instruction {operand.group(1)}); "
+            "write the state_dict with torch.save"
+        )
+    detail = re.search(r"WeightsUnpickler error: *([^\n]+)", reason)
+    return _damaged(path, detail.group(1)[:120] if detail else "its pickle ends or breaks in the middle")
 
 
 def _damaged(path: str, reason: str) -> UserError:
