@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from mmengine.dist import all_reduce, get_world_size, is_main_process
 from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from mimtransfer.errors import UserError
@@ -103,6 +104,7 @@ class RecordHook(Hook):
             **self._names(runner),
             "backbone": naming.backbone_of(runner.cfg)["type"],
             "arch": naming.backbone_of(runner.cfg)["arch"],
+            "grid": _grid(runner),
             **self._schedule(runner),
             "epoch": meta.get("epoch"),
             "iter": meta.get("iter"),
@@ -280,3 +282,11 @@ class RecordHook(Hook):
 
 def _now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def _grid(runner: Runner) -> list[int] | None:
+    """Return (h, w) of the position embedding: `load_backbone` cannot tell 8x2 from 4x4 patches by their number."""
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    part = getattr(model, "backbone", None)
+    grid = getattr(getattr(model, "encoder", None) if part is None else part, "grid_size", None)
+    return None if grid is None else list(grid)
