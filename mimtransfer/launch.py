@@ -10,7 +10,7 @@ import torch
 from mmengine.config import Config, DictAction
 from mmengine.device import is_cuda_available
 from mmengine.logging import print_log
-from mmengine.registry import init_default_scope
+from mmengine.registry import METRICS, init_default_scope
 from mmengine.runner import Runner, find_latest_checkpoint
 from torch import nn
 
@@ -134,15 +134,18 @@ def enter_scope(cfg: Config) -> None:
     init_default_scope(cfg.get("default_scope", "mimtransfer"))
 
 
-def set_out(cfg: Config, out: str | None) -> None:
-    """Add an evaluator that writes all predictions to `out`; masks as RLE in detection."""
+def check_out(out: str | None) -> None:
+    """Refuse a name for the predictions that mmengine would refuse after the run."""
+    if out is not None and not out.endswith((".pkl", ".pickle")):
+        raise UserError(f"--out {out}: expected a name that ends in .pkl")
+
+
+def write_predictions(runner: Runner, out: str | None) -> None:
+    """Let the Runner's test write all predictions to `out`, masks as RLE. The config, hence the record, stays."""
     if out is None:
         return
-    if not out.endswith((".pkl", ".pickle")):
-        raise UserError(f"--out {out}: expected a name that ends in .pkl")
-    dump = "DumpDetResults" if cfg.get("default_scope") == "mmdet" else "DumpResults"
-    evaluators = cfg.test_evaluator if isinstance(cfg.test_evaluator, (list, tuple)) else [cfg.test_evaluator]
-    cfg.test_evaluator = [*evaluators, dict(type=dump, out_file_path=out)]
+    dump = "mmdet.DumpDetResults" if runner.cfg.get("default_scope") == "mmdet" else "DumpResults"
+    runner.test_loop.evaluator.metrics.append(METRICS.build(dict(type=dump, out_file_path=out)))
 
 
 def check_checkpoint(model: nn.Module, path: str) -> None:

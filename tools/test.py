@@ -11,6 +11,7 @@ def parse_args() -> argparse.Namespace:
     add("checkpoint", help="checkpoint of tools/train.py")
     add("--work-dir", help="for logs and result.json (default: the folder of the checkpoint)")
     add("--out", metavar="FILE.pkl", help="also write all predictions to this file")
+    add("--amp", action="store_true", help="the run was trained with --amp: its record keeps its protocol")
     add("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none", help="pytorch: torchrun")
     add("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="override config keys")
     add("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
@@ -33,7 +34,8 @@ def main() -> None:
         launch.set_work_dir(cfg, args.work_dir or os.path.dirname(args.checkpoint) or ".", args.config)
         launch.set_launcher(cfg, args.launcher)
         launch.set_resume(cfg, None)
-        launch.set_out(cfg, args.out)
+        launch.set_amp(cfg, args.amp)
+        launch.check_out(args.out)
         launch.enter_scope(cfg)
         check_data(cfg, splits=("test",))
         cfg.load_from = args.checkpoint
@@ -42,6 +44,7 @@ def main() -> None:
 
         runner = Runner.from_cfg(cfg)
         launch.check_checkpoint(runner.model, args.checkpoint)
+        launch.write_predictions(runner, args.out)
         runner.test()
 
 

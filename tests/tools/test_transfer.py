@@ -1,0 +1,189 @@
+"""tools/train.py and tools/test.py on eight scenes, end to end, and their answers to bad input."""
+import importlib.util
+import json
+import pickle
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from mimtransfer.datasets.scenes_write import SceneSet, make_scenes
+from mimtransfer.registry import MODELS
+
+ROOT = Path(__file__).parents[2]
+DET = str(ROOT / "configs/detection/mask-rcnn_vit-demo_scenes.py")
+SEG = str(ROOT / "configs/segmentation/upernet_vit-demo_scenes.py")
+SHORT = [
+    "train_cfg.max_iters=2", "train_cfg.val_interval=2", "default_hooks.checkpoint.interval=2",
+    "train_dataloader.batch_size=2", "train_dataloader.num_workers=0", "train_dataloader.persistent_workers=False",
+    "val_dataloader.batch_size=4", "val_dataloader.num_workers=0", "test_dataloader.batch_size=4",
+    "test_dataloader.num_workers=0",
+]
+NUM_VAL = 4
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A working directory with data/scenes and a pretrained ViT in a checkpoint."""
+    out = tmp_path_factory.mktemp("transfer")
+    counts = {"train": 4, "val": NUM_VAL, "unlabelled": 0}
+    make_scenes(out / "data/scenes", SceneSet(counts=counts), workers=1, progress=False)
+    torch.manual_seed(0)
+    encoder = MODELS.build(Config.fromfile(DET).vit.to_dict())
+    state = {f"encoder.{name}": value + 0.01 for name, value in encoder.state_dict().items()}
+    (out / "mae").mkdir()
+    torch.save(dict(state_dict=state, meta={}), out / "mae/epoch_3.pth")
+    (out / "mae/last_checkpoint").write_text("/elsewhere/mae/epoch_3.pth")
+    return out
+
+
+@pytest.fixture
+def call(folder, monkeypatch):
+    """Run a tool's main() in this process, in the working directory."""
+    monkeypatch.chdir(folder)
+
+    def run(tool, *args):
+        spec = importlib.util.spec_from_file_location(tool, ROOT / "tools" / f"{tool}.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        monkeypatch.setattr(sys, "argv", [tool, *map(str, args)])
+        module.main()
+
+    return run
+
+
+def record(work_dir):
+    return json.loads(Path(work_dir, "result.json").read_text())
+
+
+def metric(result, name):
+    return result["metrics"][name]["value"]
+
+
+def log_of(work_dir):
+    return "\n".join(path.read_text() for path in Path(work_dir).glob("*/*.log"))
+
+
+def test_detection_from_pretrained_then_resume_then_test(call):
+    call("train", DET, "--work-dir", "det", "--pretrained", "mae", "--seed", 3, "--amp", "--cfg-options", *SHORT)
+    result, log = record("det"), log_of("det")
+    assert result["task"] == "detection" and result["seed"] == 3 and result["protocol"]["name"] == "Mask R-CNN, scenes"
+    assert result["init"]["path"].endswith("epoch_3.pth") and len(result["init"]["sha256"]) == 64
+    assert {"box_ap", "mask_ap"} <= set(result["metrics"])
+    assert "lr groups:" in log and "Bf16OptimWrapper" in log and "Backbone: mae/epoch_3.pth" in log
+    pretrained = torch.load("mae/epoch_3.pth")["state_dict"]["encoder.blocks.0.attn.qkv.weight"]
+    trained = torch.load("det/iter_2.pth", weights_only=True)["state_dict"]["backbone.blocks.0.attn.qkv.weight"]
+    assert 0 < (trained - pretrained).abs().max() < 5e-3  # two small steps away from what was loaded
+
+    longer = [option.replace("train_cfg.max_iters=2", "train_cfg.max_iters=4") for option in SHORT]
+    call("train", DET, "--work-dir", "det", "--pretrained", "mae", "--seed", 3, "--amp", "--resume",
+         "--cfg-options", *longer)
+    assert record("det")["run_id"] == result["run_id"] and record("det")["schedule"]["iters"] == 4
+    assert Path("det/iter_4.pth").is_file() and "resumed epoch: 0, iter: 2" in log_of("det")
+
+    trained = record("det")
+    call("test", DET, "det/iter_4.pth", "--amp", "--out", "predictions.pkl", "--cfg-options", *longer)
+    tested = record("det")
+    assert tested["run_id"] == trained["run_id"]
+    assert tested["protocol"]["config"] == trained["protocol"]["config"]
+    assert metric(tested, "box_ap") == pytest.approx(metric(trained, "box_ap"), abs=1e-9)
+    predictions = pickle.loads(Path("predictions.pkl").read_bytes())
+    assert len(predictions) == NUM_VAL and "pred_instances" in predictions[0]
+
+
+def test_segmentation_from_random(call):
+    call("train", SEG, "--work-dir", "seg", "--cfg-options", *SHORT)
+    result = record("seg")
+    assert result["task"] == "segmentation" and result["init"]["kind"] == "random" and result["label"] == "random init"
+    assert 0 <= metric(result, "miou") <= 100
+    assert "Backbone: random initialisation" in log_of("seg")
+    call("test", SEG, "seg/iter_2.pth", "--cfg-options", *SHORT)
+    assert metric(record("seg"), "miou") == pytest.approx(metric(result, "miou"), abs=1e-6)
+
+
+def break_json(root, change):
+    path = root / "annotations/instances_train.json"
+    coco = json.loads(path.read_text())
+    change(coco)
+    path.write_text(json.dumps(coco))
+
+
+BROKEN = {
+    "no root": (DET, lambda root: shutil.rmtree(root), "folder 'broken/' does not exist"),
+    "no json": (DET, lambda root: (root / "annotations/instances_train.json").unlink(), "does not exist"),
+    "no images": (DET, lambda root: [p.unlink() for p in list((root / "train").iterdir())[1:]],
+                  "lists 4 images but 3 of them are not in 'broken/train/', the first is '00000"),
+    "empty json": (DET, lambda root: break_json(root, lambda c: c.update(annotations=[])),
+                   "lists 4 images and 0 annotations"),
+    "text json": (DET, lambda root: (root / "annotations/instances_train.json").write_text("x"), "is no COCO json"),
+    "categories": (DET, lambda root: break_json(root, lambda c: c["categories"][0].update(name="cat")),
+                   "has no category 'two' but 'cat', 'three'"),
+    "no maps": (SEG, lambda root: (root / "seg/train/000002.png").unlink(),
+                "1 of 4 images have no index map in 'broken/seg/train', the first missing is '000002.png'"),
+    "no map folder": (SEG, lambda root: shutil.rmtree(root / "seg/val"), "folder 'broken/seg/val' does not exist"),
+    "colour map": (SEG, lambda root: shutil.copy(root / "train/000000.jpg", root / "seg/train/000000.png"),
+                   "has shape (96, 96, 3), expected one class index per pixel"),
+}
+
+
+def line_of(call, capsys, *args):
+    with pytest.raises(SystemExit) as exit_:
+        call(*args)
+    assert exit_.value.code == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1
+    return lines[0]
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_broken_data(case, call, folder, capsys):
+    config, damage, message = BROKEN[case]
+    root = folder / "broken"
+    shutil.rmtree(root, ignore_errors=True)
+    shutil.copytree(folder / "data/scenes", root)
+    damage(root)
+    options = [f"{split}_dataloader.dataset.data_root=broken/" for split in ("train", "val", "test")]
+    if config == DET:
+        options += [f"{split}_evaluator.ann_file=broken/annotations/instances_val.json" for split in ("val", "test")]
+    line = line_of(call, capsys, "train", config, "--work-dir", "never", "--cfg-options", *options)
+    assert message in line
+    assert not (folder / "never").exists()
+
+
+@pytest.mark.parametrize("args, message", [
+    (["train", DET, "--cfg-options", "optim_wraper.optimizer.lr=1"], "did you mean 'optim_wrapper'"),
+    (["train", DET, "--cfg-options", "max_iters"], "got 'max_iters', expected KEY=VALUE"),
+    (["train", DET, "--pretrained", "notes.txt"], "text file"),
+    (["train", DET, "--pretrained", "mae/epoch_4.pth"], "did you mean 'epoch_3.pth'"),
+    (["train", DET, "--resume", "nowhere.pth"], "--resume nowhere.pth: no such file"),
+    (["train", DET, "--cfg-options", "model.backbone.type=ResNet", "--pretrained", "mae/epoch_3.pth"],
+     "the backbone is 'ResNet', expected mimtransfer.TimmViT"),
+    (["train", SEG, "--cfg-options", "model.decode_head.num_classes=7"],
+     "13 classes, but model.decode_head.num_classes is 7"),
+    (["train", DET, "--cfg-options", "val_evaluator.ann_file=other.json"], "make them equal"),
+    (["test", DET, "mae/epoch_3.pth"], "it is a pretraining checkpoint: run tools/train.py CONFIG --pretrained mae"),
+    (["test", DET, "mae/epoch_3.pth", "--out", "predictions.txt"], "ends in .pkl"),
+    (["train", DET.replace("rcnn_vit", "rcn_vit")], "did you mean 'mask-rcnn_vit-demo_scenes.py'"),
+])
+def test_bad_arguments(args, message, call, folder, capsys):
+    (folder / "notes.txt").write_text("not a checkpoint\n" * 20)
+    assert message in line_of(call, capsys, *args)
+
+
+@pytest.mark.parametrize("tool", ["train", "test"])
+def test_help_imports_nothing_heavy(tool):
+    code = (
+        "import runpy, sys\n"
+        f"sys.argv = ['{tool}.py', '--help']\n"
+        "try:\n"
+        f"    runpy.run_path({str(ROOT / 'tools' / tool)!r} + '.py', run_name='__main__')\n"
+        "except SystemExit as done:\n"
+        "    assert done.code == 0\n"
+        "print('heavy:', sorted({'torch', 'mmengine', 'timm', 'numpy'} & set(sys.modules)))\n"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    assert "usage:" in out and "heavy: []" in out
