@@ -141,20 +141,26 @@ def _known_names(registry: Any, wanted: str) -> list[str]:
 
 
 def _wrong_argument(error: Exception, message: str, frames: list[FrameType]) -> str | None:
-    """Explain a config with arguments that the class does not take: the call itself failed, in mmengine's builder."""
-    if not isinstance(error, TypeError) or not re.search(r"unexpected keyword argument|missing \d+ required", message):
+    """Explain a config with arguments that the class, or a parent that it hands them to, does not take."""
+    unexpected = re.search(r"got an unexpected keyword argument '(\w+)'", message)
+    if not isinstance(error, TypeError) or not (unexpected or re.search(r"missing \d+ required", message)):
         return None
     # Some versions of mmengine raise the error anew, with the original one as its context.
-    innermost = list(_frames(error.__context__ or error))[-1] if frames else None
-    if innermost is None or innermost.f_code.co_name != "build_from_cfg" or "obj_cls" not in innermost.f_locals:
+    frames = list(_frames(error.__context__ or error))
+    building = [frame for frame in frames if frame.f_code.co_name == "build_from_cfg" and "obj_cls" in frame.f_locals]
+    if not building:
         return None
-    cls = innermost.f_locals["obj_cls"]
+    cls = building[-1].f_locals["obj_cls"]
     name = getattr(cls, "__name__", str(cls))
-    unexpected = re.search(r"unexpected keyword argument '(\w+)'", message)
-    if unexpected is None:
+    if unexpected and unexpected.group(1) in building[-1].f_locals["args"]:
+        # All constructors up to object's, for arguments handed on as **kwargs.
+        owners = [o.__init__ for o in cls.__mro__[:-1] if "__init__" in vars(o)] if inspect.isclass(cls) else [cls]
+        known = dict.fromkeys(parameter for owner in owners for parameter in inspect.signature(owner).parameters)
+        hint = near_matches(unexpected.group(1), known)
+        return f"config of {name}: it takes no argument {unexpected.group(1)!r}" + (f"; {hint}" if hint else "")
+    if not unexpected and frames[-1] is building[-1]:
         return f"config of {name}: {message.partition('() ')[2] or message}"
-    hint = near_matches(unexpected.group(1), inspect.signature(cls).parameters)
-    return f"config of {name}: it takes no argument {unexpected.group(1)!r}" + (f"; {hint}" if hint else "")
+    return None  # the call is in the code, not in the config
 
 
 # Config files and other files

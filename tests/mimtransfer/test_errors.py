@@ -24,6 +24,14 @@ class Square:
         self.area = undefined_name if side == 13 else side**2  # noqa: F821, a bug
 
 
+@SHAPES.register_module()
+class Mosaic(Square):
+    def __init__(self, gap=0, **kwargs):
+        super().__init__(**kwargs)
+        if gap:
+            Square(sidee=gap)  # a bug
+
+
 @OWN_MODELS.register_module()
 class PlainViT:
     def __init__(self, shape=None):
@@ -104,7 +112,7 @@ def test_unknown_name_of_a_lazy_registry():
 
 def test_unknown_name_without_near_match_lists_a_small_registry():
     line = told(SHAPES.build, {"type": "Tesseract"})
-    assert line == "'Tesseract' is not in the errtest::shape registry; known: Circle, Square"
+    assert line == "'Tesseract' is not in the errtest::shape registry; known: Circle, Mosaic, Square"
 
 
 def test_near_matches_come_from_children_with_their_scope_and_from_parents():
@@ -130,6 +138,10 @@ def test_wrong_arguments_are_named():
     assert told(SHAPES.build, {"type": "Square", "side": 1, "color": "blue"}) == (
         "config of Square: it takes no argument 'color'; did you mean 'colour'?"
     )
+    assert told(SHAPES.build, {"type": "Mosaic", "side": 1, "color": "blue"}) == (
+        "config of Mosaic: it takes no argument 'color'; did you mean 'colour'?"
+    )
+    assert told(SHAPES.build, {"type": "Mosaic", "side": 1, "gap": 2}) is None
     assert told(SHAPES.build, {"type": "Square"}) == "config of Square: missing 1 required positional argument: 'side'"
 
 
