@@ -58,7 +58,7 @@ def set_launcher(cfg: Config, launcher: str) -> None:
     cfg.launcher = launcher
     if is_cuda_available():
         return
-    cfg.setdefault("env_cfg", {}).setdefault("dist_cfg", {})["backend"] = "gloo"
+    cfg.merge_from_dict({"env_cfg.dist_cfg.backend": "gloo"})
     cfg.pop("sync_bn", None)
     replaced = 0
     for node in _dicts(cfg.get("model", {})):
@@ -96,6 +96,14 @@ def set_amp(cfg: Config, amp: bool) -> None:
         cfg.optim_wrapper.pop("loss_scale", None)
         cfg.optim_wrapper.pop("dtype", None)
         cfg.optim_wrapper.type = "mimtransfer.Bf16OptimWrapper"
+
+
+def count_accumulation(cfg: Config) -> None:
+    """Let `auto_scale_lr` count the batches that a step accumulates; mmengine counts one batch of each rank."""
+    accumulation = (cfg.get("optim_wrapper") or {}).get("accumulative_counts", 1)
+    scale = cfg.get("auto_scale_lr") or {}
+    if accumulation > 1 and scale.get("enable"):
+        scale.base_batch_size = scale.base_batch_size / accumulation
 
 
 def set_pretrained(cfg: Config, checkpoint: str | None) -> None:

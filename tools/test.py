@@ -35,6 +35,7 @@ def main() -> None:
         launch.set_launcher(cfg, args.launcher)
         launch.set_resume(cfg, None)
         launch.set_amp(cfg, args.amp)
+        launch.count_accumulation(cfg)
         launch.check_out(args.out)
         launch.enter_scope(cfg)
         check_data(cfg, splits=("test",))

@@ -37,6 +37,7 @@ def main() -> None:
         launch.set_resume(cfg, args.resume)
         launch.set_seed(cfg, args.seed)
         launch.set_amp(cfg, args.amp)
+        launch.count_accumulation(cfg)
         launch.set_pretrained(cfg, args.pretrained)
         launch.enter_scope(cfg)
         check_data(cfg)
