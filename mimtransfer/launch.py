@@ -58,8 +58,9 @@ def set_launcher(cfg: Config, launcher: str) -> None:
     cfg.launcher = launcher
     if is_cuda_available():
         return
-    cfg.merge_from_dict({"env_cfg.dist_cfg.backend": "gloo"})
     cfg.pop("sync_bn", None)
+    if launcher != "none":
+        _start_cpu_processes(cfg, launcher)
     replaced = 0
     for node in _dicts(cfg.get("model", {})):
         if node.get("type") in ("SyncBN", "MMSyncBN"):
@@ -67,6 +68,19 @@ def set_launcher(cfg: Config, launcher: str) -> None:
             replaced += 1
     if replaced:
         print_log(f"No CUDA device: {replaced} SyncBN layers of the config are BN in this run", logger="current")
+
+
+def _start_cpu_processes(cfg: Config, launcher: str) -> None:
+    """Join the processes by gloo; mmengine would ask for a CUDA device, both in doing so and in wrapping the model."""
+    if launcher != "pytorch":
+        raise UserError(f"--launcher {launcher} needs CUDA devices: without them use torchrun and --launcher pytorch")
+    torch.distributed.init_process_group("gloo")
+    cfg.model_wrapper_cfg = dict(
+        type="MMDistributedDataParallel",
+        device_ids=None,
+        broadcast_buffers=False,
+        find_unused_parameters=cfg.get("find_unused_parameters", False),
+    )
 
 
 def set_resume(cfg: Config, resume: str | None) -> None:

@@ -2,19 +2,32 @@
 import logging
 
 from mmengine.config import Config
+from mmengine.device import get_device
 from mmengine.logging import print_log
 from mmengine.runner import Runner
+from torch import nn
 
 from mimtransfer.errors import UserError
-from mimtransfer.safe_load import allow_mmengine_checkpoints
+
+
+class PretrainRunner(Runner):
+    """mmengine's Runner without what only detection and segmentation need."""
+
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
+        """Move the model to its device, and wrap it for several processes.
+
+        For one process mmengine looks for synchronised BatchNorm and imports mmcv's operators to know theirs; our methods have none.
+        """
+        if not self.distributed and model_wrapper_cfg is None:
+            return model.to(get_device())
+        return super().wrap_model(model_wrapper_cfg, model)
 
 
 def build_runner(cfg: Config) -> Runner:
     """Build a Runner for pretraining.
 
     Args:
-        cfg: a whole config; `auto_scale_lr.base_batch_size` is the batch size that the learning rate is meant for (MAE: 256). The rate used is
-            lr * (batch * accumulation * processes) / base_batch_size.
+        cfg: a whole config.
 
     Raises:
         UserError: the training set is smaller than a batch.
@@ -24,13 +37,8 @@ def build_runner(cfg: Config) -> Runner:
     import pretrain.hooks
     import pretrain.methods  # noqa: F401
 
-    allow_mmengine_checkpoints()
-    accumulation = cfg.optim_wrapper.get("accumulative_counts", 1)
-    if accumulation > 1 and cfg.get("auto_scale_lr") is not None:
-        # mmengine scales by batch * processes only.
-        cfg.auto_scale_lr.base_batch_size = cfg.auto_scale_lr.base_batch_size / accumulation
-    runner = Runner.from_cfg(cfg)
-    _check_epoch(runner, accumulation)
+    runner = PretrainRunner.from_cfg(cfg)
+    _check_epoch(runner, cfg.optim_wrapper.get("accumulative_counts", 1))
     return runner
 
 

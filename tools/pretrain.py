@@ -42,6 +42,7 @@ def main() -> None:
         launch.set_resume(cfg, args.resume)
         launch.set_seed(cfg, args.seed)
         launch.set_amp(cfg, args.amp)
+        launch.count_accumulation(cfg)
         if args.compile:
             cfg.model.compile_loss = True
 

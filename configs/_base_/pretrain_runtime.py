@@ -10,7 +10,7 @@ default_hooks = dict(
     sampler_seed=dict(type="DistSamplerSeedHook"),
 )
 custom_hooks = [
-    dict(type="EpochSeedHook"),
+    dict(type="SeedHook"),
     dict(type="FiniteLossHook", interval=50),
     dict(type="ReconstructionHook", interval=10),
     dict(type="RecordHook"),

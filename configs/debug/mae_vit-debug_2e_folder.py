@@ -2,7 +2,7 @@
 
 Command: python tools/pretrain.py configs/debug/mae_vit-debug_2e_folder.py --cfg-options train_dataloader.dataset.root=FOLDER
 """
-_base_ = ["../_base_/schedule/adamw_mae.py", "../_base_/pretrain_runtime.py"]
+_base_ = ["../_base_/data/folder.py", "../_base_/schedule/adamw_mae.py", "../_base_/pretrain_runtime.py"]
 model = dict(
     type="MAE",
     encoder=dict(
@@ -17,19 +17,11 @@ model = dict(
     decoder=dict(embed_dim=32, depth=1, num_heads=4),
     data_preprocessor=dict(type="ImgDataPreprocessor", mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]),
 )
-train_dataloader = dict(
-    batch_size=8,
-    num_workers=1,
-    persistent_workers=True,
-    drop_last=True,
-    sampler=dict(type="EpochSampler"),
-    collate_fn=dict(type="default_collate"),
-    dataset=dict(type="ImageFolder", root="data/images", transform=dict(type="RandomResizedCropFlip", size=32)),
-)
+train_dataloader = dict(batch_size=8, num_workers=1, dataset=dict(transform=dict(size=32)))
 train_cfg = dict(max_epochs=2)
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
 param_scheduler = [
-    dict(_delete_=True, type="CosineAnnealingLR", T_max=2, eta_min=0.0, begin=0, end=2, by_epoch=True, convert_to_iter_based=True)
+    dict(type="CosineAnnealingLR", T_max=2, eta_min=0.0, begin=0, end=2, by_epoch=True, convert_to_iter_based=True)
 ]
 default_hooks = dict(logger=dict(interval=1))
 env_cfg = dict(mp_cfg=dict(mp_start_method="fork"))

@@ -4,6 +4,7 @@ Command: python tools/pretrain.py configs/pretrain/mae_vit-demo_scenes.py
 """
 _base_ = [
     "../_base_/model/vit-demo.py",
+    "../_base_/data/folder.py",
     "../_base_/schedule/adamw_mae.py",
     "../_base_/pretrain_runtime.py",
 ]
@@ -14,19 +15,7 @@ model = dict(
     decoder=dict(embed_dim=96, depth=2, num_heads=3),
     data_preprocessor=dict(type="ImgDataPreprocessor", mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]),
 )
-train_dataloader = dict(
-    batch_size=64,
-    num_workers=1,
-    persistent_workers=True,
-    drop_last=True,
-    sampler=dict(type="EpochSampler"),
-    collate_fn=dict(type="default_collate"),
-    dataset=dict(
-        type="ImageFolder",
-        root="data/scenes/unlabelled",
-        transform=dict(type="RandomResizedCropFlip", size=96, scale=(0.4, 1.0)),
-    ),
-)
+train_dataloader = dict(num_workers=1, dataset=dict(root="data/scenes/unlabelled", transform=dict(size=96, scale=(0.4, 1.0))))
 max_epochs, warmup_epochs = 20, 2
 train_cfg = dict(max_epochs=max_epochs)
 # No rule for so small a model and so short a run: tried 0.5, 1 and 2 times 1e-3 on the scenes.

@@ -21,7 +21,7 @@ class ProbeHook(Hook):
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         if self.heavy is None:
             self.heavy = sorted({name.split(".")[0] for name in sys.modules} & {"mmdet", "mmseg", "mmcv"})
-        self.losses[runner.iter + 1] = float(outputs["loss"])
+        self.losses[runner.iter + 1] = outputs["loss"].item()
 
     def after_train(self, runner):
         sums = {name: float(p.detach().double().sum()) for name, p in sorted(runner.model.named_parameters())}

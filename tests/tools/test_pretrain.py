@@ -33,10 +33,10 @@ def write_config(path: Path, images: Path, body: str = "", hooks: str = "") -> P
     path.write_text(f"""
 _base_ = [{str(DEBUG)!r}]
 custom_imports = dict(imports=['probe_hook'])
-custom_hooks = [dict(type='EpochSeedHook'), dict(type='RecordHook'), dict(type='ReconstructionHook', interval=2), dict(type='ProbeHook'), {hooks}]
+custom_hooks = [dict(type='SeedHook'), dict(type='RecordHook'), dict(type='ReconstructionHook', interval=2), dict(type='ProbeHook'), {hooks}]
 train_dataloader = dict(dataset=dict(root={str(images)!r}))
 train_cfg = dict(max_epochs=3)
-{body}
+{body.replace("IMAGES", repr(str(images)))}
 """)
     return path
 
@@ -101,7 +101,7 @@ def test_sigkill_and_resume_give_the_same_losses_and_weights(whole_run, images, 
 
 def test_two_processes_agree_and_equal_one_process(images, tmp_path):
     one = run(write_config(tmp_path / "one.py", images), "--work-dir", tmp_path / "one")
-    body = "train_dataloader = dict(batch_size=4, dataset=dict(root={!r}))".format(str(images))
+    body = "train_dataloader = dict(batch_size=4, dataset=dict(root=IMAGES))"
     two = run(write_config(tmp_path / "two.py", images, body), "--work-dir", tmp_path / "two", "--launcher", "pytorch", processes=2)
     assert one.returncode == 0 and two.returncode == 0, two.stderr[-2000:]
     single, first, second = probe(tmp_path / "one"), probe(tmp_path / "two"), probe(tmp_path / "two", rank=1)
@@ -131,11 +131,11 @@ def fails(monkeypatch, capsys, *args) -> str:
     [
         ("train_dataloader = dict(dataset=dict(root='nowhere'))", "nowhere"),
         ("train_dataloader = dict(dataset=dict(root='{empty}'))", "{empty}"),
-        ("train_dataloader = dict(dataset=dict(transform=dict(size=36)))", "images of 36 x 36 pixels and patches of 8 x 8"),
+        ("train_dataloader = dict(dataset=dict(root=IMAGES, transform=dict(size=36)))", "images of 36 x 36 pixels and patches of 8 x 8"),
         ("model = dict(strategy=dict(type='RandomMaskin'))", "did you mean 'RandomMasking'"),
         ("model = dict(encoder=dict(type='TimViT'))", "did you mean 'TimmViT'"),
         ("model = dict(encoder=dict(arch='vit_tinny_patch16_224'))", "vit_tiny_patch16_224"),
-        ("train_dataloader = dict(batch_size=64)", "32 images, less than one batch of 64"),
+        ("train_dataloader = dict(batch_size=64, dataset=dict(root=IMAGES))", "32 images, less than one batch of 64"),
     ],
 )
 def test_mistakes_give_one_line(body, message, images, tmp_path, monkeypatch, capsys):
