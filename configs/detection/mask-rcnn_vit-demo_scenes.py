@@ -15,14 +15,14 @@ _base_ = [
 task = "detection"
 protocol = "Mask R-CNN, scenes"
 
-max_iters = 150
+max_iters = 80
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
 param_scheduler = [
-    dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=20),
-    dict(type="CosineAnnealingLR", eta_min=0.0, by_epoch=False, begin=20, T_max=max_iters - 20, end=max_iters),
+    dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=10),
+    dict(type="CosineAnnealingLR", eta_min=0.0, by_epoch=False, begin=10, T_max=max_iters - 10, end=max_iters),
 ]
 default_hooks = dict(
     logger=dict(interval=10),
-    checkpoint=dict(by_epoch=False, interval=max_iters // 3, max_keep_ckpts=1),
+    checkpoint=dict(by_epoch=False, interval=max_iters // 2, max_keep_ckpts=1),
 )
 log_processor = dict(by_epoch=False)

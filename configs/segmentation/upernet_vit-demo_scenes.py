@@ -15,13 +15,13 @@ _base_ = [
 task = "segmentation"
 protocol = "UperNet, scenes"
 
-max_iters = 150
+max_iters = 80
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
 param_scheduler = [
-    dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=20),
-    dict(type="CosineAnnealingLR", eta_min=0.0, by_epoch=False, begin=20, T_max=max_iters - 20, end=max_iters),
+    dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=10),
+    dict(type="CosineAnnealingLR", eta_min=0.0, by_epoch=False, begin=10, T_max=max_iters - 10, end=max_iters),
 ]
 default_hooks = dict(
     logger=dict(type="LoggerHook", interval=10, log_metric_by_epoch=False),
-    checkpoint=dict(type="CheckpointHook", by_epoch=False, interval=max_iters // 3, max_keep_ckpts=1),
+    checkpoint=dict(type="CheckpointHook", by_epoch=False, interval=max_iters // 2, max_keep_ckpts=1),
 )

@@ -1,6 +1,7 @@
 """tools/train.py and tools/test.py on eight scenes, end to end, and their answers to bad input."""
 import importlib.util
 import json
+import os
 import pickle
 import shutil
 import subprocess
@@ -103,6 +104,17 @@ def test_segmentation_from_random(call):
     assert "Backbone: random initialisation" in log_of("seg")
     call("test", SEG, "seg/iter_2.pth", "--cfg-options", *SHORT)
     assert metric(record("seg"), "miou") == pytest.approx(metric(result, "miou"), abs=1e-6)
+
+
+def test_mmdets_own_tool(folder):
+    """A fresh process that knows of us only through `custom_imports`, with whatever mmcv is installed."""
+    tool = Path(importlib.util.find_spec("mmdet").origin).parent / ".mim/tools/train.py"
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    options = [option.replace("=2", "=1") if "train_cfg" in option else option for option in SHORT]
+    command = [sys.executable, str(tool), DET, "--work-dir", "own", "--cfg-options", *options]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=env)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert record(folder / "own")["task"] == "detection" and "lr groups:" in log_of(folder / "own")
 
 
 def break_json(root, change):
