@@ -1,8 +1,7 @@
 """RoIAlign (He et al. 2017, Mask R-CNN, arXiv:1703.06870), average and max, as `mmcv._ext` names it.
 
 The average runs on torchvision's kernels, which sample the same points. Max pooling, and the average when deterministic
-algorithms are asked for, is plain torch: `_samples` interpolates along y, then along x, for all boxes with the same
-number of samples per bin at once.
+algorithms are asked for, is plain torch: `_samples` reads all boxes with the same number of samples per bin at once.
 """
 from collections.abc import Iterator
 
@@ -46,23 +45,23 @@ def _neighbours(position: Tensor, limit: int) -> tuple[Tensor, Tensor, Tensor, T
 def _samples(maps: Tensor, boxes: Tensor, grid: BinGrid) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield box numbers [k] and sampled values [k, ph, pw, C, gy * gx] (row-major), for boxes that have samples."""
     channels, height, width = maps.shape[1:]
+    pixels = maps.permute(0, 2, 3, 1).contiguous()  # a pixel's channels side by side: one read per neighbour
     for gx, gy in torch.unique(grid.count, dim=0).tolist():
         if gx * gy == 0:
             continue
         members = ((grid.count[:, 0] == gx) & (grid.count[:, 1] == gy)).nonzero()[:, 0]
         rows, columns = grid.bins[0] * gy, grid.bins[1] * gx
         y, x = torch.arange(rows, device=maps.device), torch.arange(columns, device=maps.device)
-        for k in members.split(max(1, _CHUNK // (channels * rows * max(width, columns)))):
-            low, high, low_weight, high_weight = _neighbours(grid.position(1, y // gy, y % gy, k[:, None]), height)
-            low_weight, high_weight = low_weight[..., None, None], high_weight[..., None, None]
-            image = boxes[k, 0].long()[:, None]
-            lines = maps[image, :, low] * low_weight + maps[image, :, high] * high_weight  # [k, rows, C, W]
-            low, high, low_weight, high_weight = _neighbours(grid.position(0, x // gx, x % gx, k[:, None]), width)
-            low_weight, high_weight = low_weight[..., None, None], high_weight[..., None, None]
-            number = torch.arange(len(k), device=maps.device)[:, None]
-            values = lines[number, :, :, low] * low_weight + lines[number, :, :, high] * high_weight
-            values = values.view(len(k), grid.bins[1], gx, grid.bins[0], gy, channels)  # [k, columns, rows, C] before
-            yield k, values.permute(0, 3, 1, 5, 4, 2).flatten(4)
+        for k in members.split(max(1, _CHUNK // (channels * rows * columns))):
+            image = boxes[k, 0].long()[:, None, None]
+            y_sides = [t[:, :, None] for t in _neighbours(grid.position(1, y // gy, y % gy, k[:, None]), height)]
+            x_sides = [t[:, None, :] for t in _neighbours(grid.position(0, x // gx, x % gx, k[:, None]), width)]
+            values = 0
+            for row, row_weight in zip(y_sides[:2], y_sides[2:]):
+                for column, column_weight in zip(x_sides[:2], x_sides[2:]):
+                    values = values + pixels[image, row, column] * (row_weight * column_weight)[..., None]
+            values = values.view(len(k), grid.bins[0], gy, grid.bins[1], gx, channels)  # [k, rows, columns, C] before
+            yield k, values.permute(0, 1, 3, 5, 2, 4).flatten(4)
 
 
 def average_bins(maps: Tensor, boxes: Tensor, grid: BinGrid) -> Tensor:
@@ -137,6 +136,7 @@ def roi_align_forward(
     if pool_mode == 1:
         output.copy_(average_bins(maps, boxes, grid))
         return
+    output.zero_()
     argmax_y.fill_(-1)
     argmax_x.fill_(-1)
     for k, values in _samples(maps, boxes, grid):

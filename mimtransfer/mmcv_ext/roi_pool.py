@@ -12,15 +12,12 @@ _CHUNK = 2**24  # elements of the widest temporary, 64 MB in float32
 
 
 def _bins(start: Tensor, size: Tensor, num_bins: int, limit: int) -> tuple[Tensor, Tensor]:
-    """Return, along one axis, pixel indices [K, num_bins, S] int64 of each bin and which of them count, bool."""
+    """Return, along one axis, the first pixel of each bin and the one after its last, [K, num_bins] int64."""
     step = (size / num_bins)[:, None]
     bins = torch.arange(num_bins, device=start.device, dtype=start.dtype)
     first = torch.floor(bins * step + start[:, None]).clamp(0, limit).long()
-    last = torch.ceil((bins + 1) * step + start[:, None]).clamp(0, limit).long()
-    last = torch.where(size[:, None] > 0, last, first)  # a box without size has empty bins
-    longest = max(int((last - first).max()), 1)
-    index = first[..., None] + torch.arange(longest, device=start.device)
-    return index.clamp(max=limit - 1), index < last[..., None]
+    end = torch.ceil((bins + 1) * step + start[:, None]).clamp(0, limit).long()
+    return first, torch.where(size[:, None] > 0, end, first)  # a box without size has empty bins
 
 
 @kernel
@@ -46,27 +43,28 @@ def roi_pool_forward(
     start = boxes[:, 1:3] * spatial_scale
     size = (boxes[:, 3:] + 1) * spatial_scale - start
     size = torch.where((size > 0).all(1, keepdim=True), size, 0.0)
-    columns, in_column = _bins(start[:, 0], size[:, 0], pooled_width, width)
-    rows, in_row = _bins(start[:, 1], size[:, 1], pooled_height, height)
-    channel = torch.arange(channels, device=maps.device)
-    pw = torch.arange(pooled_width, device=maps.device)[:, None]
-    ph = torch.arange(pooled_height, device=maps.device)[:, None, None]
-    chunk = max(1, _CHUNK // (channels * height * columns[0].numel()))
-    for at in range(0, len(boxes), chunk):
-        part = slice(at, at + chunk)
-        pixels = maps[boxes[part, 0].long()]  # [k, C, H, W]
-        number = torch.arange(len(pixels), device=maps.device)[:, None, None]
-        # Along x, then along y: ties fall to the first pixel in row-major order, as in a loop over rows and columns.
-        lines = pixels[number, :, :, columns[part]].masked_fill(~in_column[part, ..., None, None], -torch.inf)
-        lines, best_x = lines.max(dim=2)  # [k, pw, C, H]
-        cells = lines[number, :, :, rows[part]].masked_fill(~in_row[part, ..., None, None], -torch.inf)
-        values, best_y = cells.max(dim=2)  # [k, ph, pw, C]
-        number = number[..., None]
-        y = rows[part][number, ph, best_y]
-        x = columns[part][number, pw, best_x[number, pw, channel, y]]
-        filled = (in_row[part].any(-1)[:, :, None] & in_column[part].any(-1)[:, None])[..., None]
-        output[part] = torch.where(filled, values, 0.0).permute(0, 3, 1, 2).to(output.dtype)
-        argmax[part] = torch.where(filled, y * width + x, -1).permute(0, 3, 1, 2).to(argmax.dtype)
+    left, right = _bins(start[:, 0], size[:, 0], pooled_width, width)
+    top, bottom = _bins(start[:, 1], size[:, 1], pooled_height, height)
+    pixels = maps.permute(0, 2, 3, 1).contiguous()
+    longest = torch.stack([(right - left).amax(1), (bottom - top).amax(1)], 1)
+    output.zero_()
+    argmax.fill_(-1)
+    for columns, rows in torch.unique(longest, dim=0).tolist():
+        if columns * rows == 0:
+            continue
+        members = ((longest[:, 0] == columns) & (longest[:, 1] == rows)).nonzero()[:, 0]
+        per_box = channels * pooled_height * rows * pooled_width * columns
+        for k in members.split(max(1, _CHUNK // per_box)):
+            y = top[k][:, :, None, None, None] + torch.arange(rows, device=maps.device)[:, None]
+            x = left[k][:, None, :, None, None] + torch.arange(columns, device=maps.device)
+            inside = (y < bottom[k][:, :, None, None, None]) & (x < right[k][:, None, :, None, None])
+            index = (y.clamp(max=height - 1) * width + x.clamp(max=width - 1)).flatten(3)  # [k, ph, pw, rows * columns]
+            values = pixels.flatten(1, 2)[boxes[k, 0].long()[:, None, None, None], index]
+            largest, at = values.masked_fill(~inside.flatten(3)[..., None], -torch.inf).max(dim=3)  # first of equals
+            filled = inside.flatten(3).any(-1)[..., None]
+            largest, at = torch.where(filled, largest, 0.0), torch.where(filled, index.gather(3, at), -1)
+            output[k] = largest.permute(0, 3, 1, 2).to(output.dtype)
+            argmax[k] = at.permute(0, 3, 1, 2).to(argmax.dtype)
 
 
 @kernel
