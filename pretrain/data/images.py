@@ -106,12 +106,12 @@ class PretrainImages(Dataset):
 
 @DATASETS.register_module()
 class ImageFolder(PretrainImages):
-    """Image files of a folder at any depth, or of a list.
+    """Image files of one or several folders at any depth, or of a list.
 
     No class folders are needed. For ImageNet, `root` is its `train` folder.
 
     Args:
-        root: folder; not needed when a list gives absolute paths.
+        root: folder, or a sequence of folders; not needed when a list gives absolute paths.
         list_file: use these images instead of all in the folder: one path a line, absolute or relative to `root`.
         extensions: endings of image files, in any case; the content decides how a file is read.
 
@@ -122,7 +122,7 @@ class ImageFolder(PretrainImages):
     def __init__(
         self,
         transform: dict,
-        root: str | None = None,
+        root: str | Sequence[str] | None = None,
         list_file: str | None = None,
         extensions: Sequence[str] = EXTENSIONS,
         seed: int | None = None,
@@ -130,11 +130,18 @@ class ImageFolder(PretrainImages):
     ):
         if root is None and list_file is None:
             raise UserError("ImageFolder: neither `root` nor `list_file` is set (train_dataloader.dataset.root)")
-        self.root = os.path.expanduser(root) if root is not None else ""
-        if list_file is None:
+        roots = [os.path.expanduser(r) for r in ([root] if isinstance(root, str) else root or [""])]
+        if list_file is not None:
+            if len(roots) > 1:
+                raise UserError(f"ImageFolder: got list_file and {len(roots)} roots, expected one root that its paths are relative to")
+            self.root = roots[0]
+            paths = read_list(os.path.expanduser(list_file), self.root)
+        elif len(roots) == 1:
+            self.root = roots[0]
             paths = find_images(self.root, extensions)
         else:
-            paths = read_list(os.path.expanduser(list_file), self.root)
+            self.root = ""
+            paths = [os.path.join(os.fsencode(r), path) for r in roots for path in find_images(r, extensions)]
         self.paths = PathTable(paths)
         super().__init__(transform, seed, max_corrupt)
 
