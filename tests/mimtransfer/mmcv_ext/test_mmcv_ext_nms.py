@@ -54,7 +54,7 @@ boxes_and_scores = st.lists(box, min_size=1, max_size=24).flatmap(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(boxes_and_scores, st.sampled_from([0.1, 0.3, 0.5, 0.7]), st.sampled_from([0, 1]))
 def test_nms_equals_brute_force(device, case, threshold, offset):
     boxes, scores = case
@@ -65,7 +65,7 @@ def test_nms_equals_brute_force(device, case, threshold, offset):
     assert torch.equal(dets[:, :4].cpu(), torch.tensor(boxes, dtype=torch.float32)[index.cpu()])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     boxes_and_scores,
     st.sampled_from(["naive", "linear", "gaussian"]),
