@@ -23,15 +23,15 @@ _LEFT_OUT = frozenset([
     "seed", "pretrained", "label",
     # how fast, at the same result
     "num_workers", "pin_memory", "persistent_workers", "prefetch_factor", "multiprocessing_context", "launcher",
-    "with_cp", "grad_checkpointing", "compile_loss",
+    "with_cp", "grad_checkpointing", "compile_loss", "fused", "foreach",
     # what is logged, and how often
     "classwise", "use_mp_eval", "print_cfg", "val_interval", "val_begin", "dynamic_intervals",
 ])
 # Hooks that watch a run or do what every run does. Any other may change the result (EMA, early stopping) and stays in.
 OBSERVING_HOOKS = frozenset([
-    "RecordHook", "ReconstructionHook", "CheckpointHook", "LoggerHook", "IterTimerHook", "RuntimeInfoHook",
-    "ParamSchedulerHook", "DistSamplerSeedHook", "EmptyCacheHook", "ProfilerHook", "MemoryProfilerHook",
-    "NumClassCheckHook", "NaiveVisualizationHook", "DetVisualizationHook", "SegVisualizationHook",
+    "RecordHook", "ReconstructionHook", "FiniteLossHook", "CheckpointHook", "LoggerHook", "IterTimerHook",
+    "RuntimeInfoHook", "ParamSchedulerHook", "DistSamplerSeedHook", "EmptyCacheHook", "ProfilerHook",
+    "MemoryProfilerHook", "NumClassCheckHook", "NaiveVisualizationHook", "DetVisualizationHook", "SegVisualizationHook",
     "TrackVisualizationHook",
 ])
 

@@ -258,7 +258,7 @@ class RecordHook(Hook):
     def _folder(self, runner: Runner, record: dict[str, Any]) -> str | None:
         """Return where to write, or None to leave the file that is there.
 
-        A test takes the cost over from the record of its training.
+        A test completes the record of its training, whose code and cost stay in it.
         """
         try:
             path = Path(runner.work_dir, FILE_NAME)
@@ -275,8 +275,8 @@ class RecordHook(Hook):
             return runner.work_dir
         if not same or "evaluated_weights" in record["protocol"]["config"]:
             return runner.log_dir
-        for key in ("cost", "started_at", "schedule"):
-            record[key] = earlier[key]
+        record["evaluated"] |= {key: record[key] for key in ("command", "git", "versions")}
+        record |= {key: earlier[key] for key in ("cost", "schedule", "started_at", "command", "git", "versions")}
         return runner.work_dir
 
 

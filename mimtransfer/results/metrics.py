@@ -44,8 +44,8 @@ def standard_metrics(raw: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     for key, value in raw.items():
         metric = _FROM_RAW.get(key.rpartition("/")[2])
         if metric is not None and _is_number(value) and value >= 0:
-            # 0.312 * 100 is 31.200000000000003
-            found[metric.name] = {"value": round(float(value) * metric.factor, 10), "unit": "points"}
+            # 0.312 * 100 is 31.200000000000003, and mmseg averages in single precision
+            found[metric.name] = {"value": round(float(value) * metric.factor, 6), "unit": "points"}
     return found
 
 

@@ -175,9 +175,10 @@ def test_testing_alone_completes_the_record_of_its_training(tmp_path):
     test(tmp_path / "a", last, test_evaluator={"type": "RecordToyMetric", "score": 50.0})
     second = read_record(tmp_path / "a/result.json")
     assert second["mode"] == "test" and second["metrics"]["miou"]["value"] == 50.0
-    for key in ("run_id", "seed", "init", "label", "cost", "schedule", "started_at"):
+    for key in ("run_id", "seed", "init", "label", "cost", "schedule", "started_at", "git", "command"):
         assert second[key] == first[key], key
-    assert second["evaluated"] == {"on": "test", "iter": 12}
+    assert (second["evaluated"]["on"], second["evaluated"]["iter"]) == ("test", 12)
+    assert second["evaluated"]["versions"] == first["versions"]
 
     # The same evaluation elsewhere has the same protocol, and what the checkpoint carried of the cost.
     test(tmp_path / "b", last)
