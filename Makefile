@@ -1,5 +1,6 @@
 # make help | setup | demo | test | lint | format | clean
 # Options: PYTHON=python3.12  MMCV=full (compiled ops, takes 12+ minutes to build)  TORCH_INDEX=<url of a package index with CPU or other CUDA builds>
+# Other seeds of the demo: make demo SEED=1 DEMO=work_dirs/demo-seed1
 
 PYTHON ?= python3
 MMCV ?= lite
@@ -10,7 +11,8 @@ UV := $(shell command -v uv 2>/dev/null)
 # Some machines set this; without byte code, importing torch and timm takes three times as long.
 unexport PYTHONDONTWRITEBYTECODE
 
-DEMO := work_dirs/demo
+SEED ?= 0
+DEMO ?= work_dirs/demo
 SCENES := data/scenes/meta.json
 STEP = @printf '\n\033[1m== demo: %s\033[0m\n'
 
@@ -69,23 +71,23 @@ $(SCENES): | $(READY)
 # Each run resumes from its newest checkpoint, and is done when its result.json is there.
 $(DEMO)/mae/result.json: $(SCENES)
 	$(STEP) '2/6 pretraining: MAE'
-	@$(PY) tools/pretrain.py configs/pretrain/mae_vit-demo_scenes.py --work-dir $(@D) --resume
+	@$(PY) tools/pretrain.py configs/pretrain/mae_vit-demo_scenes.py --work-dir $(@D) --seed $(SEED) --resume
 
 $(DEMO)/det_random/result.json: $(SCENES)
 	$(STEP) '3/6 detection from random init'
-	@$(PY) tools/train.py configs/detection/mask-rcnn_vit-demo_scenes.py --work-dir $(@D) --resume
+	@$(PY) tools/train.py configs/detection/mask-rcnn_vit-demo_scenes.py --work-dir $(@D) --seed $(SEED) --resume
 
 $(DEMO)/det_mae/result.json: $(DEMO)/mae/result.json
 	$(STEP) '4/6 detection from MAE'
-	@$(PY) tools/train.py configs/detection/mask-rcnn_vit-demo_scenes.py --work-dir $(@D) --resume --pretrained $(DEMO)/mae
+	@$(PY) tools/train.py configs/detection/mask-rcnn_vit-demo_scenes.py --work-dir $(@D) --seed $(SEED) --resume --pretrained $(DEMO)/mae
 
 $(DEMO)/seg_random/result.json: $(SCENES)
 	$(STEP) '5/6 segmentation from random init'
-	@$(PY) tools/train.py configs/segmentation/upernet_vit-demo_scenes.py --work-dir $(@D) --resume
+	@$(PY) tools/train.py configs/segmentation/upernet_vit-demo_scenes.py --work-dir $(@D) --seed $(SEED) --resume
 
 $(DEMO)/seg_mae/result.json: $(DEMO)/mae/result.json
 	$(STEP) '6/6 segmentation from MAE'
-	@$(PY) tools/train.py configs/segmentation/upernet_vit-demo_scenes.py --work-dir $(@D) --resume --pretrained $(DEMO)/mae
+	@$(PY) tools/train.py configs/segmentation/upernet_vit-demo_scenes.py --work-dir $(@D) --seed $(SEED) --resume --pretrained $(DEMO)/mae
 
 clean:
 	rm -rf data/scenes $(DEMO)
