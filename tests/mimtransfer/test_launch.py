@@ -45,13 +45,19 @@ def test_work_dir(path):
 @pytest.mark.parametrize("cuda", [False, True])
 def test_without_cuda_nothing_asks_for_it(path, cuda, monkeypatch):
     monkeypatch.setattr(launch, "is_cuda_available", lambda: cuda)
+    started = []
+    monkeypatch.setattr(launch.torch.distributed, "init_process_group", started.append)
     cfg = launch.load_config(path, [])
     launch.set_launcher(cfg, "pytorch")
-    assert cfg.launcher == "pytorch"
+    assert cfg.launcher == "pytorch" and started == ([] if cuda else ["gloo"])
     types = [cfg.model.backbone.norm_cfg.type, cfg.model.heads[0].norm_cfg.type]
     assert types == (["SyncBN", "MMSyncBN"] if cuda else ["BN", "BN"])
     assert cfg.get("sync_bn") == ("torch" if cuda else None)
-    assert cfg.get("env_cfg", {}).get("dist_cfg", {}).get("backend") == (None if cuda else "gloo")
+    # device_ids=None: DDP on the CPU
+    assert ("model_wrapper_cfg" in cfg) is not cuda and cfg.get("model_wrapper_cfg", {}).get("device_ids") is None
+    if not cuda:
+        with pytest.raises(UserError, match="use torchrun"):
+            launch.set_launcher(cfg, "slurm")
 
 
 @pytest.mark.parametrize("capability, expected", [(None, "Bf16"), ((8, 0), "Bf16"), ((7, 5), "float16")])
