@@ -12,8 +12,9 @@ from mimtransfer.registry import OPTIM_WRAPPERS
 class Bf16OptimWrapper(OptimWrapper):
     """Run the forward pass under bfloat16 autocast.
 
-    bfloat16 has the exponent range of float32, so there is no loss scale and no check of gradients, both of which mmengine's `AmpOptimWrapper` brings
-    (it also refuses to run on a CPU). fp16 is what turned late pretraining into NaN for many users.
+    bfloat16 has the exponent range of float32, so there is no loss scale and no check of gradients, both of which
+    mmengine's `AmpOptimWrapper` brings (it also refuses to run on a CPU). fp16 is what turned late pretraining into NaN
+    for many users.
     """
 
     @contextmanager

@@ -113,7 +113,8 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         rate, num_layers = self.paramwise_cfg["layer_decay_rate"], self.paramwise_cfg.get("num_layers")
         if rate < 1 and not vits:
             raise UserError(f"paramwise_cfg: layer_decay_rate is {rate} but the model holds no plain ViT (a module "
-                            "with patch_embed and blocks); use a mimtransfer.TimmViT backbone or set layer_decay_rate=1.0")
+                            "with patch_embed and blocks); use a mimtransfer.TimmViT backbone or set "
+                            "layer_decay_rate=1.0")
         if num_layers is not None and vits and num_layers not in vits.values():
             found = sorted(vits.values())
             raise UserError(f"paramwise_cfg: num_layers is {num_layers} but the ViT has {found} blocks; "

@@ -1,7 +1,8 @@
 """Registries of the project: children of mmengine's in the scope `mimtransfer`, and two of our own.
 
-`locations` are imported by mmengine at the first lookup, so importing this file costs neither torch nor timm. They name only modules
-that need no mmdet or mmseg: `type='mimtransfer.TimmViT'` in an mmdet config finds its class here, and pretraining stays light.
+`locations` are imported by mmengine at the first lookup, so importing this file costs neither torch nor timm. They
+name only modules that need no mmdet or mmseg: `type='mimtransfer.TimmViT'` in an mmdet config finds its class here, and
+pretraining stays light.
 """
 from mmengine import registry as _mmengine
 from mmengine.registry import Registry

@@ -10,12 +10,14 @@ from pretrain.layout import TokenLayout, take
 class PixelDecoder(nn.Module):
     """Predict the pixels of the masked patches (He et al., CVPR 2022, arXiv 2111.06377, sec. 3 and table 1).
 
-    The sequence is [prefix, visible, masked] with each token's own position: attention does not depend on the order, so nothing is un-shuffled, and
-    normalisation and prediction run on masked tokens only. The official code decodes and predicts all patches and drops most of them in the loss.
+    The sequence is [prefix, visible, masked] with each token's own position: attention does not depend on the order, so
+    nothing is un-shuffled, and normalisation and prediction run on masked tokens only. The official code decodes and
+    predicts all patches and drops most of them in the loss.
 
     Args:
         encoder_dim: width of the encoder.
-        num_prefix_tokens: prefix tokens that the encoder hands over; the decoder sees them without a position of their own (zero), as official.
+        num_prefix_tokens: prefix tokens that the encoder hands over; the decoder sees them without a position of their
+            own (zero), as official.
         grid: patch grid (h, w) of the training images.
         num_values: values to predict for a patch, ph*pw*C.
         embed_dim: width D.

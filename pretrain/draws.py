@@ -1,8 +1,9 @@
 """Random numbers that belong to samples: the same for any number of workers, ranks, restarts, and on any device.
 
-A counter-based generator (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011) with the SplitMix64 finaliser (Steele, Lea and
-Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014) as its mixing function: number k of sample b is a hash of (seed_b, k). A
-`torch.Generator` has one stream for a batch, so what a sample gets would depend on where in which rank's batch it lands.
+A counter-based generator (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011) with the SplitMix64
+finaliser (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014) as its mixing function:
+number k of sample b is a hash of (seed_b, k). A `torch.Generator` has one stream for a batch, so what a sample gets
+would depend on where in which rank's batch it lands.
 """
 import math
 
@@ -44,7 +45,8 @@ class SampleGenerator:
 
     def _bits(self, shape: tuple[int, ...]) -> Tensor:
         self.calls += 1
-        stream = mix(self.seed + torch.full_like(self.seed, self.calls) * _GOLDEN)  # [B]; a Python product would overflow
+        # A Python product would overflow.
+        stream = mix(self.seed + torch.full_like(self.seed, self.calls) * _GOLDEN)  # [B]
         count = torch.arange(math.prod(shape), device=self.seed.device, dtype=torch.int64)
         return mix(stream[:, None] + (count + 1) * _GOLDEN).view(-1, *shape)
 
@@ -70,8 +72,8 @@ class SampleGenerator:
 def sample_order(weights: Tensor, generator: SampleGenerator) -> Tensor:
     """Draw all patches one after the other without replacement, each with probability in proportion to its weight.
 
-    Sorting Exp(1) / w ascending is such a draw (Efraimidis and Spirakis, 2006); in logarithms it is defined at weight 0 as well: those come last,
-    in random order.
+    Sorting Exp(1) / w ascending is such a draw (Efraimidis and Spirakis, 2006); in logarithms it is defined at weight 0
+    as well: those come last, in random order.
 
     Args:
         weights: [B, L] float, >= 0, any scale.

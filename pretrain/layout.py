@@ -22,7 +22,8 @@ class TokenLayout(NamedTuple):
 
     @classmethod
     def from_order(cls, order: Tensor, num_masked: int, num_thrown: int = 0) -> "TokenLayout":
-        """Give the first drawn patches the role masked, the next thrown, the rest visible (AMT sec. 3.2, released code).
+        """Give the first drawn patches the role masked, the next thrown, the rest visible (AMT sec. 3.2, released
+        code).
 
         Args:
             order: [B, L] int64, a permutation of the patches in each row.

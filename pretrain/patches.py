@@ -3,7 +3,9 @@ from torch import Tensor
 
 
 def patchify(images: Tensor, patch: tuple[int, int]) -> Tensor:
-    """Cut images into patches: [B, C, H, W] -> [B, L, ph*pw*C], pixels in the order (ph, pw, C) of the official MAE code."""
+    """Cut images into patches: [B, C, H, W] -> [B, L, ph*pw*C], pixels in the order (ph, pw, C) of the official
+    MAE code.
+    """
     batch, channels, height, width = images.shape
     ph, pw = patch
     cut = images.reshape(batch, channels, height // ph, ph, width // pw, pw)

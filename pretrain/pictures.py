@@ -27,7 +27,9 @@ def show_roles(images: Tensor, layout: TokenLayout, grid: tuple[int, int]) -> Te
     return torch.where(roles[:, None] == 0, images, colours)
 
 
-def reconstruction_picture(images: Tensor, restored: Tensor, layout: TokenLayout | None, preprocessor, encoder) -> np.ndarray:
+def reconstruction_picture(
+    images: Tensor, restored: Tensor, layout: TokenLayout | None, preprocessor, encoder
+) -> np.ndarray:
     """Put input, roles and reconstruction side by side, one image to a row.
 
     Args:

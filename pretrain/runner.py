@@ -16,7 +16,8 @@ class PretrainRunner(Runner):
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """Move the model to its device, and wrap it for several processes.
 
-        For one process mmengine looks for synchronised BatchNorm and imports mmcv's operators to know theirs; our methods have none.
+        For one process mmengine looks for synchronised BatchNorm and imports mmcv's operators to know theirs; our
+        methods have none.
         """
         if not self.distributed and model_wrapper_cfg is None:
             return model.to(get_device())
@@ -53,8 +54,8 @@ def _check_epoch(runner: Runner, accumulation: int) -> None:
         )
     if iterations % accumulation:
         print_log(
-            f"an epoch has {iterations} iterations, which accumulative_counts={accumulation} does not divide: the gradients that are left over go "
-            "into the next epoch, and a resume drops them, so it is not bit-exact",
+            f"an epoch has {iterations} iterations, which accumulative_counts={accumulation} does not divide: the "
+            "gradients that are left over go into the next epoch, and a resume drops them, so it is not bit-exact",
             logger="current",
             level=logging.WARNING,
         )

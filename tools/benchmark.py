@@ -4,7 +4,8 @@
     python tools/benchmark.py A.py B.py --batch-size 64 --amp --compile --out result.json
     python tools/benchmark.py A.py --reference other_code.py
 
-A reference is a Python file with `build(batch_size, image_size, device) -> step`, where `step()` does one whole training step of other code.
+A reference is a Python file with `build(batch_size, image_size, device) -> step`, where `step()` does one whole
+training step of other code.
 Turns: A B A B ..., so that a machine that slows down slows down both; the ratio is taken round by round.
 """
 import argparse
@@ -16,15 +17,20 @@ import sys
 import time
 from collections.abc import Callable
 
-# Python puts this folder first on the path, where `import pretrain` would find tools/pretrain.py instead of the package.
+# Python puts this folder first on the path, where `import pretrain` would find tools/pretrain.py instead of
+# the package.
 sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("configs", nargs="+", help="pretraining configs; the first is what the others are compared with")
-    parser.add_argument("--reference", action="append", default=[], metavar="FILE", help="other code to time, see above")
+    parser.add_argument(
+        "configs", nargs="+", help="pretraining configs; the first is what the others are compared with"
+    )
+    parser.add_argument(
+        "--reference", action="append", default=[], metavar="FILE", help="other code to time, see above"
+    )
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=10, help="timed turns of each")
     parser.add_argument("--steps", type=int, default=1, help="steps in a turn")
@@ -33,12 +39,16 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--amp", action="store_true", help="bf16 autocast (configs only)")
     parser.add_argument("--compile", action="store_true", help="torch.compile (configs only)")
     parser.add_argument("--out", help="write the figures as JSON")
-    parser.add_argument("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="override keys of all configs")
+    parser.add_argument(
+        "--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="override keys of all configs"
+    )
     return parser.parse_args()
 
 
 def build_step(path: str, args: argparse.Namespace, device: str) -> tuple[Callable[[], object], int]:
-    """Return a function that does one training step of a config on made-up images, and the side of those images in pixels."""
+    """Return a function that does one training step of a config on made-up images, and the side of those images in
+    pixels.
+    """
     import torch
     from mmengine.optim import build_optim_wrapper
 
@@ -70,8 +80,12 @@ def load_reference(path: str, batch_size: int, image_size: int, device: str) -> 
     return module.build(batch_size, image_size, device)
 
 
-def measure(steps: dict[str, Callable[[], object]], args: argparse.Namespace, device: str) -> dict[str, dict[str, list[float]]]:
-    """Run all contenders in turns. Returns seconds of a step for each turn, and the highest memory of its turns in bytes (CUDA only)."""
+def measure(
+    steps: dict[str, Callable[[], object]], args: argparse.Namespace, device: str
+) -> dict[str, dict[str, list[float]]]:
+    """Run all contenders in turns. Returns seconds of a step for each turn, and the highest memory of its turns in
+    bytes (CUDA only).
+    """
     import torch
 
     def wait() -> None:
@@ -137,7 +151,9 @@ def main() -> None:
             spread = f"{row['ratio']:.3f} ({row['ratio_min']:.3f}-{row['ratio_max']:.3f})"
             print(f"{row['seconds'] * 1e3:10.1f} {row['images_per_s']:10.1f} {spread:>26}  {row['name']}")
         if args.out:
-            setting = dict(vars(args), device=torch.cuda.get_device_name() if device.startswith("cuda") else f"cpu, {torch.get_num_threads()} threads")
+            cuda = device.startswith("cuda")
+            machine = torch.cuda.get_device_name() if cuda else f"cpu, {torch.get_num_threads()} threads"
+            setting = dict(vars(args), device=machine)
             with open(args.out, "w") as file:
                 json.dump(dict(setting=setting, torch=torch.__version__, rows=rows), file, indent=1)
 

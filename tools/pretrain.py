@@ -11,16 +11,28 @@ def parse_args() -> argparse.Namespace:
     """Read the command line. Only the standard library so far: `--help` answers at once."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("config", help="config file, e.g. configs/pretrain/mae_vit-base_800e_in1k.py")
-    parser.add_argument("--work-dir", help="folder for checkpoints, logs and result.json (default: work_dirs/<config name>)")
     parser.add_argument(
-        "--resume", nargs="?", const="auto", metavar="CKPT", help="go on from CKPT, or from the newest one in the work dir"
+        "--work-dir", help="folder for checkpoints, logs and result.json (default: work_dirs/<config name>)"
+    )
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const="auto",
+        metavar="CKPT",
+        help="go on from CKPT, or from the newest one in the work dir",
     )
     parser.add_argument("--amp", action="store_true", help="bf16 autocast")
     parser.add_argument("--compile", action="store_true", help="compile the loss with torch.compile")
     parser.add_argument("--seed", type=int, help="seed of the run (default: the config's)")
-    parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none", help="pytorch: torchrun")
     parser.add_argument(
-        "--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="override any config key, e.g. train_cfg.max_epochs=10"
+        "--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none", help="pytorch: torchrun"
+    )
+    parser.add_argument(
+        "--cfg-options",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override any config key, e.g. train_cfg.max_epochs=10",
     )
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
     args = parser.parse_args()

@@ -19,7 +19,9 @@ vis_backends = [dict(type="LocalVisBackend"), dict(type="TensorboardVisBackend")
 visualizer = dict(type="Visualizer", vis_backends=vis_backends)
 log_processor = dict(window_size=50)
 log_level = "INFO"
-env_cfg = dict(cudnn_benchmark=True, mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0), dist_cfg=dict(backend="nccl"))
+env_cfg = dict(
+    cudnn_benchmark=True, mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0), dist_cfg=dict(backend="nccl")
+)
 randomness = dict(seed=0)
 launcher = "none"
 load_from = None

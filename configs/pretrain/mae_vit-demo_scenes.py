@@ -10,12 +10,14 @@ _base_ = [
 ]
 model = dict(
     type="MAE",
-    encoder=_base_.vit,  # noqa: F821
+    encoder=_base_.vit,
     strategy=dict(type="RandomMasking", mask_ratio=0.75),
     decoder=dict(embed_dim=96, depth=2, num_heads=3),
     data_preprocessor=dict(type="ImgDataPreprocessor", mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]),
 )
-train_dataloader = dict(num_workers=1, dataset=dict(root="data/scenes/unlabelled", transform=dict(size=96, scale=(0.4, 1.0))))
+train_dataloader = dict(
+    num_workers=1, dataset=dict(root="data/scenes/unlabelled", transform=dict(size=96, scale=(0.4, 1.0)))
+)
 max_epochs, warmup_epochs = 20, 2
 train_cfg = dict(max_epochs=max_epochs)
 # No rule for so small a model and so short a run: tried 0.5, 1 and 2 times 1e-3 on the scenes.

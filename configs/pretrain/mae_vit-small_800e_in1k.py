@@ -1,4 +1,5 @@
-"""MAE, ViT-S/16, 800 epochs on ImageNet-1K, with the light decoder (width 128) of the published ViT-S runs of FAMT's code.
+"""MAE, ViT-S/16, 800 epochs on ImageNet-1K, with the light decoder (width 128) of the published ViT-S runs of
+FAMT's code.
 
 Command: torchrun --nproc_per_node=8 tools/pretrain.py CONFIG --launcher pytorch --amp --compile
 Effective batch: 8 GPUs x 512 = 4096. Not yet run here.

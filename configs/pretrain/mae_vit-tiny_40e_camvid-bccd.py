@@ -13,7 +13,9 @@ model = dict(
     data_preprocessor=dict(type="ImgDataPreprocessor", mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]),
 )
 train_dataloader = dict(
-    batch_size=32, num_workers=1, dataset=dict(root=["data/camvid/images/train", "data/bccd/train"], transform=dict(size=224))
+    batch_size=32,
+    num_workers=1,
+    dataset=dict(root=["data/camvid/images/train", "data/bccd/train"], transform=dict(size=224)),
 )
 max_epochs, warmup_epochs = 40, 2
 train_cfg = dict(max_epochs=max_epochs)

@@ -133,7 +133,10 @@ class ImageFolder(PretrainImages):
         roots = [os.path.expanduser(r) for r in ([root] if isinstance(root, str) else root or [""])]
         if list_file is not None:
             if len(roots) > 1:
-                raise UserError(f"ImageFolder: got list_file and {len(roots)} roots, expected one root that its paths are relative to")
+                raise UserError(
+                    f"ImageFolder: got list_file and {len(roots)} roots, expected one root that its paths are "
+                    "relative to"
+                )
             self.root = roots[0]
             paths = read_list(os.path.expanduser(list_file), self.root)
         elif len(roots) == 1:

@@ -25,5 +25,6 @@ class FiniteLossHook(Hook):
         if self.every_n_train_iters(runner, self.interval) and not torch.isfinite(outputs["loss"]).all():
             raise UserError(
                 f"the loss is {outputs['loss'].item()} in epoch {runner.epoch + 1}, iteration {runner.iter + 1}: "
-                f"lower optim_wrapper.optimizer.lr or add clip_grad, then go on with --resume from the last checkpoint in {runner.work_dir}"
+                f"lower optim_wrapper.optimizer.lr or add clip_grad, then go on with --resume from the last "
+                f"checkpoint in {runner.work_dir}"
             )

@@ -26,9 +26,10 @@ class ReconstructionHook(Hook):
     def before_train_iter(self, runner, batch_idx: int, data_batch: dict | None = None) -> None:
         """Keep the first batch of the run: the same pictures each time make progress visible."""
         if self._batch is None:
+            record = data_batch["record"]
             self._batch = {
                 "inputs": data_batch["inputs"][: self.num_images].clone(),
-                "record": type(data_batch["record"])(*(part[: self.num_images].clone() for part in data_batch["record"])),
+                "record": type(record)(*(part[: self.num_images].clone() for part in record)),
             }
 
     @master_only

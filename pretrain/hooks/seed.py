@@ -1,4 +1,6 @@
-"""Re-seed the global generators at each iteration, so that an iteration does not depend on what ran before it in the process."""
+"""Re-seed the global generators at each iteration, so that an iteration does not depend on what ran before it in
+the process.
+"""
 import random
 
 import numpy as np
@@ -13,9 +15,10 @@ from mimtransfer.registry import HOOKS
 class SeedHook(Hook):
     """Seed python, numpy and torch from (run seed, rank, iteration) before each training iteration.
 
-    Data and masks have their own stateless randomness (`pretrain/draws.py`); this covers what is left, such as drop path. A resumed run goes on like
-    an uninterrupted one, without generator states in the checkpoint. Once an epoch would not do: a data loader draws from torch's generator when its
-    workers start, which is in another epoch after a resume.
+    Data and masks have their own stateless randomness (`pretrain/draws.py`); this covers what is left, such as drop
+    path. A resumed run goes on like an uninterrupted one, without generator states in the checkpoint. Once an epoch
+    would not do: a data loader draws from torch's generator when its workers start, which is in another epoch after a
+    resume.
     """
 
     priority = "VERY_HIGH"

@@ -1,7 +1,8 @@
 """What every masking strategy shares: ratios to counts, and the drawing by weights.
 
-A strategy sees images, the record of their augmentation and the patch grid; never an embedding, a parameter, an epoch or a loss. To write a new one,
-subclass `WeightedMasking`, write `weights()`, and register the class in `MASKINGS`; `tests/pretrain/test_masking.py` then checks it.
+A strategy sees images, the record of their augmentation and the patch grid; never an embedding, a parameter, an epoch
+or a loss. To write a new one, subclass `WeightedMasking`, write `weights()`, and register the class in `MASKINGS`;
+`tests/pretrain/test_masking.py` then checks it.
 """
 from abc import ABC, abstractmethod
 from typing import NamedTuple
@@ -45,9 +46,11 @@ class MaskingStrategy(ABC):
         self.mask_ratio, self.throw_ratio, self.unit = mask_ratio, throw_ratio, unit
 
     def counts(self, num_cells: int) -> Counts:
-        """Return the number of visible, masked and thrown cells: masked = floor(L r_m), masked + thrown = floor(L (r_m + r_t)).
+        """Return the number of visible, masked and thrown cells: masked = floor(L r_m), masked + thrown =
+        floor(L (r_m + r_t)).
 
-        This is the rule of the released AMT code. Official MAE keeps int(L (1 - r)) patches, which differs by one where L r is not whole.
+        This is the rule of the released AMT code. Official MAE keeps int(L (1 - r)) patches, which differs by one where
+        L r is not whole.
         """
         # 1e-9 undoes binary fractions: 100 * 0.29 is 28.999999999999996.
         masked = int(num_cells * self.mask_ratio + 1e-9)
@@ -85,8 +88,8 @@ class WeightedMasking(MaskingStrategy):
     """Draw patches one by one in proportion to a weight: the first are masked, the next thrown, the rest visible.
 
     Args:
-        throw: `middle` throws the middle of the drawing order (released AMT and FAMT code); `lowest` throws its end, the least weighted patches, and
-            shows the middle (the text of both papers).
+        throw: `middle` throws the middle of the drawing order (released AMT and FAMT code); `lowest` throws its end,
+            the least weighted patches, and shows the middle (the text of both papers).
     """
 
     def __init__(self, mask_ratio: float, throw_ratio: float = 0.0, unit: int = 1, throw: str = "middle"):
@@ -97,7 +100,9 @@ class WeightedMasking(MaskingStrategy):
 
     @abstractmethod
     def weights(self, images: Tensor, record: AugRecord | None, cells: tuple[int, int]) -> Tensor:
-        """Return [B, L] float >= 0 on the device of the images, any scale: how likely each cell is drawn (masked) first."""
+        """Return [B, L] float >= 0 on the device of the images, any scale: how likely each cell is drawn (masked)
+        first.
+        """
 
     def __call__(
         self, images: Tensor, record: AugRecord | None, grid: tuple[int, int], generator: SampleGenerator

@@ -1,4 +1,6 @@
-"""Random masking: all patches alike (He et al., "Masked Autoencoders Are Scalable Vision Learners", CVPR 2022, arXiv 2111.06377, sec. 3)."""
+"""Random masking: all patches alike (He et al., "Masked Autoencoders Are Scalable Vision Learners", CVPR 2022, arXiv
+2111.06377, sec. 3).
+"""
 import torch
 from torch import Tensor
 
@@ -9,7 +11,8 @@ from pretrain.record import AugRecord
 
 @MASKINGS.register_module()
 class RandomMasking(WeightedMasking):
-    """Mask patches at random without replacement; `unit=2` gives SimMIM's 32-pixel cells, `throw_ratio` throws at random.
+    """Mask patches at random without replacement; `unit=2` gives SimMIM's 32-pixel cells, `throw_ratio` throws at
+    random.
 
     Args:
         mask_ratio: see `MaskingStrategy`; MAE masks 3 of 4 patches.

@@ -16,7 +16,8 @@ class MIMethod(BaseModel):
     """A pretraining method: an encoder that becomes the backbone, and a loss.
 
     Args:
-        encoder: config of the encoder, e.g. `dict(type='TimmViT', arch='vit_base_patch16_224')`. Its weights are exported as they are.
+        encoder: config of the encoder, e.g. `dict(type='TimmViT', arch='vit_base_patch16_224')`. Its weights are
+            exported as they are.
         strategy: config of a masking strategy, or None for a method that masks no patches.
         data_preprocessor: config of mmengine's preprocessor, which normalises on the device.
         compile_loss: compile the loss with `torch.compile`. Shapes are static, so it compiles once.
@@ -44,7 +45,8 @@ class MIMethod(BaseModel):
             inputs: [B, C, H, W] float, normalised by the preprocessor.
             record: where the crops came from; without one the draws are the same at every call.
             data_samples: what mmengine's preprocessor adds; not used.
-            mode: `loss` returns a dict of losses; `predict` returns `(layout, reconstruction)`, the latter as from `reconstruct`.
+            mode: `loss` returns a dict of losses; `predict` returns `(layout, reconstruction)`, the latter as
+                from `reconstruct`.
 
         Raises:
             UserError: the image size is not a multiple of the patch size.
@@ -73,8 +75,8 @@ class MIMethod(BaseModel):
         (height, width), (ph, pw) = images.shape[-2:], self.encoder.patch_size
         if height % ph or width % pw:
             raise UserError(
-                f"{type(self).__name__}: got images of {height} x {width} pixels and patches of {ph} x {pw}; expected a multiple: "
-                f"set the crop size to {round(height / ph) * ph or ph} x {round(width / pw) * pw or pw}"
+                f"{type(self).__name__}: got images of {height} x {width} pixels and patches of {ph} x {pw}; expected "
+                f"a multiple: set the crop size to {round(height / ph) * ph or ph} x {round(width / pw) * pw or pw}"
             )
 
     def _loss(self, images: Tensor, layout: TokenLayout | None) -> dict[str, Tensor]:
@@ -90,4 +92,6 @@ class MIMethod(BaseModel):
 
     @abstractmethod
     def reconstruct(self, images: Tensor, layout: TokenLayout | None) -> Tensor:
-        """Return [B, C, H, W], in the normalised space of the input, for pictures: predictions where the method predicts, the input elsewhere."""
+        """Return [B, C, H, W], in the normalised space of the input, for pictures: predictions where the method
+        predicts, the input elsewhere.
+        """

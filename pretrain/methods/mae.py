@@ -1,8 +1,9 @@
 """MAE: He et al., "Masked Autoencoders Are Scalable Vision Learners", CVPR 2022, arXiv 2111.06377.
 
-Same weights, image and mask give the loss of the official code (facebookresearch/mae) to rounding. Departures, none of which changes the loss:
-the decoder keeps the drawing order and predicts masked patches only (see `pretrain/decoder.py`); patches can be thrown, which MAE does not do: they
-are in no sequence and no loss (AMT, arXiv 2211.15362, sec. 3).
+Same weights, image and mask give the loss of the official code (facebookresearch/mae) to rounding. Departures, none of
+which changes the loss: the decoder keeps the drawing order and predicts masked patches only (see
+`pretrain/decoder.py`); patches can be thrown, which MAE does not do: they are in no sequence and no loss (AMT, arXiv
+2211.15362, sec. 3).
 """
 import math
 
@@ -25,7 +26,8 @@ class MAE(MIMethod):
         encoder: see `MIMethod`.
         strategy: see `MIMethod`; random masking of 3 of 4 patches when not given.
         decoder: arguments of `PixelDecoder`: `embed_dim`, `depth`, `num_heads`.
-        norm_pix_loss: normalise each target patch by its own mean and deviation (sec. 4.1). Official code: off by default, on in its recipes.
+        norm_pix_loss: normalise each target patch by its own mean and deviation (sec. 4.1). Official code: off by
+            default, on in its recipes.
         **kwargs: of `MIMethod`.
     """
 
@@ -57,7 +59,10 @@ class MAE(MIMethod):
             layout: roles of the patches.
         """
         if layout.masked.shape[1] == 0:
-            raise UserError(f"MAE: nothing to predict, got mask_ratio={self.strategy.mask_ratio}; expected at least one masked patch")
+            raise UserError(
+                f"MAE: nothing to predict, got mask_ratio={self.strategy.mask_ratio}; expected at least one masked "
+                "patch"
+            )
         target = take(patchify(images, self.encoder.patch_size), layout.masked)  # [B, M, p*p*3]
         if self.norm_pix_loss:
             mean, deviation = patch_statistics(target)
@@ -73,7 +78,9 @@ class MAE(MIMethod):
         return self.decoder(latent, layout, grid)
 
     def reconstruct(self, images: Tensor, layout: TokenLayout) -> Tensor:
-        """Return the pictures with masked patches predicted and un-normalised by their own statistics, thrown ones at 0 (mean colour)."""
+        """Return the pictures with masked patches predicted and un-normalised by their own statistics, thrown ones at
+        0 (mean colour).
+        """
         rows = patchify(images, self.encoder.patch_size).clone()
         pred = self.predict(images, layout).to(rows.dtype)
         if self.norm_pix_loss:
@@ -84,7 +91,9 @@ class MAE(MIMethod):
         return unpatchify(rows, self.encoder.patch_size, self.encoder.patch_grid(images))
 
     def reset_parameters(self) -> None:
-        """Initialise as the official code: Xavier-uniform linear layers, the patch projection seen as one, tokens normal with 0.02."""
+        """Initialise as the official code: Xavier-uniform linear layers, the patch projection seen as one, tokens
+        normal with 0.02.
+        """
         self.apply(_init_linear)
         projection = self.encoder.patch_embed.proj
         # Xavier of the [D, 3*p*p] matrix; on the 4-d kernel, PyTorch would count the fan differently.

@@ -12,7 +12,9 @@ from mmengine.registry import HOOKS
 
 @HOOKS.register_module()
 class ProbeHook(Hook):
-    """Write each iteration's loss, the loaded libraries and the final weights' sums to probe_<rank>.json in the work dir."""
+    """Write each iteration's loss, the loaded libraries and the final weights' sums to probe_<rank>.json in the work
+    dir.
+    """
 
     def __init__(self):
         self.losses = {}

@@ -76,7 +76,9 @@ def pixels_of(patch: int) -> tuple[slice, slice]:
     return slice(row, row + 8), slice(column, column + 8)
 
 
-def loss_and_gradients(model: MAE, images: torch.Tensor, layout: TokenLayout) -> tuple[torch.Tensor, list[torch.Tensor]]:
+def loss_and_gradients(
+    model: MAE, images: torch.Tensor, layout: TokenLayout
+) -> tuple[torch.Tensor, list[torch.Tensor]]:
     model.zero_grad()
     loss = model.loss(images, layout)["loss"]
     loss.backward()
@@ -135,7 +137,8 @@ def test_forward_uses_the_record_and_accepts_non_square_images():
 
     model = build()
     images = torch.randn(2, 3, 16, 48)
-    record = AugRecord(torch.tensor([0, 1]), torch.tensor([11, 12]), torch.tensor([[0.0, 0, 1, 1]] * 2), torch.tensor([False] * 2))
+    boxes = torch.tensor([[0.0, 0, 1, 1]] * 2)
+    record = AugRecord(torch.tensor([0, 1]), torch.tensor([11, 12]), boxes, torch.tensor([False] * 2))
     loss = model(images, record)["loss"]
     assert torch.equal(model(images, record)["loss"], loss)
     other = record._replace(seed=record.seed + 1)

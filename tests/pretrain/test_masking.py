@@ -81,9 +81,11 @@ def test_layout_views():
     assert take(tokens, torch.tensor([[1], [2]])).tolist() == [[[2, 3]], [[4, 5]]]  # one table for the batch
 
 
-@pytest.mark.parametrize("kwargs", [dict(mask_ratio=1.0), dict(mask_ratio=-0.1), dict(mask_ratio=0.6, throw_ratio=0.4), dict(unit=0)])
+@pytest.mark.parametrize(
+    "kwargs", [dict(mask_ratio=1.0), dict(mask_ratio=-0.1), dict(mask_ratio=0.6, throw_ratio=0.4), dict(unit=0)]
+)
 def test_impossible_ratios_are_refused(kwargs):
-    with pytest.raises(UserError, match="RandomMasking: got .*expected"):
+    with pytest.raises(UserError, match=r"RandomMasking: got .*expected"):
         RandomMasking(**kwargs)
 
 

@@ -29,11 +29,16 @@ def images(tmp_path_factory) -> Path:
 
 
 def write_config(path: Path, images: Path, body: str = "", hooks: str = "") -> Path:
-    """Write a config on top of the debug one: a probe, drop path (so that torch's own generator matters), 3 epochs of 4 iterations."""
+    """Write a config on top of the debug one: a probe, drop path (so that torch's own generator matters), 3 epochs of
+    4 iterations.
+    """
     path.write_text(f"""
 _base_ = [{str(DEBUG)!r}]
 custom_imports = dict(imports=['probe_hook'])
-custom_hooks = [dict(type='SeedHook'), dict(type='RecordHook'), dict(type='ReconstructionHook', interval=2), dict(type='ProbeHook'), {hooks}]
+custom_hooks = [
+    dict(type='SeedHook'), dict(type='RecordHook'), dict(type='ReconstructionHook', interval=2), dict(type='ProbeHook'),
+    {hooks}
+]
 train_dataloader = dict(dataset=dict(root={str(images)!r}))
 train_cfg = dict(max_epochs=3)
 {body.replace("IMAGES", repr(str(images)))}
@@ -102,7 +107,8 @@ def test_sigkill_and_resume_give_the_same_losses_and_weights(whole_run, images, 
 def test_two_processes_agree_and_equal_one_process(images, tmp_path):
     one = run(write_config(tmp_path / "one.py", images), "--work-dir", tmp_path / "one")
     body = "train_dataloader = dict(batch_size=4, dataset=dict(root=IMAGES))"
-    two = run(write_config(tmp_path / "two.py", images, body), "--work-dir", tmp_path / "two", "--launcher", "pytorch", processes=2)
+    config = write_config(tmp_path / "two.py", images, body)
+    two = run(config, "--work-dir", tmp_path / "two", "--launcher", "pytorch", processes=2)
     assert one.returncode == 0 and two.returncode == 0, two.stderr[-2000:]
     single, first, second = probe(tmp_path / "one"), probe(tmp_path / "two"), probe(tmp_path / "two", rank=1)
     assert first["sums"] == second["sums"]
@@ -131,7 +137,10 @@ def fails(monkeypatch, capsys, *args) -> str:
     [
         ("train_dataloader = dict(dataset=dict(root='nowhere'))", "nowhere"),
         ("train_dataloader = dict(dataset=dict(root='{empty}'))", "{empty}"),
-        ("train_dataloader = dict(dataset=dict(root=IMAGES, transform=dict(size=36)))", "images of 36 x 36 pixels and patches of 8 x 8"),
+        (
+            "train_dataloader = dict(dataset=dict(root=IMAGES, transform=dict(size=36)))",
+            "images of 36 x 36 pixels and patches of 8 x 8",
+        ),
         ("model = dict(strategy=dict(type='RandomMaskin'))", "did you mean 'RandomMasking'"),
         ("model = dict(encoder=dict(type='TimViT'))", "did you mean 'TimmViT'"),
         ("model = dict(encoder=dict(arch='vit_tinny_patch16_224'))", "vit_tiny_patch16_224"),
@@ -140,14 +149,15 @@ def fails(monkeypatch, capsys, *args) -> str:
 )
 def test_mistakes_give_one_line(body, message, images, tmp_path, monkeypatch, capsys):
     (tmp_path / "empty").mkdir()
-    body, message = body.replace("{empty}", str(tmp_path / "empty")), message.replace("{empty}", str(tmp_path / "empty"))
+    body, message = (text.replace("{empty}", str(tmp_path / "empty")) for text in (body, message))
     config = write_config(tmp_path / "config.py", images, body)
     assert message in fails(monkeypatch, capsys, config, "--work-dir", tmp_path / "run")
 
 
 def test_missing_config_names_a_near_one(monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(ROOT)
-    assert "did you mean" in fails(monkeypatch, capsys, "configs/debug/mae_vit-debug_2e_foldr.py", "--work-dir", tmp_path)
+    message = fails(monkeypatch, capsys, "configs/debug/mae_vit-debug_2e_foldr.py", "--work-dir", tmp_path)
+    assert "did you mean" in message
 
 
 def test_unreadable_images_are_replaced_up_to_a_limit(images, tmp_path):
@@ -168,7 +178,11 @@ def test_unreadable_images_are_replaced_up_to_a_limit(images, tmp_path):
 
 
 def test_help_needs_no_heavy_import():
-    code = "import runpy, sys; sys.argv = ['x', '--help']\ntry: runpy.run_path(sys.orig_argv[-1], run_name='__main__')\nexcept SystemExit: print('torch' in sys.modules)"
+    code = (
+        "import runpy, sys; sys.argv = ['x', '--help']\n"
+        "try: runpy.run_path(sys.orig_argv[-1], run_name='__main__')\n"
+        "except SystemExit: print('torch' in sys.modules)"
+    )
     for tool in sorted((ROOT / "tools").glob("*.py")):
         done = subprocess.run([sys.executable, "-c", code, str(tool)], capture_output=True, text=True, timeout=60)
         assert done.stdout.splitlines()[-1] == "False" and "usage:" in done.stdout

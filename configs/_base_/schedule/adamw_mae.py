@@ -13,5 +13,7 @@ optim_wrapper = dict(
 auto_scale_lr = dict(enable=True, base_batch_size=256)
 param_scheduler = [
     dict(type="LinearLR", start_factor=1e-6, begin=0, end=40, by_epoch=True, convert_to_iter_based=True),
-    dict(type="CosineAnnealingLR", T_max=760, eta_min=0.0, begin=40, end=800, by_epoch=True, convert_to_iter_based=True),
+    dict(
+        type="CosineAnnealingLR", T_max=760, eta_min=0.0, begin=40, end=800, by_epoch=True, convert_to_iter_based=True
+    ),
 ]
