@@ -2,8 +2,8 @@
 
 Command   python tools/train.py configs/segmentation/upernet_vit-demo_scenes.py --pretrained work_dirs/demo/mae
 Data      python tools/make_scenes.py --out data/scenes
-Time      not yet run
-Score     not yet run
+Time      about 1.3 CPU-seconds for 16 images; with eval 60 to 80 s on two free cores
+Score     docs/results
 """
 _base_ = [
     "../_base_/model/upernet_vit-demo.py",
@@ -15,11 +15,13 @@ _base_ = [
 task = "segmentation"
 protocol = "UperNet, scenes"
 
-max_iters = 80
+# 160 x 8 images: four passes over 300 scenes
+max_iters = 160
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
+optim_wrapper = dict(optimizer=dict(lr=1e-3))
 param_scheduler = [
-    dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=10),
-    dict(type="CosineAnnealingLR", eta_min=0.0, by_epoch=False, begin=10, T_max=max_iters - 10, end=max_iters),
+    dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=20),
+    dict(type="CosineAnnealingLR", eta_min=0.0, by_epoch=False, begin=20, T_max=max_iters - 20, end=max_iters),
 ]
 default_hooks = dict(
     logger=dict(type="LoggerHook", interval=10, log_metric_by_epoch=False),

@@ -18,7 +18,7 @@ test_pipeline = [
 ]
 data_root = "data/scenes/"
 train_dataloader = dict(
-    batch_size=16,
+    batch_size=8,
     num_workers=1,
     persistent_workers=True,
     sampler=dict(type="InfiniteSampler"),
