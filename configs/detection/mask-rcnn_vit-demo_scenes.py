@@ -2,8 +2,8 @@
 
 Command   python tools/train.py configs/detection/mask-rcnn_vit-demo_scenes.py --pretrained work_dirs/demo/mae
 Data      python tools/make_scenes.py --out data/scenes
-Time      about 1.3 CPU-seconds for 16 images; with eval 60 to 80 s on two free cores
-Score     docs/results
+Time      about 1.3 CPU-seconds for 16 images; 60 to 80 s with eval on two free cores (estimate)
+Score     not yet run at this length
 """
 _base_ = [
     "../_base_/model/mask-rcnn_vit-demo.py",
