@@ -12,8 +12,8 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
     add("--out", default="data/scenes", help="folder of the data set (default: %(default)s)")
-    add("--size", type=int, nargs="+", default=[96], metavar="PIXELS", help="side, or height and width (default: 96)")
-    add("--train", type=int, default=300, metavar="N", help="labelled scenes for training (default: %(default)s)")
+    add("--size", type=int, nargs="+", default=[64], metavar="PIXELS", help="side, or height and width (default: 64)")
+    add("--train", type=int, default=400, metavar="N", help="labelled scenes for training (default: %(default)s)")
     add("--val", type=int, default=200, metavar="N", help="labelled scenes of other handwriting (default: %(default)s)")
     add("--unlabelled", type=int, default=4000, metavar="N", help="scenes for pretraining (default: %(default)s)")
     add("--seed", type=int, default=0, metavar="N", help="another seed, other scenes (default: %(default)s)")

@@ -12,16 +12,16 @@ model = dict(
     type="MAE",
     encoder=_base_.vit,
     strategy=dict(type="RandomMasking", mask_ratio=0.75),
-    decoder=dict(embed_dim=96, depth=2, num_heads=3),
+    decoder=dict(embed_dim=64, depth=1, num_heads=2),
     data_preprocessor=dict(type="ImgDataPreprocessor", mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]),
 )
 train_dataloader = dict(
-    num_workers=1, dataset=dict(root="data/scenes/unlabelled", transform=dict(size=96, scale=(0.4, 1.0)))
+    num_workers=1, dataset=dict(root="data/scenes/unlabelled", transform=dict(size=64, scale=(0.5, 1.0)))
 )
-max_epochs, warmup_epochs = 20, 2
+max_epochs, warmup_epochs = 16, 1
 train_cfg = dict(max_epochs=max_epochs)
-# No rule for so small a model and so short a run: tried 0.5, 1 and 2 times 1e-3 on the scenes.
-optim_wrapper = dict(optimizer=dict(lr=1e-3))
+# No rule covers so small a model and so short a run.
+optim_wrapper = dict(optimizer=dict(lr=2e-3))
 auto_scale_lr = dict(enable=False)
 param_scheduler = [
     dict(type="LinearLR", start_factor=1e-3, begin=0, end=warmup_epochs, by_epoch=True, convert_to_iter_based=True),

@@ -15,10 +15,10 @@ _base_ = [
 task = "segmentation"
 protocol = "UperNet, scenes"
 
-# 160 x 8 images: four passes over 300 scenes
-max_iters = 160
+# 220 x 8 images: four passes over 400 scenes
+max_iters = 220
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
-optim_wrapper = dict(optimizer=dict(lr=1e-3))
+optim_wrapper = dict(optimizer=dict(lr=1.5e-3))
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=20),
     dict(type="CosineAnnealingLR", eta_min=0.0, by_epoch=False, begin=20, T_max=max_iters - 20, end=max_iters),

@@ -38,8 +38,8 @@ class SceneSet:
     counts: number of scenes of each of SPLITS.
     """
 
-    size: tuple[int, int] = (96, 96)
-    counts: dict[str, int] = dataclasses.field(default_factory=lambda: {"train": 300, "val": 200, "unlabelled": 4000})
+    size: tuple[int, int] = (64, 64)
+    counts: dict[str, int] = dataclasses.field(default_factory=lambda: {"train": 400, "val": 200, "unlabelled": 4000})
     seed: int = 0
     style: SceneStyle = dataclasses.field(default_factory=SceneStyle)
 

@@ -1,8 +1,8 @@
 """The embedded scenes as index maps: things, then stuff; 0 is "other", ignored. No flips: a mirrored two is no two."""
-things = ("two", "three", "four", "six", "disc", "triangle", "star", "cross")
+things = ("two", "four", "disc", "triangle", "cross")
 stuff = ("bricks", "clouds", "grass", "pebbles", "planks")
 metainfo = dict(classes=things + stuff)
-crop_size = (96, 96)
+crop_size = (64, 64)
 train_pipeline = [
     dict(type="LoadImageFromFile"),
     dict(type="LoadAnnotations", reduce_zero_label=True),
