@@ -1,10 +1,10 @@
-"""Faster R-CNN, ViT-Ti/16, BCCD at 320 x 240, 150 iterations of 8: the same task within minutes of 2 CPU cores.
+"""Faster R-CNN, ViT-Ti/16, BCCD at 320 x 240, 120 iterations of 8: the same task within minutes of 2 CPU cores.
 
 Command   python tools/train.py configs/detection/faster-rcnn_vit-tiny_bccd-cpu.py --pretrained work_dirs/CKPT
 Score     docs/results/real-pictures.md
 """
 _base_ = "./faster-rcnn_vit-tiny_bccd.py"
-protocol = "Faster R-CNN, BCCD, 150 iterations"
+protocol = "Faster R-CNN, BCCD, 120 iterations"
 
 image_size = (320, 240)
 train_pipeline = [
@@ -34,7 +34,7 @@ model = dict(
 train_dataloader = dict(batch_size=8, num_workers=1, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(num_workers=1, dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
-max_iters = 150
+max_iters = 120
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=20),

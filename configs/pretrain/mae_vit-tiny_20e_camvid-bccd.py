@@ -1,8 +1,8 @@
-"""MAE, ViT-Ti/16, 40 epochs on the training pictures of CamVid and BCCD together: real pictures on 2 CPU cores.
+"""MAE, ViT-Ti/16, 20 epochs on the training pictures of CamVid and BCCD together: real pictures on 2 CPU cores.
 
-Command: python tools/pretrain.py configs/pretrain/mae_vit-tiny_40e_camvid-bccd.py
+Command: python tools/pretrain.py configs/pretrain/mae_vit-tiny_20e_camvid-bccd.py
 Data: data/camvid/images/train (367 street scenes) and data/bccd/train (205 blood smears); no picture of a test set.
-Expected: about 6 minutes on 2 cores; figures in docs/results/real-pictures.md.
+Expected: some minutes on 2 cores; figures in docs/results/real-pictures.md.
 """
 _base_ = ["../_base_/data/folder.py", "../_base_/schedule/adamw_mae.py", "../_base_/pretrain_runtime.py"]
 model = dict(
@@ -17,7 +17,7 @@ train_dataloader = dict(
     num_workers=1,
     dataset=dict(root=["data/camvid/images/train", "data/bccd/train"], transform=dict(size=224)),
 )
-max_epochs, warmup_epochs = 40, 2
+max_epochs, warmup_epochs = 20, 1
 train_cfg = dict(max_epochs=max_epochs)
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
 # No rule covers so short a run of so small a model.
