@@ -8,13 +8,18 @@ VENV ?= .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready-$(MMCV)
 UV := $(shell command -v uv 2>/dev/null)
+SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
 # Some machines set this; without byte code, importing torch and timm takes three times as long.
 unexport PYTHONDONTWRITEBYTECODE
 
 SEED ?= 0
 DEMO ?= work_dirs/demo
 SCENES := data/scenes/meta.json
-STEP = @printf '\n\033[1m== demo: %s\033[0m\n'
+RUN_ARGS = --work-dir $(@D) --seed $(SEED) --resume
+step = @printf '\033[1m== %s\033[0m\n' '$(1)'
+# What is worth a line on the screen, with the name of the run before it; all of it is in the run's log. Errors are not filtered.
+PROGRESS = | sed -unE 's;^[0-9/]+ ([0-9:]+) - mmengine - [A-Z]+ - ((Epoch|Iter)\(|result written|[Rr]andom|Load|resumed);\1 [$(notdir $(@D))] \2;p'
 
 .PHONY: help setup demo test lint format clean
 .DEFAULT_GOAL := help
@@ -60,34 +65,38 @@ lint: $(READY)
 format: $(READY)
 	$(VENV)/bin/ruff check --fix .
 
-demo: $(DEMO)/mae/result.json $(DEMO)/det_random/result.json $(DEMO)/det_mae/result.json $(DEMO)/seg_random/result.json $(DEMO)/seg_mae/result.json
-	$(STEP) 'result table'
-	@$(PY) tools/table.py $^
+RESULTS := $(addprefix $(DEMO)/,$(addsuffix /result.json,mae det_random det_mae seg_random seg_mae))
+
+# Two runs at a time with one thread each: so small a model gains nothing from a second thread.
+demo: $(READY)
+	@OMP_NUM_THREADS=1 PYTHONWARNINGS=ignore $(MAKE) --no-print-directory -j2 $(RESULTS)
+	@printf '\n\033[1m== result table\033[0m  (work dirs in $(DEMO): logs, pictures, checkpoints)\n'
+	@$(PY) tools/table.py $(RESULTS:/result.json=)
 
 $(SCENES): | $(READY)
-	$(STEP) '1/6 data: scenes made on this machine'
+	$(call step,data: scenes made on this machine)
 	@$(PY) tools/make_scenes.py --out data/scenes
 
-# Each run resumes from its newest checkpoint, and is done when its result.json is there.
+# Each run goes on from its newest checkpoint, and is done when its result.json is there.
 $(DEMO)/mae/result.json: $(SCENES)
-	$(STEP) '2/6 pretraining: MAE'
-	@$(PY) tools/pretrain.py configs/pretrain/mae_vit-demo_scenes.py --work-dir $(@D) --seed $(SEED) --resume
+	$(call step,pretraining: MAE on 4000 unlabelled scenes)
+	@$(PY) tools/pretrain.py configs/pretrain/mae_vit-demo_scenes.py $(RUN_ARGS) $(PROGRESS)
 
 $(DEMO)/det_random/result.json: $(SCENES)
-	$(STEP) '3/6 detection from random init'
-	@$(PY) tools/train.py configs/detection/mask-rcnn_vit-demo_scenes.py --work-dir $(@D) --seed $(SEED) --resume
+	$(call step,detection from random init)
+	@$(PY) tools/train.py configs/detection/mask-rcnn_vit-demo_scenes.py $(RUN_ARGS) $(PROGRESS)
 
 $(DEMO)/det_mae/result.json: $(DEMO)/mae/result.json
-	$(STEP) '4/6 detection from MAE'
-	@$(PY) tools/train.py configs/detection/mask-rcnn_vit-demo_scenes.py --work-dir $(@D) --seed $(SEED) --resume --pretrained $(DEMO)/mae
+	$(call step,detection from MAE)
+	@$(PY) tools/train.py configs/detection/mask-rcnn_vit-demo_scenes.py $(RUN_ARGS) --pretrained $(DEMO)/mae $(PROGRESS)
 
 $(DEMO)/seg_random/result.json: $(SCENES)
-	$(STEP) '5/6 segmentation from random init'
-	@$(PY) tools/train.py configs/segmentation/upernet_vit-demo_scenes.py --work-dir $(@D) --seed $(SEED) --resume
+	$(call step,segmentation from random init)
+	@$(PY) tools/train.py configs/segmentation/upernet_vit-demo_scenes.py $(RUN_ARGS) $(PROGRESS)
 
 $(DEMO)/seg_mae/result.json: $(DEMO)/mae/result.json
-	$(STEP) '6/6 segmentation from MAE'
-	@$(PY) tools/train.py configs/segmentation/upernet_vit-demo_scenes.py --work-dir $(@D) --seed $(SEED) --resume --pretrained $(DEMO)/mae
+	$(call step,segmentation from MAE)
+	@$(PY) tools/train.py configs/segmentation/upernet_vit-demo_scenes.py $(RUN_ARGS) --pretrained $(DEMO)/mae $(PROGRESS)
 
 clean:
 	rm -rf data/scenes $(DEMO)
