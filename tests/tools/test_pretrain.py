@@ -117,7 +117,7 @@ def test_two_processes_agree_and_equal_one_process(images, tmp_path):
     for name, value in single["sums"].items():
         assert first["sums"][name] == pytest.approx(value, abs=2e-3)
     record = json.loads((tmp_path / "two" / "result.json").read_text())
-    assert record["processes"] == 2
+    assert record["cost"]["processes"] == 2
 
 
 def fails(monkeypatch, capsys, *args) -> str:

@@ -133,12 +133,12 @@ BROKEN = {
                    "lists 4 images and 0 annotations"),
     "text json": (DET, lambda root: (root / "annotations/instances_train.json").write_text("x"), "is no COCO json"),
     "categories": (DET, lambda root: break_json(root, lambda c: c["categories"][0].update(name="cat")),
-                   "has no category 'two' but 'cat', 'three'"),
+                   "has no category 'two' but 'cat', 'four'"),
     "no maps": (SEG, lambda root: (root / "seg/train/000002.png").unlink(),
                 "1 of 4 images have no index map in 'broken/seg/train', the first missing is '000002.png'"),
     "no map folder": (SEG, lambda root: shutil.rmtree(root / "seg/val"), "folder 'broken/seg/val' does not exist"),
     "colour map": (SEG, lambda root: shutil.copy(root / "train/000000.jpg", root / "seg/train/000000.png"),
-                   "has shape (96, 96, 3), expected one class index per pixel"),
+                   "has shape (64, 64, 3), expected one class index per pixel"),
 }
 
 
@@ -175,7 +175,7 @@ def test_broken_data(case, call, folder, capsys):
     (["train", DET, "--cfg-options", "model.backbone.type=ResNet", "--pretrained", "mae/epoch_3.pth"],
      "the backbone is 'ResNet', expected mimtransfer.TimmViT"),
     (["train", SEG, "--cfg-options", "model.decode_head.num_classes=7"],
-     "13 classes, but model.decode_head.num_classes is 7"),
+     "10 classes, but model.decode_head.num_classes is 7"),
     (["train", DET, "--cfg-options", "val_evaluator.ann_file=other.json"], "make them equal"),
     (["test", DET, "mae/epoch_3.pth"], "it is a pretraining checkpoint: run tools/train.py CONFIG --pretrained mae"),
     (["test", DET, "mae/epoch_3.pth", "--out", "predictions.txt"], "ends in .pkl"),
