@@ -9,12 +9,14 @@ from collections.abc import Iterator
 import torch
 from mmengine.config import Config, DictAction
 from mmengine.device import is_cuda_available
+from mmengine.dist import barrier
 from mmengine.logging import print_log
 from mmengine.registry import METRICS, init_default_scope
 from mmengine.runner import Runner, find_latest_checkpoint
 from torch import nn
 
 from mimtransfer.errors import UserError, near_matches
+from mimtransfer.results.record import FILE_NAME, read_record
 from mimtransfer.safe_load import allow_mmengine_checkpoints, read_checkpoint
 
 # Keys that mmengine reads from the config itself, not through an argument of Runner.
@@ -192,6 +194,19 @@ def check_checkpoint(model: nn.Module, path: str) -> None:
         raise UserError(f"checkpoint {path!r}: {len(wrong)} tensors have another shape than the model's, the first is "
                         f"{name!r}, got {tuple(state[name].shape)}, expected {tuple(expected[name].shape)}; choose "
                         "the config it was trained with")
+
+
+def evaluate_if_never(runner: Runner) -> None:
+    """Evaluate a trained model whose record has no metrics.
+
+    A run that is stopped between its last step and the end of its evaluation has nothing left to train when it is
+    resumed, so its loop ends without an evaluation.
+    """
+    barrier()  # the first rank has written the record
+    path = osp.join(runner.work_dir, FILE_NAME)
+    if runner.val_loop is not None and osp.isfile(path) and not read_record(path)["metrics"]:
+        print_log("The training was finished, but not its evaluation: evaluating now", logger="current")
+        runner.val()
 
 
 def _dicts(node) -> Iterator[dict]:

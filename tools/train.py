@@ -49,6 +49,7 @@ def main() -> None:
         runner = Runner.from_cfg(cfg)
         runner.logger.info(launch.initialisation(cfg))
         runner.train()
+        launch.evaluate_if_never(runner)
 
 
 if __name__ == "__main__":

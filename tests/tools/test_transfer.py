@@ -105,6 +105,12 @@ def test_segmentation_from_random(call):
     call("test", SEG, "seg/iter_2.pth", "--cfg-options", *SHORT)
     assert metric(record("seg"), "miou") == pytest.approx(metric(result, "miou"), abs=1e-6)
 
+    # As if the run had been killed after its last checkpoint, before the end of its evaluation.
+    Path("seg/result.json").unlink()
+    call("train", SEG, "--work-dir", "seg", "--resume", "--cfg-options", *SHORT)
+    assert metric(record("seg"), "miou") == pytest.approx(metric(result, "miou"), abs=1e-6)
+    assert record("seg")["run_id"] == result["run_id"]
+
 
 def test_mmdets_own_tool(folder):
     """A fresh process that knows of us only through `custom_imports`, with whatever mmcv is installed."""
