@@ -104,8 +104,9 @@ def test_decoding_is_not_reduced_when_the_box_is_small():
 @pytest.mark.parametrize("mode", ["L", "1", "P", "CMYK", "YCbCr"])
 def test_other_colour_modes_become_rgb(mode):
     picture = smooth(40, 60).convert(mode)
-    data = encode(picture, "PNG" if mode in ("L", "1", "P") else "TIFF")
-    np.testing.assert_array_equal(whole(StoredImage(data)), np.asarray(picture.convert("RGB")))
+    # Pillow 12 (newest for Python 3.10) cannot read the YCbCr TIFF that it writes: that picture comes without a file.
+    source = picture if mode == "YCbCr" else encode(picture, "TIFF" if mode == "CMYK" else "PNG")
+    np.testing.assert_array_equal(whole(StoredImage(source)), np.asarray(picture.convert("RGB")))
 
 
 def test_cmyk_jpeg_is_not_inverted():
