@@ -1,4 +1,6 @@
 """PixelDecoder: the light transformer of MAE, from visible tokens to the pixels of masked patches."""
+from functools import partial
+
 import torch
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
@@ -42,7 +44,7 @@ class PixelDecoder(nn.Module):
         self.grid = tuple(grid)
         # A function of the grid, so not in the state dict.
         self.register_buffer("pos_embed", sincos2d(self.grid, embed_dim)[None], persistent=False)  # [1, L, D]
-        norm_layer = _layer_norm
+        norm_layer = partial(nn.LayerNorm, eps=1e-6)
         self.blocks = nn.Sequential(
             *(Block(embed_dim, num_heads, qkv_bias=True, norm_layer=norm_layer) for _ in range(depth))
         )
@@ -71,7 +73,7 @@ class PixelDecoder(nn.Module):
             ],
             dim=1,
         )
-        decoded = self.blocks(sequence)[:, -layout.masked.shape[1] :]
+        decoded = self.blocks(sequence)[:, tokens.shape[1] :]
         return self.pred(self.norm(decoded))
 
     def positions(self, grid: tuple[int, int]) -> Tensor:
@@ -79,7 +81,3 @@ class PixelDecoder(nn.Module):
         if tuple(grid) == self.grid:
             return self.pos_embed
         return sincos2d(grid, self.pos_embed.shape[-1])[None].to(self.pos_embed)
-
-
-def _layer_norm(width: int, **kwargs) -> nn.LayerNorm:
-    return nn.LayerNorm(width, eps=1e-6, **kwargs)

@@ -177,3 +177,9 @@ def test_nothing_to_predict_is_refused():
     model = build(strategy=dict(type="RandomMasking", mask_ratio=0.0))
     with pytest.raises(UserError, match="nothing to predict"):
         model(torch.randn(1, 3, 32, 32))
+
+
+def test_a_reconstruction_without_masked_patches_is_the_picture():
+    images = torch.randn(2, 3, 32, 32)
+    restored = build().reconstruct(images, random_layout(2, 16, masked=0))
+    assert torch.equal(restored, images)
