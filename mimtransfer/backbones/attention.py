@@ -83,9 +83,10 @@ class BiasAttention(Attention):
         """Attend among N = P + h*w tokens, prefix tokens first, [B, N, D] -> [B, N, D]."""
         if grid is None:
             return super().forward(x, attn_mask, is_causal)
-        return super().forward(x, attn_mask=self._bias(grid, x.shape[1] - grid[0] * grid[1]).to(x.dtype))
+        return super().forward(x, attn_mask=self.bias(grid, x.shape[1] - grid[0] * grid[1]).to(x.dtype))
 
-    def _bias(self, grid: tuple[int, int], num_prefix_tokens: int) -> Tensor:
+    def bias(self, grid: tuple[int, int], num_prefix_tokens: int) -> Tensor:
+        """Return the bias of each head for a grid, [1, K, P+L, P+L]."""
         h, w = grid
         table = self.relative_position_bias_table.t()  # [K, R + 3]
         patches = table[:, :-3].unflatten(1, self.table_size)[None]  # [1, K, 2h-1, 2w-1]

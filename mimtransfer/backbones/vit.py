@@ -153,7 +153,7 @@ class TimmViT(BaseModule):
         Returns:
             [B, P+N, D], prefix tokens first, after the final norm.
         """
-        x = self.norm_pre(self.pos_drop(self._prepend_prefix(tokens)))
+        x = self.norm_pre(self.pos_drop(self.prepend_prefix(tokens)))
         for block in self.blocks:
             x = self._run(block, x)
         return self.norm(x)
@@ -168,7 +168,7 @@ class TimmViT(BaseModule):
         x = self.add_position(self.embed(images), grid)
         num_prefix_tokens = 0 if self.drops_prefix else self.num_prefix_tokens
         if num_prefix_tokens:
-            x = self._prepend_prefix(x)
+            x = self.prepend_prefix(x)
         x = self.norm_pre(self.pos_drop(x))
         maps = {}
         for i, block in enumerate(self.blocks):
@@ -182,7 +182,8 @@ class TimmViT(BaseModule):
     def _grid_of(self, image_size: tuple[int, int]) -> tuple[int, int]:
         return tuple(-(-side // patch) for side, patch in zip(image_size, self.patch_size))
 
-    def _prepend_prefix(self, tokens: Tensor) -> Tensor:
+    def prepend_prefix(self, tokens: Tensor) -> Tensor:
+        """Put the prefix tokens, with their positions, before the patches: [B, N, D] -> [B, P+N, D]."""
         prefix = [token for token in (self.cls_token, self.reg_token) if token is not None]
         if not prefix:
             return tokens

@@ -147,15 +147,15 @@ def test_bias_table_resampled_as_timm_does() -> None:
         )
     for num_prefix_tokens in (0, 1, 3):
         torch.testing.assert_close(
-            small._bias((6, 6), num_prefix_tokens), large._bias((6, 6), num_prefix_tokens), atol=1e-6, rtol=0
+            small.bias((6, 6), num_prefix_tokens), large._bias((6, 6), num_prefix_tokens), atol=1e-6, rtol=0
         )
 
 
-def test_all_prefix_tokens_share_the_prefix_rows_of_the_bias() -> None:
+def test_all_prefix_tokens_share_the_prefix_rows_of_thebias() -> None:
     attention = BiasAttention(Attention(32, num_heads=2), (2, 3))
     with torch.no_grad():
         attention.relative_position_bias_table[-3:] = torch.tensor([[1.0, 10.0], [2.0, 20.0], [3.0, 30.0]])
-    bias = attention._bias((2, 3), 2)[0]
+    bias = attention.bias((2, 3), 2)[0]
     assert bias.shape == (2, 8, 8)
     for head, scale in enumerate((1.0, 10.0)):
         assert torch.equal(bias[head, :2, 2:], torch.full((2, 6), 1 * scale))  # prefix attends patch

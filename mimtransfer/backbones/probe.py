@@ -1,0 +1,122 @@
+"""Look into the blocks of an encoder: attention, keys and tokens of whole, unmasked images.
+
+The encoder stays as it is, with fused attention in every block that is only passed through; the looked-at block's
+attention is computed beside it, and no more of it than is asked for.
+"""
+from collections.abc import Iterator
+from functools import cached_property
+
+from timm.models.vision_transformer import Attention
+from torch import Tensor, nn
+
+from mimtransfer.backbones.attention import BiasAttention, GridBlock
+from mimtransfer.backbones.vit import TimmViT
+from mimtransfer.errors import UserError
+
+
+class Probe:
+    """One block on a batch of images; everything is computed when it is first read, in float32 whatever the autocast.
+
+    Patches are in row-major order, after `num_prefix_tokens` prefix tokens of which the class token is the first.
+
+    Attributes:
+        grid: (h, w) in patches.
+        num_prefix_tokens: P.
+    """
+
+    def __init__(self, block: nn.Module, inputs: Tensor, grid: tuple[int, int], num_prefix_tokens: int,
+                 has_class_token: bool):
+        self.grid, self.num_prefix_tokens, self.has_class_token = grid, num_prefix_tokens, has_class_token
+        self._block, self._inputs = block, inputs
+
+    @property
+    def num_heads(self) -> int:
+        return self._block.attn.num_heads
+
+    @cached_property
+    def tokens(self) -> Tensor:
+        """[B, P+L, D] float32: the block's output, before the encoder's final norm."""
+        return self.output.float()
+
+    @cached_property
+    def output(self) -> Tensor:
+        """[B, P+L, D] in the encoder's dtype: the block's output, what the next block gets."""
+        if isinstance(self._block, GridBlock):
+            return self._block(self._inputs, grid=self.grid)
+        return self._block(self._inputs)
+
+    @cached_property
+    def keys(self) -> Tensor:
+        """[B, L, D] float32: keys of the patches, heads side by side."""
+        return self._queries_and_keys[1][:, :, self.num_prefix_tokens :].transpose(1, 2).flatten(2).float()
+
+    @cached_property
+    def attention(self) -> Tensor:
+        """[B, K, P+L, P+L] float32: softmax attention, a row for each query."""
+        return self._attend(slice(None))
+
+    @cached_property
+    def class_attention(self) -> Tensor:
+        """[B, K, L] float32: attention of the class token to the patches, the row of one query only.
+
+        Raises:
+            UserError: the encoder has no class token.
+        """
+        if not self.has_class_token:
+            raise UserError("class attention: the encoder has no class token; choose an architecture with one, "
+                            "or a masking strategy that does not measure attention")
+        return self._attend(slice(0, 1))[:, :, 0, self.num_prefix_tokens :]
+
+    def _attend(self, queries: slice) -> Tensor:
+        q, k = self._queries_and_keys
+        logits = (q[:, :, queries] * self._block.attn.scale).float() @ k.float().transpose(-2, -1)
+        if isinstance(self._block.attn, BiasAttention):
+            logits = logits + self._block.attn.bias(self.grid, self.num_prefix_tokens)[:, :, queries].float()
+        return logits.softmax(dim=-1)
+
+    @cached_property
+    def _queries_and_keys(self) -> tuple[Tensor, Tensor]:
+        attn = self._block.attn
+        batch, num_tokens, _ = self._inputs.shape
+        qkv = attn.qkv(self._block.norm1(self._inputs)).reshape(batch, num_tokens, 3, attn.num_heads, -1)
+        q, k, _ = qkv.permute(2, 0, 3, 1, 4)  # [B, K, P+L, D/K] each
+        return attn.q_norm(q), attn.k_norm(k)
+
+
+def probe(encoder: TimmViT, images: Tensor, block: int = -1) -> Probe:
+    """Run an encoder up to a block and look into that.
+
+    Args:
+        encoder: in evaluation mode, or drop path disturbs the picture.
+        images: [B, C, H, W] float, normalised; a multiple of the patch.
+        block: number of the block; negative ones count from the end.
+
+    Raises:
+        UserError: the encoder is no TimmViT, or one of its blocks attends inside windows.
+    """
+    last = range(len(_blocks(encoder)))[block]
+    for number, found in enumerate(probe_blocks(encoder, images)):
+        if number == last:
+            return found
+
+
+def probe_blocks(encoder: TimmViT, images: Tensor) -> Iterator[Probe]:
+    """Look into each block in turn; a block runs when the next one is asked for. See `probe`."""
+    blocks = _blocks(encoder)
+    grid = encoder.patch_grid(images)
+    x = encoder.add_position(encoder.embed(images), grid)
+    x = encoder.norm_pre(encoder.pos_drop(encoder.prepend_prefix(x)))
+    for block in blocks:
+        found = Probe(block, x, grid, encoder.num_prefix_tokens, encoder.cls_token is not None)
+        yield found
+        x = found.output
+
+
+def _blocks(encoder: nn.Module) -> nn.ModuleList:
+    if not isinstance(encoder, TimmViT):
+        raise UserError(f"attention maps need a plain ViT, got {type(encoder).__name__}; expected encoder TimmViT")
+    for block in encoder.blocks:
+        if getattr(block, "window_size", 0) or type(block.attn) not in (Attention, BiasAttention):
+            raise UserError("attention maps of the whole image do not exist in blocks with windows or decomposed "
+                            "positions; load the checkpoint into a TimmViT without window_size and rel_pos")
+    return encoder.blocks

@@ -1,0 +1,62 @@
+"""Strategies whose maps the encoder itself measures on the whole training images, every few tens of epochs.
+
+The strategy says what is measured and what a map means; `pretrain/bank.py` stores the maps; a hook
+(`pretrain/hooks/map_bank.py`) knows when. AMT sec. 3.2 (Gui et al., AAAI 2023, arXiv 2211.15362).
+"""
+from abc import abstractmethod
+
+from torch import Tensor
+
+from mimtransfer.backbones.probe import Probe
+from mimtransfer.registry import MASKINGS
+from pretrain.bank import MapBank
+from pretrain.draws import SampleGenerator
+from pretrain.layout import TokenLayout
+from pretrain.masking.base import MaskingStrategy
+from pretrain.record import AugRecord, crop_maps
+
+
+class Measured(MaskingStrategy):
+    """Read one map for each training image from a bank; to be put before the class that turns maps into roles.
+
+    Args:
+        warmup: config of the strategy that decides until the bank is filled, e.g.
+            `dict(type='RandomMasking', mask_ratio=0.75)`; None: this one decides without maps, with its own ratios.
+        **kwargs: of the next class.
+
+    Attributes:
+        bank: maps of the training images; None until there are any. The hook sets it, or whoever draws pictures.
+        crop_mode: `bilinear` for maps of weights, `nearest` for labels.
+    """
+
+    bank: MapBank | None = None
+    crop_mode = "bilinear"
+
+    def __init__(self, *args, warmup: dict | None = None, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.warmup = None if warmup is None else MASKINGS.build(warmup)
+
+    @property
+    def ready(self) -> bool:
+        """Say whether there are maps to draw from."""
+        return self.bank is not None
+
+    @abstractmethod
+    def measure(self, probe: Probe) -> Tensor:
+        """Return the maps of whole images, [B, h, w] float, any scale that half precision holds.
+
+        Args:
+            probe: what the encoder's last block does with the images, unmasked.
+        """
+
+    def __call__(
+        self, images: Tensor, record: AugRecord | None, grid: tuple[int, int], generator: SampleGenerator
+    ) -> TokenLayout:
+        """Draw the layout of a batch; see `MaskingStrategy.__call__`."""
+        if self.warmup is not None and not self.ready:
+            return self.warmup(images, record, grid, generator)
+        return super().__call__(images, record, grid, generator)
+
+    def cropped_maps(self, record: AugRecord, grid: tuple[int, int]) -> Tensor:
+        """Return the bank's maps under the crops and flips of a batch: [B, h, w] float32."""
+        return crop_maps(self.bank.read(record.index), record, grid, mode=self.crop_mode)
