@@ -147,11 +147,11 @@ def test_bias_table_resampled_as_timm_does() -> None:
         )
     for num_prefix_tokens in (0, 1, 3):
         torch.testing.assert_close(
-            small.bias((6, 6), num_prefix_tokens), large._bias((6, 6), num_prefix_tokens), atol=1e-6, rtol=0
+            small.bias((6, 6), num_prefix_tokens), large.bias((6, 6), num_prefix_tokens), atol=1e-6, rtol=0
         )
 
 
-def test_all_prefix_tokens_share_the_prefix_rows_of_thebias() -> None:
+def test_all_prefix_tokens_share_the_prefix_rows_of_the_bias() -> None:
     attention = BiasAttention(Attention(32, num_heads=2), (2, 3))
     with torch.no_grad():
         attention.relative_position_bias_table[-3:] = torch.tensor([[1.0, 10.0], [2.0, 20.0], [3.0, 30.0]])
