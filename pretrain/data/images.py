@@ -114,9 +114,10 @@ class ImageFolder(PretrainImages):
         root: folder, or a sequence of folders; not needed when a list gives absolute paths.
         list_file: use these images instead of all in the folder: one path a line, absolute or relative to `root`.
         extensions: endings of image files, in any case; the content decides how a file is read.
+        num_images: use so many of them, evenly spaced in their sorted order, so every class folder gives its share.
 
     Raises:
-        UserError: no images, or listed ones that do not exist.
+        UserError: no images, fewer than `num_images`, or listed ones that do not exist.
     """
 
     def __init__(
@@ -125,6 +126,7 @@ class ImageFolder(PretrainImages):
         root: str | Sequence[str] | None = None,
         list_file: str | None = None,
         extensions: Sequence[str] = EXTENSIONS,
+        num_images: int | None = None,
         seed: int | None = None,
         max_corrupt: int = 10,
     ):
@@ -145,6 +147,10 @@ class ImageFolder(PretrainImages):
         else:
             self.root = ""
             paths = [os.path.join(os.fsencode(r), path) for r in roots for path in find_images(r, extensions)]
+        if num_images is not None:
+            if not 0 < num_images <= len(paths):
+                raise UserError(f"ImageFolder: got num_images={num_images}, expected 1 to {len(paths)}, all there are")
+            paths = [paths[i * len(paths) // num_images] for i in range(num_images)]
         self.paths = PathTable(paths)
         super().__init__(transform, seed, max_corrupt)
 

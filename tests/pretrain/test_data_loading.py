@@ -245,3 +245,11 @@ def test_data_configs_name_parts_that_exist(name, folder):
 
         with pytest.raises(UserError, match=f"{loader.dataset.type}: data/{name}/.* does not exist: set download=True"):
             DATASETS.build(loader.dataset)
+
+
+def test_a_subset_takes_evenly_spaced_images(folder):
+    whole = ImageFolder(root=str(folder), transform=dict(WHOLE))
+    subset = ImageFolder(root=str(folder), transform=dict(WHOLE), num_images=5)
+    assert [subset.name(i) for i in range(len(subset))] == [whole.name(i) for i in (0, 2, 5, 7, 10)]
+    with pytest.raises(UserError, match="got num_images=14, expected 1 to 13"):
+        ImageFolder(root=str(folder), transform=dict(WHOLE), num_images=14)
