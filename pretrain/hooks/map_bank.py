@@ -1,0 +1,239 @@
+"""MapBankHook: measure the maps of all training images, every few tens of epochs (AMT sec. 3.2, arXiv 2211.15362)."""
+import copy
+import hashlib
+import json
+import os
+import re
+import time
+from pathlib import Path
+
+import torch
+from mmengine.dist import barrier, broadcast_object_list, get_dist_info, is_main_process, master_only
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from mimtransfer.backbones.probe import probe
+from mimtransfer.errors import UserError
+from mimtransfer.registry import HOOKS
+from pretrain.bank import MapBank
+from pretrain.data.transforms import ResizeWhole
+from pretrain.masking.measured import Measured
+
+META_KEY = "map_bank"  # of a checkpoint's meta: the epoch and id of the bank that its epoch was trained with
+LOG_SECONDS = 30
+
+
+@HOOKS.register_module()
+class MapBankHook(Hook):
+    """Fill the bank of a `Measured` strategy from the encoder as it is, on the whole images of the training set.
+
+    Each rank measures a contiguous share of the images and writes it into one memory-mapped file,
+    `epoch_<whole epochs trained>.npy`; a `.json` beside it is written last and says that the file is complete and from
+    which weights. A checkpoint names the bank in use, and a resumed run opens that one again, so its masks are those of
+    an uninterrupted run. Files that no `epoch_*.pth` in the work dir would resume with are removed.
+
+    Rows of images that cannot be read stay zero; they are never shown.
+
+    Args:
+        begin: whole epochs of training before the first filling (AMT: 40).
+        interval: epochs between fillings (AMT: 40).
+        batch_size: images of a rank at once; None: as in training.
+        num_workers: loader processes of a rank; None: as in training.
+        amp: measure under bfloat16 autocast on a GPU; a CPU always computes in float32.
+        folder: where the files lie, which all machines of the run must share, one folder for each run; None:
+            `<work_dir>/map_bank`.
+
+    Raises:
+        UserError: a value out of its range, or, before training begins, a strategy that measures nothing or an encoder
+            that it cannot measure.
+    """
+
+    priority = "HIGH"  # before RecordHook starts its clock: measuring is wall time, but no training throughput
+
+    def __init__(self, begin: int = 40, interval: int = 40, batch_size: int | None = None,
+                 num_workers: int | None = None, amp: bool = True, folder: str | None = None):
+        if begin < 0 or interval < 1:
+            raise UserError(f"MapBankHook: got begin={begin}, interval={interval}; expected begin >= 0, interval >= 1")
+        self.begin, self.interval, self.amp = begin, interval, amp
+        self.batch_size, self.num_workers, self.folder = batch_size, num_workers, folder
+        self._named: dict | None = None  # epoch and id of the bank in use, or of the one that the checkpoint used
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Keep which bank the resumed checkpoint was trained with."""
+        self._named = checkpoint["meta"].get(META_KEY) if runner._resume else None
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Name the bank in use."""
+        if self._named is not None:
+            checkpoint["meta"][META_KEY] = self._named
+
+    def before_train(self, runner) -> None:
+        """Find mistakes now and not after `begin` epochs, by measuring a black image."""
+        self._model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        if not isinstance(self._model.strategy, Measured):
+            raise UserError(f"MapBankHook: strategy {type(self._model.strategy).__name__} measures no maps; remove the "
+                            "hook from custom_hooks, or choose a strategy that does, e.g. AMTMasking")
+        self._images = _whole_images(runner.train_dataloader.dataset)
+        self._folder = Path(self.folder or Path(runner.work_dir, "map_bank"))
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._grid = tuple(self._measure(torch.zeros(1, 3, *self._images.transform.size, dtype=torch.uint8)).shape[1:])
+        if self.begin >= runner.max_epochs:
+            runner.logger.warning(f"MapBankHook: no map is ever measured, begin={self.begin} is not before the end of "
+                                  f"{runner.max_epochs} epochs")
+
+    def before_train_epoch(self, runner) -> None:
+        """Measure when it is time; in a resumed run, open the bank of the checkpoint."""
+        since_begin = runner.epoch - self.begin
+        if since_begin < 0:
+            return
+        due = since_begin % self.interval == 0
+        if due or (self._model.strategy.bank is None and not self._reopen(runner)):
+            self._fill(runner)
+        self._remove_unneeded(runner)
+
+    def after_train(self, runner) -> None:
+        """Remove what the last checkpoints do not need."""
+        if self._named is not None:
+            self._remove_unneeded(runner)
+
+    def _fill(self, runner) -> None:
+        """Measure all images, unless a run that was killed since has done it with the same weights."""
+        path, wanted = self._path(runner.epoch), self._id(runner)
+        if self._is_complete(path, wanted):
+            self._use(path, wanted, runner)
+            return
+        start = time.monotonic()
+        if is_main_process():
+            path.with_suffix(".json").unlink(missing_ok=True)
+        bank = MapBank.create(path, len(self._images), self._grid)
+        self._measure_share(bank, runner)
+        bank.flush()
+        barrier()
+        seconds = time.monotonic() - start
+        runner.logger.info(f"map bank of epoch {runner.epoch}: {bank.num_images} images in {seconds:.1f} s, "
+                           f"{bank.num_images / seconds:.1f} images/s")
+        runner.message_hub.update_scalar("map_bank/seconds", seconds)
+        if is_main_process():
+            about = dict(epoch=runner.epoch, id=wanted, num_images=bank.num_images, grid=bank.grid,
+                         strategy=type(self._model.strategy).__name__, seconds=round(seconds, 3))
+            part = path.with_suffix(".json.part")
+            part.write_text(json.dumps(about) + "\n")
+            os.replace(part, path.with_suffix(".json"))
+        barrier()
+        self._use(path, wanted, runner)
+
+    def _reopen(self, runner) -> bool:
+        """Open the bank that the checkpoint names, or say why not."""
+        if self._named is None:
+            reason = "the checkpoint names none"
+        else:
+            path = self._path(self._named["epoch"])
+            if self._is_complete(path, self._named["id"]):
+                self._use(path, self._named["id"], runner)
+                return True
+            reason = f"{path} is missing or of other weights"
+        runner.logger.warning(f"map bank: {reason}; maps are measured now, so this run is not the bit-exact "
+                              "continuation of the one before")
+        return False
+
+    def _use(self, path: Path, identity: str, runner) -> None:
+        self._model.strategy.bank = MapBank.open(path)
+        self._named = {"epoch": int(path.stem.removeprefix("epoch_")), "id": identity}
+        runner.logger.info(f"map bank in use from epoch {runner.epoch} on: {path}")
+
+    def _is_complete(self, path: Path, identity: str) -> bool:
+        """Decide on the first rank, so that all agree."""
+        verdict = [None]
+        if is_main_process():
+            try:
+                about = json.loads(path.with_suffix(".json").read_text())
+            except FileNotFoundError:
+                about = {}
+            verdict = [path.exists() and about.get("id") == identity
+                       and (about["num_images"], tuple(about["grid"])) == (len(self._images), self._grid)]
+        broadcast_object_list(verdict)
+        return verdict[0]
+
+    def _measure_share(self, bank: MapBank, runner) -> None:
+        """Measure this rank's images."""
+        rank, world_size = get_dist_info()
+        share = shard(bank.num_images, rank, world_size)
+        training = runner.train_dataloader
+        workers = training.num_workers if self.num_workers is None else self.num_workers
+        loader = DataLoader(
+            self._images,
+            batch_size=self.batch_size or training.batch_size,
+            sampler=share,
+            num_workers=workers,
+            multiprocessing_context=training.multiprocessing_context if workers else None,
+            generator=torch.Generator(),  # or workers would be seeded from the generator that training draws from
+        )
+        done, logged = 0, time.monotonic()
+        for batch in loader:
+            index = batch["record"].index
+            asked = torch.tensor(share[done : done + len(index)])
+            shown = index == asked  # what stands in for an unreadable image has its own place, perhaps at another rank
+            maps = self._measure(batch["inputs"])
+            bank.write(index[shown], maps[shown.to(maps.device)])
+            done += len(index)
+            if time.monotonic() - logged > LOG_SECONDS:
+                logged = time.monotonic()
+                runner.logger.info(f"map bank of epoch {runner.epoch}: {done} of {len(share)} images of this rank")
+
+    @torch.inference_mode()
+    def _measure(self, images: Tensor) -> Tensor:
+        """Return the strategy's maps [B, h, w] of uint8 images; the model stays in its mode."""
+        model = self._model
+        was_training = model.encoder.training
+        model.encoder.eval()
+        images = model.data_preprocessor({"inputs": images})["inputs"]
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.amp and images.device.type != "cpu"):
+            maps = model.strategy.measure(probe(model.encoder, images))
+        model.encoder.train(was_training)
+        return maps
+
+    def _id(self, runner) -> str:
+        """Return a digest of what decides the maps: weights, strategy, seed."""
+        digest = hashlib.sha256()
+        for name, weight in self._model.encoder.state_dict().items():
+            digest.update(name.encode())
+            digest.update(weight.detach().cpu().flatten().view(torch.uint8).numpy())
+        digest.update(repr((runner.cfg.model.get("strategy"), runner.seed, self._images.transform.size)).encode())
+        return digest.hexdigest()
+
+    def _path(self, epoch: int) -> Path:
+        return self._folder / f"epoch_{epoch}.npy"
+
+    @master_only
+    def _remove_unneeded(self, runner) -> None:
+        """Remove banks that no checkpoint would resume with; the one in use stays."""
+        banks = _epochs(self._folder, "npy")
+        for epoch in set(banks) - needed(banks, _epochs(Path(runner.work_dir), "pth")) - {self._named["epoch"]}:
+            self._path(epoch).with_suffix(".json").unlink(missing_ok=True)
+            self._path(epoch).unlink()
+
+
+def shard(num_images: int, rank: int, world_size: int) -> range:
+    """Return the rank's contiguous share of the image numbers; shares differ by one image at most."""
+    return range(num_images * rank // world_size, num_images * (rank + 1) // world_size)
+
+
+def needed(banks: list[int], checkpoints: list[int]) -> set[int]:
+    """Return the epochs of the banks that training would go on with after these checkpoints: the last one not after
+    each.
+    """
+    return {max((bank for bank in banks if bank <= epoch), default=-1) for epoch in checkpoints}
+
+
+def _epochs(folder: Path, ending: str) -> list[int]:
+    names = (re.fullmatch(rf"epoch_(\d+)\.{ending}", path.name) for path in folder.iterdir())
+    return [int(name[1]) for name in names if name]
+
+
+def _whole_images(dataset):
+    """Return the training set with the whole image shown, squashed to the size of the training crops."""
+    images = copy.copy(dataset)  # shares the table of paths and the flags of unreadable images
+    images.transform = ResizeWhole(dataset.transform.size, dataset.transform.filter.name.lower())
+    return images

@@ -1,0 +1,17 @@
+"""A strategy that measures the least that can be measured, for tests of the bank and its hook."""
+from mimtransfer.registry import MASKINGS
+from pretrain.masking.base import WeightedMasking
+from pretrain.masking.measured import Measured
+
+
+@MASKINGS.register_module()
+class KeyNormMasking(Measured, WeightedMasking):
+    """Weigh patches by the norm of their keys; needs no class token."""
+
+    def measure(self, probe):
+        return probe.keys.norm(dim=-1).unflatten(1, probe.grid)
+
+    def weights(self, images, record, cells):
+        if not self.ready:
+            return images.new_ones(len(images), cells[0] * cells[1])
+        return self.cropped_maps(record, cells).flatten(1)
