@@ -106,6 +106,9 @@ def set_amp(cfg: Config, amp: bool) -> None:
     """Switch bf16 autocast on. A GPU without bf16 gets mmengine's fp16 with loss scaling."""
     if not amp:
         return
+    if cfg.get("optim_wrapper") is None:  # nothing is trained
+        cfg.test_cfg.amp = True
+        return
     if is_cuda_available() and torch.version.hip is None and torch.cuda.get_device_capability() < (8, 0):
         cfg.optim_wrapper.update(type="AmpOptimWrapper", dtype="float16", loss_scale="dynamic")
     else:
@@ -156,6 +159,17 @@ def initialisation(cfg: Config) -> str:
 def enter_scope(cfg: Config) -> None:
     """Make mmdet's or mmseg's registries the default ones, as the Runner will."""
     init_default_scope(cfg.get("default_scope", "mimtransfer"))
+
+
+def check_what_is_tested(cfg: Config, checkpoint: str | None, pretrained: str | None) -> None:
+    """Refuse a checkpoint of a training for a config that trains nothing, and none or a pretraining for one that does.
+    """
+    if cfg.get("train_cfg") is None and checkpoint is not None:
+        raise UserError(f"this config trains nothing, so {checkpoint!r} cannot come from it; give the checkpoint of a "
+                        "pretraining as --pretrained CKPT")
+    if cfg.get("train_cfg") is not None and (checkpoint is None or pretrained is not None):
+        raise UserError("this config is that of a training: give the checkpoint of tools/train.py behind it, and no "
+                        "--pretrained")
 
 
 def check_out(out: str | None) -> None:

@@ -14,19 +14,19 @@ def _child(parent: Registry, *locations: str) -> Registry:
     return Registry(parent.name, parent=parent, scope=_SCOPE, locations=list(locations))
 
 
-MODELS = _child(_mmengine.MODELS, "mimtransfer.backbones")
-DATASETS = _child(_mmengine.DATASETS)
+MODELS = _child(_mmengine.MODELS, "mimtransfer.backbones", "mimtransfer.evaluation")
+DATASETS = _child(_mmengine.DATASETS, "mimtransfer.datasets.classification")
 DATA_SAMPLERS = _child(_mmengine.DATA_SAMPLERS)
 TRANSFORMS = _child(_mmengine.TRANSFORMS)
 HOOKS = _child(_mmengine.HOOKS, "mimtransfer.results.hook")
-METRICS = _child(_mmengine.METRICS)
+METRICS = _child(_mmengine.METRICS, "mimtransfer.evaluation")
+LOOPS = _child(_mmengine.LOOPS, "mimtransfer.evaluation")
 OPTIM_WRAPPERS = _child(_mmengine.OPTIM_WRAPPERS, "mimtransfer.bf16")
 OPTIM_WRAPPER_CONSTRUCTORS = _child(_mmengine.OPTIM_WRAPPER_CONSTRUCTORS, "mimtransfer.layer_decay")
 
 # We register nothing here, but mmengine warns at each lookup from a scope without its own.
 VISUALIZERS = _child(_mmengine.VISUALIZERS)
 VISBACKENDS = _child(_mmengine.VISBACKENDS)
-LOOPS = _child(_mmengine.LOOPS)
 OPTIMIZERS = _child(_mmengine.OPTIMIZERS)
 PARAM_SCHEDULERS = _child(_mmengine.PARAM_SCHEDULERS)
 LOG_PROCESSORS = _child(_mmengine.LOG_PROCESSORS)

@@ -1,4 +1,4 @@
-"""Evaluate a trained detector or segmentor on the test data of its config."""
+"""Evaluate a trained detector or segmentor on the test data of its config, or a pretraining by its frozen features."""
 import argparse
 import os
 
@@ -7,11 +7,13 @@ def parse_args() -> argparse.Namespace:
     """Read the command line. Only the standard library so far: `--help` answers at once."""
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
-    add("config", help="config file that the checkpoint was trained with")
-    add("checkpoint", help="checkpoint of tools/train.py")
-    add("--work-dir", help="for logs and result.json (default: the folder of the checkpoint)")
+    add("config", help="config file that the checkpoint was trained with, or one that trains nothing (k-NN)")
+    add("checkpoint", nargs="?", help="checkpoint of tools/train.py")
+    add("--pretrained", metavar="CKPT", help="for k-NN: checkpoint of a pretraining (default: random weights)")
+    add("--work-dir", help="for logs, result.json (default: folder of the checkpoint; k-NN: work_dirs/CONFIG_NAME)")
     add("--out", metavar="FILE.pkl", help="also write all predictions to this file")
-    add("--amp", action="store_true", help="the run was trained with --amp: its record keeps its protocol")
+    add("--amp", action="store_true", help="trained with --amp: the record keeps its protocol; k-NN: bf16 autocast")
+    add("--seed", type=int, help="for k-NN: seed of random weights (default: the config's)")
     add("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none", help="pytorch: torchrun")
     add("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="override config keys")
     add("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
@@ -33,11 +35,15 @@ def main() -> None:
         from mimtransfer.data_checks import check_data
 
         cfg = launch.load_config(args.config, args.cfg_options)
-        launch.set_work_dir(cfg, args.work_dir or os.path.dirname(args.checkpoint) or ".", args.config)
+        launch.check_what_is_tested(cfg, args.checkpoint, args.pretrained)
+        folder = None if args.checkpoint is None else os.path.dirname(args.checkpoint) or "."
+        launch.set_work_dir(cfg, args.work_dir or folder, args.config)
         launch.set_launcher(cfg, args.launcher)
         launch.set_resume(cfg, None)
+        launch.set_seed(cfg, args.seed)
         launch.set_amp(cfg, args.amp)
         launch.count_accumulation(cfg)
+        launch.set_pretrained(cfg, args.pretrained)
         launch.check_out(args.out)
         launch.enter_scope(cfg)
         check_data(cfg, splits=("test",))
@@ -46,7 +52,11 @@ def main() -> None:
         from mmengine.runner import Runner
 
         runner = Runner.from_cfg(cfg)
-        launch.check_checkpoint(runner.model, args.checkpoint)
+        if args.checkpoint is None:
+            runner.logger.info(launch.initialisation(cfg))
+            runner._init_model_weights()  # mmengine does it for trainings only
+        else:
+            launch.check_checkpoint(runner.model, args.checkpoint)
         launch.write_predictions(runner, args.out)
         runner.test()
 

@@ -157,7 +157,8 @@ class RecordHook(Hook):
     def _restore_tested_run(self, runner: Runner) -> None:
         signed = self._signature()
         if signed.get("kind") != "transfer":
-            self._init = {"kind": "unknown", "path": self._loaded[0]} if self._loaded else {"kind": "random"}
+            unknown = {"kind": "unknown", "path": self._loaded[0]} if self._loaded else None
+            self._init = unknown or initialisation(runner, None)
             return
         self._run_id, self._seed, self._init = signed["run_id"], signed["seed"], signed["init"]
         self._processes = signed["processes"]
@@ -243,6 +244,8 @@ class RecordHook(Hook):
         if self._trained:
             cost["device"] = provenance.device_name()
             batch = getattr(runner.train_dataloader, "batch_size", None) or batch
+        elif self._loaded is None:  # frozen features: the evaluation is all there is
+            cost["device"] = provenance.device_name()
         else:  # what the checkpoint says of its training
             signed = self._signature()
             spent = signed.get("cost") or {}
@@ -273,11 +276,17 @@ class RecordHook(Hook):
                 runner.logger.info("nothing was left to train: the record of this run stays as it is")
                 return None
             return runner.work_dir
+        if self._loaded is None and earlier["mode"] == "test" and _protocol(earlier) == _protocol(record):
+            return runner.work_dir  # the evaluation of frozen features was repeated
         if not same or "evaluated_weights" in record["protocol"]["config"]:
             return runner.log_dir
         record["evaluated"] |= {key: record[key] for key in ("command", "git", "versions")}
         record |= {key: earlier[key] for key in ("cost", "schedule", "started_at", "command", "git", "versions")}
         return runner.work_dir
+
+
+def _protocol(record: dict[str, Any]) -> tuple[str, str]:
+    return record["task"], record["protocol"]["name"]
 
 
 def _now() -> str:

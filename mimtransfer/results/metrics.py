@@ -28,10 +28,16 @@ _FROM_RAW = {
     "mIoU": Metric("miou", 1.0),
     "mAcc": Metric("macc", 1.0),
     "aAcc": Metric("aacc", 1.0),
+    # classification says by what
+    "knn/top1": Metric("knn_top1", 1.0),
+    "knn/top5": Metric("knn_top5", 1.0),
 }
-_TITLES = {"box_ap": "box AP", "mask_ap": "mask AP", "miou": "mIoU", "macc": "mAcc", "aacc": "aAcc"}
+_TITLES = {
+    "knn_top1": "k-NN top-1", "knn_top5": "k-NN top-5",
+    "box_ap": "box AP", "mask_ap": "mask AP", "miou": "mIoU", "macc": "mAcc", "aacc": "aAcc",
+}
 # What the table shows unless it is asked for more, in this order.
-PRIMARY = ("box_ap", "mask_ap", "miou")
+PRIMARY = ("knn_top1", "box_ap", "mask_ap", "miou")
 
 
 def standard_metrics(raw: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -42,7 +48,7 @@ def standard_metrics(raw: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """
     found = {}
     for key, value in raw.items():
-        metric = _FROM_RAW.get(key.rpartition("/")[2])
+        metric = _FROM_RAW.get(key) or _FROM_RAW.get(key.rpartition("/")[2])
         if metric is not None and _is_number(value) and value >= 0:
             # 0.312 * 100 is 31.200000000000003, and mmseg averages in single precision
             found[metric.name] = {"value": round(float(value) * metric.factor, 6), "unit": "points"}

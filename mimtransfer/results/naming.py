@@ -54,8 +54,9 @@ def backbone_of(cfg: Mapping) -> dict[str, str | None]:
 
 
 def dataset_of(cfg: Mapping, size: int | None = None) -> str | None:
-    """Return the training data in words: type, last name of its root, number of images."""
-    dataset: Any = (cfg.get("train_dataloader") or {}).get("dataset")
+    """Return the training data, or the memory of k-NN, in words: type, last name of its root, number of images."""
+    loader = cfg.get("train_dataloader") or (cfg.get("test_cfg") or {}).get("memory_dataloader") or {}
+    dataset: Any = loader.get("dataset")
     while isinstance(dataset, Mapping) and isinstance(dataset.get("dataset"), Mapping):
         dataset = dataset["dataset"]
     if not isinstance(dataset, Mapping):

@@ -12,7 +12,7 @@ from mimtransfer.results.pretrainings import distinct_labels, identity, pretrain
 from mimtransfer.results.protocol_check import Run, check_one_protocol
 from mimtransfer.results.record import find_records, read_record
 
-_TASK_ORDER = ("detection", "segmentation")
+_TASK_ORDER = ("classification", "detection", "segmentation")
 
 
 @dataclass
@@ -78,7 +78,7 @@ def build_table(runs: Sequence[Run], metrics: Sequence[str] | None = None, basel
 
     Args:
         runs: records of transfers and, for the cost column, of pretrainings.
-        metrics: names as in the records, in the order of the columns; by default box AP, mask AP and mIoU.
+        metrics: names as in the records, in the order of the columns; by default `PRIMARY`.
         baseline: label of the row that differences are taken to; `random init`, where there is such a row, by default.
 
     Raises:

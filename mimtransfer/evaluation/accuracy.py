@@ -1,0 +1,43 @@
+"""Top-k accuracy."""
+from collections.abc import Sequence
+
+import torch
+from mmengine.evaluator import BaseMetric
+
+from mimtransfer.registry import METRICS
+
+
+@METRICS.register_module()
+class TopAccuracy(BaseMetric):
+    """Share of images whose class is among the k with the highest scores, in points: `top1`, `top5`.
+
+    Of classes with equal scores the lower number counts as higher: the result does not depend on the machine. No k is
+    reported that is not below the number of classes.
+
+    Args:
+        topk: values of k.
+        prefix: what precedes the names, with a slash: `knn` gives `knn/top1`, in a record `knn_top1`.
+        collect_device: of mmengine.
+    """
+
+    def __init__(self, topk: Sequence[int] = (1, 5), prefix: str | None = None, collect_device: str = "cpu"):
+        super().__init__(collect_device, prefix)
+        self.topk = tuple(topk)
+
+    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+        """Note the place of each image's class, 0 for the first.
+
+        Args:
+            data_batch: not looked at.
+            data_samples: for each image dict(pred_score=[C] of the classes, gt_label=class number).
+        """
+        scores = torch.stack([sample["pred_score"] for sample in data_samples])
+        labels = torch.tensor([sample["gt_label"] for sample in data_samples], device=scores.device)[:, None]
+        own = scores.gather(1, labels)
+        lower = torch.arange(scores.shape[1], device=scores.device) < labels
+        self.results += ((scores > own) | ((scores == own) & lower)).sum(1).tolist()
+
+    def compute_metrics(self, results: list[int]) -> dict[str, float]:
+        """Return name -> points."""
+        places, num_classes = torch.tensor(results), len(self.dataset_meta["classes"])
+        return {f"top{k}": 100.0 * float((places < k).double().mean()) for k in self.topk if k == 1 or k < num_classes}
