@@ -1,4 +1,5 @@
 """MapBank: one small half-precision map for each training image."""
+import os
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,9 @@ from mimtransfer.errors import UserError
 class MapBank:
     """Maps of whole images, [n, h, w], by image number; what they mean is the strategy's business.
 
-    In a file they are one `.npy` array of float16, mapped into memory: 1.28 M images x 14 x 14 x 2 B = 0.50 GB on disk,
-    which all ranks of a node share; the pages that were read lie in the system's cache once. Only training processes
-    read it, loader workers never do.
+    In a file they are one `.npy` array of float16, mapped into memory for reading: 1.28 M images x 14 x 14 x 2 B =
+    0.50 GB on disk, which all ranks share; the pages that were read lie in each machine's cache once. Only training
+    processes read it, loader workers never do.
 
     Args:
         maps: [n, h, w] any real dtype, for a bank in memory.
@@ -27,29 +28,31 @@ class MapBank:
 
     @classmethod
     def create(cls, path: str | Path, num_images: int, grid: tuple[int, int]) -> "MapBank":
-        """Make a file of zeros and open it for writing; called by all ranks, made by the first."""
+        """Make a file of zeros, in place of any that is there; called by all ranks, made by the first."""
         if is_main_process():
-            np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=(num_images, *grid)).flush()
+            Path(path).unlink(missing_ok=True)  # who still reads the old file keeps it
+            np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=(num_images, *grid))
         barrier()
-        return cls.open(path, mode="r+")
+        return cls.open(path)
 
     @classmethod
-    def open(cls, path: str | Path, mode: str = "r") -> "MapBank":
+    def open(cls, path: str | Path) -> "MapBank":
         """Open a file.
 
         Raises:
             UserError: it is not there, or not a bank.
         """
         try:
-            maps = np.load(path, mmap_mode=mode)
+            maps = np.lib.format.open_memmap(path, mode="r")
         except FileNotFoundError as error:
             raise UserError(f"map bank {path}: no such file; all machines of a run need one folder for it that they "
                             "share, set the hook's `folder`") from error
         except (OSError, ValueError) as error:
             raise UserError(f"map bank {path} cannot be read ({error}); remove it, and the maps are measured "
                             "again") from error
-        if maps.ndim != 3:
-            raise UserError(f"map bank {path}: got an array {list(maps.shape)}, expected [images, h, w]")
+        if maps.ndim != 3 or maps.dtype != np.float16:
+            raise UserError(f"map bank {path}: got an array {list(maps.shape)} of {maps.dtype}, expected "
+                            "[images, h, w] of float16")
         return cls(maps)
 
     def read(self, index: Tensor) -> Tensor:
@@ -59,9 +62,18 @@ class MapBank:
 
     def write(self, index: Tensor, maps: Tensor) -> None:
         """Store maps [B, h, w] of images `index` [B] int64; both may be on any device."""
-        self._maps[index.cpu().numpy()] = maps.float().cpu().numpy()
+        rows = maps.half().cpu().numpy()
+        if not isinstance(self._maps, np.memmap):
+            self._maps[index.cpu().numpy()] = rows
+            return
+        # Not through memory, which writes whole pages: those hold rows of other machines. And a full disk would kill
+        # the process without a word.
+        with open(self._maps.filename, "r+b", buffering=0) as file:
+            for number, row in zip(index.tolist(), rows):
+                file.seek(self._maps.offset + number * row.nbytes)
+                file.write(row.tobytes())
 
     def flush(self) -> None:
-        """Bring everything written to the file."""
-        if isinstance(self._maps, np.memmap):
-            self._maps.flush()
+        """Bring what this machine wrote to the disk."""
+        with open(self._maps.filename, "r+b") as file:
+            os.fsync(file.fileno())
