@@ -6,6 +6,7 @@ attention is computed beside it, and no more of it than is asked for.
 from collections.abc import Iterator
 from functools import cached_property
 
+import torch
 from timm.models.vision_transformer import Attention
 from torch import Tensor, nn
 
@@ -69,7 +70,8 @@ class Probe:
 
     def _attend(self, queries: slice) -> Tensor:
         q, k = self._queries_and_keys
-        logits = (q[:, :, queries] * self._block.attn.scale).float() @ k.float().transpose(-2, -1)
+        with torch.autocast(q.device.type, enabled=False):  # it would multiply in half precision again
+            logits = (q[:, :, queries] * self._block.attn.scale).float() @ k.float().transpose(-2, -1)
         if isinstance(self._block.attn, BiasAttention):
             logits = logits + self._block.attn.bias(self.grid, self.num_prefix_tokens)[:, :, queries].float()
         return logits.softmax(dim=-1)
