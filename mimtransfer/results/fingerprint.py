@@ -17,8 +17,8 @@ _TOP_LEVEL = ("model", "data_preprocessor", "train_dataloader", "train_cfg", "op
               "custom_hooks", "default_hooks")
 _LEFT_OUT = frozenset([
     # where things lie
-    "data_root", "root", "work_dir", "output_dir", "outfile_prefix", "backend_args", "file_client_args", "load_from",
-    "resume", "checkpoint",
+    "data_root", "root", "folder", "work_dir", "output_dir", "outfile_prefix", "backend_args", "file_client_args",
+    "load_from", "resume", "checkpoint",
     # the initialisation and the seed
     "seed", "pretrained", "label",
     # how fast, at the same result
@@ -104,9 +104,12 @@ def _without_observers(hooks: Any) -> Any:
     def acts(hook: Any) -> bool:
         return isinstance(hook, Mapping) and _name(hook.get("type")).rpartition(".")[2] not in OBSERVING_HOOKS
 
+    def without_batch(hook: Mapping) -> dict:  # of MapBankHook, which gives the same maps in any batch
+        return {key: item for key, item in hook.items() if key != "batch_size"}
+
     if isinstance(hooks, Mapping):
-        return {key: hook for key, hook in hooks.items() if acts(hook)}
-    return [hook for hook in hooks or () if acts(hook)]
+        return {key: without_batch(hook) for key, hook in hooks.items() if acts(hook)}
+    return [without_batch(hook) for hook in hooks or () if acts(hook)]
 
 
 def _name(kind: Any) -> str:
