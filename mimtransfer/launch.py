@@ -31,8 +31,14 @@ def load_config(path: str, cfg_options: list[str]) -> Config:
         UserError: an override is not `KEY=VALUE`, or config and Runner know no such key.
     """
     cfg = Config.fromfile(path)
+    apply_options(cfg, cfg_options, path)
+    return cfg
+
+
+def apply_options(cfg: Config, cfg_options: list[str], path: str) -> None:
+    """Apply `KEY=VALUE` overrides to a config; `path` names it in errors. Raises as `load_config`."""
     if not cfg_options:
-        return cfg
+        return
     known = [*cfg.keys(), *inspect.signature(Runner.__init__).parameters, *_RUNNER_KEYS]
     for option in cfg_options:
         key, equals, _ = option.partition("=")
@@ -46,7 +52,6 @@ def load_config(path: str, cfg_options: list[str]) -> Config:
     parser = argparse.ArgumentParser()
     parser.add_argument("--cfg-options", nargs="+", action=DictAction)
     cfg.merge_from_dict(parser.parse_args(["--cfg-options", *cfg_options]).cfg_options)
-    return cfg
 
 
 def set_work_dir(cfg: Config, work_dir: str | None, config_path: str) -> None:

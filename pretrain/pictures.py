@@ -1,13 +1,23 @@
-"""Pictures of masks and reconstructions, as plain pixel arrays."""
+"""Pictures of what a method does with images: map, roles, reconstruction; as a plain pixel array or as a figure."""
+import matplotlib
 import numpy as np
 import torch
 import torch.nn.functional as F
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from torch import Tensor
+from torch.utils.data import Dataset, default_collate
 
+from mimtransfer.backbones.probe import probe
+from pretrain.bank import MapBank
 from pretrain.layout import TokenLayout
+from pretrain.masking.measured import Measured
+from pretrain.methods.base import MIMethod
+from pretrain.record import AugRecord
 
-# Masked patches are grey, thrown ones dark red.
-_ROLE_COLOURS = torch.tensor([[0.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.35, 0.0, 0.0]])
+# Number in `TokenLayout.roles` and colour of the patches that are painted over: grey, dark red.
+_PAINTED = {"masked": (1, (0.5, 0.5, 0.5)), "thrown": (2, (0.35, 0.0, 0.0))}
+_HEAT = torch.tensor(matplotlib.colormaps["turbo"](np.arange(256))[:, :3], dtype=torch.float32)  # blue low, red high
 
 
 def to_unit_range(images: Tensor, preprocessor) -> Tensor:
@@ -19,31 +29,101 @@ def to_unit_range(images: Tensor, preprocessor) -> Tensor:
     return ((images.float() * preprocessor.std + preprocessor.mean) / 255).clamp(0, 1)
 
 
-def show_roles(images: Tensor, layout: TokenLayout, grid: tuple[int, int]) -> Tensor:
-    """Paint masked patches grey and thrown ones dark red: [B, 3, H, W] in [0, 1] -> same."""
-    roles = layout.roles().view(-1, 1, *grid).float()
-    roles = F.interpolate(roles, size=images.shape[-2:], mode="nearest")[:, 0].long()  # [B, H, W]
-    colours = _ROLE_COLOURS.to(images.device)[roles].permute(0, 3, 1, 2)
-    return torch.where(roles[:, None] == 0, images, colours)
-
-
-def reconstruction_picture(
-    images: Tensor, restored: Tensor, layout: TokenLayout | None, preprocessor, encoder
-) -> np.ndarray:
-    """Put input, roles and reconstruction side by side, one image to a row.
+def show_roles(
+    images: Tensor, layout: TokenLayout, grid: tuple[int, int], painted: tuple[str, ...] = ("masked", "thrown")
+) -> Tensor:
+    """Paint masked patches grey and thrown ones dark red: [B, 3, H, W] in [0, 1] -> same.
 
     Args:
-        images: [B, 3, H, W] normalised.
-        restored: [B, 3, H, W] normalised, from `MIMethod.reconstruct`.
-        layout: roles, or None for a method without.
+        painted: the roles that are painted; patches of others stay.
+    """
+    roles = F.interpolate(layout.roles().view(-1, 1, *grid).float(), size=images.shape[-2:])  # [B, 1, H, W]
+    for name in painted:
+        number, colour = _PAINTED[name]
+        images = torch.where(roles == number, images.new_tensor(colour).view(3, 1, 1), images)
+    return images
+
+
+def show_map(images: Tensor, maps: Tensor) -> Tensor:
+    """Lay maps over grey images as heat: [B, 3, H, W] and [B, h, w], both in [0, 1] -> [B, 3, H, W]; red is high."""
+    heat = _HEAT.to(images.device)[(maps * 255).round().long()].permute(0, 3, 1, 2)  # [B, 3, h, w]
+    return (2 * F.interpolate(heat, size=images.shape[-2:]) + images.mean(1, keepdim=True)) / 3
+
+
+def picture_columns(
+    method: MIMethod, images: Tensor, record: AugRecord
+) -> tuple[dict[str, Tensor], TokenLayout | None]:
+    """Draw roles, reconstruct, and make both visible; the method in evaluation mode, without gradients.
+
+    Args:
+        images: [B, 3, H, W] normalised, as the preprocessor gives them.
+        record: where the images came from.
 
     Returns:
-        [B*(H+2), n*(W+2), 3] uint8, RGB.
+        Pictures by title, [B, 3, H, W] in [0, 1] each: `image`; `weights` or `parts` if the strategy has maps of these
+        images; `roles` if the method has a strategy; `reconstruction`, with thrown patches painted, for nothing
+        restores them. And the layout.
     """
-    pixels = to_unit_range(images, preprocessor)
-    columns = [pixels, to_unit_range(restored, preprocessor)]
+    layout, restored = method(images, record, mode="predict")
+    image, restored = (to_unit_range(pixels, method.data_preprocessor) for pixels in (images, restored))
+    if layout is None:
+        return {"image": image, "reconstruction": restored}, None
+    grid = method.encoder.patch_grid(images)
+    columns = {"image": image}
+    picture = method.strategy.picture(record, grid)
+    if picture is not None:
+        title, maps = picture
+        columns[title] = show_map(image, maps)
+    columns["roles"] = show_roles(image, layout, grid)
+    columns["reconstruction"] = show_roles(restored, layout, grid, painted=("thrown",))
+    return columns, layout
+
+
+@torch.no_grad()
+def draw_whole_images(method: MIMethod, images: Dataset, path: str) -> None:
+    """Write a figure of what a method does with whole images; a strategy that measures measures these now.
+
+    Args:
+        method: in evaluation mode.
+        images: few whole images (`pretrain.data.whole.WholeImages`), numbered from 0.
+        path: file to write.
+    """
+    batch = method.data_preprocessor(default_collate([images[i] for i in range(len(images))]))
+    inputs, strategy = batch["inputs"], method.strategy
+    method.check_image_size(inputs)
+    if isinstance(strategy, Measured):
+        strategy.bank = MapBank(strategy.measure(probe(method.encoder, inputs)))
+    columns, layout = picture_columns(method, inputs, batch["record"])
+    caption = type(method).__name__
     if layout is not None:
-        columns.insert(1, show_roles(pixels, layout, encoder.patch_grid(images)))
-    tiles = torch.stack([F.pad(column, (1, 1, 1, 1), value=1.0) for column in columns], dim=1)  # [B, n, 3, H+2, W+2]
-    rows = tiles.permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)  # [B*(H+2), n*(W+2), 3]
+        counts = ", ".join(f"{part.shape[1]} {role}" for role, part in layout._asdict().items())
+        caption += f" with {type(strategy).__name__}: {counts}"
+    save_figure(columns, caption, path)
+
+
+def tile(columns: dict[str, Tensor]) -> np.ndarray:
+    """Put pictures side by side, one image to a row: n x [B, 3, H, W] in [0, 1] -> [B*(H+2), n*(W+2), 3] uint8, RGB."""
+    framed = [F.pad(column, (1, 1, 1, 1), value=1.0) for column in columns.values()]
+    tiles = torch.stack(framed, dim=1)  # [B, n, 3, H+2, W+2]
+    rows = tiles.permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)
     return (rows * 255).round().byte().cpu().numpy()
+
+
+def save_figure(columns: dict[str, Tensor], caption: str, path: str) -> None:
+    """Write pictures side by side under their titles, with a legend of the roles; the file's ending says the format."""
+    num_rows = len(columns["image"])
+    figure = Figure(figsize=(2.1 * len(columns), 2.1 * num_rows + 0.9), dpi=150, layout="constrained")
+    axes = figure.subplots(num_rows, len(columns), squeeze=False)
+    for column, (title, pictures) in enumerate(columns.items()):
+        axes[0, column].set_title(title)
+        for axis, picture in zip(axes[:, column], pictures.permute(0, 2, 3, 1).cpu().numpy()):
+            axis.imshow(picture, interpolation="nearest")
+            axis.set_axis_off()
+    figure.suptitle(caption, fontsize="medium")
+    if "roles" in columns:
+        swatches = [Patch(facecolor=colour, label=name) for name, (_, colour) in _PAINTED.items()]
+        if "weights" in columns:
+            swatches += [Patch(facecolor=_HEAT[0].tolist(), label="low weight")]
+            swatches += [Patch(facecolor=_HEAT[-1].tolist(), label="high weight")]
+        figure.legend(handles=swatches, loc="outside lower center", ncols=len(swatches), frameon=False)
+    figure.savefig(path)

@@ -5,12 +5,14 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 
 from mimtransfer.registry import HOOKS
-from pretrain.pictures import reconstruction_picture
+from pretrain.pictures import picture_columns, tile
 
 
 @HOOKS.register_module()
 class ReconstructionHook(Hook):
-    """Show input, roles and reconstruction of the first images of an epoch's first batch.
+    """Show image, map (if the strategy has maps of it by now), roles and reconstruction, one image to a row.
+
+    The images are the first of the run's first batch.
 
     Args:
         interval: epochs between pictures; the last epoch always has one.
@@ -42,7 +44,6 @@ class ReconstructionHook(Hook):
         model.eval()
         with torch.no_grad():
             batch = model.data_preprocessor(self._batch)
-            layout, restored = model(**batch, mode="predict")
+            columns, _ = picture_columns(model, batch["inputs"], batch["record"])
         model.train(was_training)
-        picture = reconstruction_picture(batch["inputs"], restored, layout, model.data_preprocessor, model.encoder)
-        runner.visualizer.add_image("reconstruction", picture, step=runner.epoch + 1)
+        runner.visualizer.add_image("reconstruction", tile(columns), step=runner.epoch + 1)

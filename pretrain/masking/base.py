@@ -83,6 +83,12 @@ class MaskingStrategy(ABC):
             generator: the only source of randomness.
         """
 
+    def picture(self, record: AugRecord, grid: tuple[int, int]) -> tuple[str, Tensor] | None:
+        """Return what the roles of these images are drawn from, to be looked at: a title and heat [B, h', w'] in
+        [0, 1] of any resolution. None: there is no such map.
+        """
+        return None
+
 
 class WeightedMasking(MaskingStrategy):
     """Draw patches one by one in proportion to a weight: the first are masked, the next thrown, the rest visible.

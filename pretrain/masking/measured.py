@@ -60,3 +60,11 @@ class Measured(MaskingStrategy):
     def cropped_maps(self, record: AugRecord, grid: tuple[int, int]) -> Tensor:
         """Return the bank's maps under the crops and flips of a batch: [B, h, w] float32."""
         return crop_maps(self.bank.read(record.index), record, grid, mode=self.crop_mode)
+
+    def picture(self, record: AugRecord, grid: tuple[int, int]) -> tuple[str, Tensor] | None:
+        """Return the cropped maps, each scaled to 0..1; see `MaskingStrategy.picture`."""
+        if not self.ready:
+            return None
+        maps = self.cropped_maps(record, self.cells(grid))
+        low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
+        return "weights" if self.crop_mode == "bilinear" else "parts", (maps - low) / (high - low).clamp_min(1e-12)

@@ -1,0 +1,47 @@
+"""Whole images for pictures and measurements: any files and folders, without crop and flip."""
+import os
+from collections.abc import Sequence
+
+from mimtransfer.errors import UserError, near_files
+from pretrain.data.images import EXTENSIONS, PretrainImages
+from pretrain.data.paths import find_images
+from pretrain.data.stored_image import StoredImage, UnreadableImage
+
+
+class WholeImages(PretrainImages):
+    """Show images squashed to one size, in order; items are those of a training set, with identity boxes.
+
+    Args:
+        paths: image files, and folders of images at any depth.
+        size: side of the square result, or (height, width), in pixels.
+        num_images: use at most so many of them, evenly spaced; None: all.
+
+    Raises:
+        UserError: a path does not exist, or a folder holds no image; from an item: it cannot be read.
+    """
+
+    def __init__(self, paths: Sequence[str], size: int | tuple[int, int], num_images: int | None = None, seed: int = 0):
+        files = []
+        for path in paths:
+            if os.path.isdir(path):
+                files += [os.path.join(path, os.fsdecode(file)) for file in find_images(path, EXTENSIONS)]
+            elif os.path.isfile(path):
+                files.append(path)
+            else:
+                raise UserError(f"image {path!r}: no such file or folder{near_files(path)}")
+        count = min(num_images or len(files), len(files))
+        self.files = [files[i * len(files) // count] for i in range(count)]
+        super().__init__(dict(type="ResizeWhole", size=size), seed, max_corrupt=0)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def open(self, index: int) -> StoredImage:
+        try:
+            with open(self.files[index], "rb") as file:
+                return StoredImage(file.read())
+        except OSError as error:
+            raise UnreadableImage(str(error.strerror)) from error
+
+    def name(self, index: int) -> str:
+        return self.files[index]
