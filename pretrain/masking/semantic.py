@@ -111,15 +111,16 @@ class SemanticMasking(Measured, RegionMasking):
             labels = part_labels(colours, self.num_parts) if self.regions == "parts" else None
         passage = generator.exponential(4, num_cells) * ((1 - similarity) / self.temperature).exp()
         draw = generator.uniform(num_cells)
+        steps = max(visible, sum(cells))
         if self.regions == "grow":
             seeds = draw.argsort(1)[:, : self.num_seeds]
-            time, owner = arrival_times(passage, near, seeds, steps=visible).min(1)
-            return _capped_order(time, owner, seeds.shape[1], int(self.max_share * visible))
+            return _capped_order(*arrival(passage, near, seeds, steps), seeds, int(self.max_share * visible))
         part = torch.arange(self.num_parts, device=images.device)[:, None]
-        seeds = torch.where(labels[:, None] == part, draw[:, None], -1.0).argmax(2)  # [B, parts], one in each
-        time = arrival_times(passage, near, seeds, steps=visible).gather(1, labels[:, None])[:, 0]
+        # One in each part. For an empty part the best draw of all wins, which is the seed of its own part already.
+        seeds = (draw[:, None] + (labels[:, None] == part)).argmax(2)  # [B, parts]
+        order = arrival(passage, near, seeds, steps)[0].argsort(1)
         turn = generator.uniform(self.num_parts).gather(1, labels)
-        return _lexicographic(turn, time)
+        return order.gather(1, turn.gather(1, order).argsort(dim=1, stable=True))
 
 
 def neighbours(cells: tuple[int, int], device: torch.device | str = "cpu") -> Tensor:
@@ -147,34 +148,36 @@ def colour_similarity(colours: Tensor, near: Tensor) -> Tensor:
     return (-distance / (2 * distance.mean((1, 2), keepdim=True)).clamp_min(1e-12)).exp()
 
 
-def arrival_times(passage: Tensor, near: Tensor, seeds: Tensor, steps: int) -> Tensor:
-    """Return when each seed would reach each cell, [B, S, L] float64: shortest paths of at most `steps` edges.
+def arrival(passage: Tensor, near: Tensor, seeds: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+    """Return when growth from all seeds reaches each cell, and from which of them.
 
-    Of the V cells that are reached first, each is reached over others of them, so V steps are enough for these.
+    Times are lengths of shortest paths of at most `steps` edges, which for the `steps` cells that are reached first are
+    the shortest of all. h + w steps reach every cell. Whatever their number, a cell is reached over a neighbour that is
+    reached earlier and from the same seed, so what a seed has reached hangs together at any time.
 
     Args:
         passage: [B, 4, L] > 0, time from each neighbour into the cell.
         near: [4, L] int64, `neighbours`.
         seeds: [B, S] int64.
+
+    Returns:
+        [B, L] float64, >= 0, and [B, L] int64, the cell of the seed.
     """
-    batch, num_seeds = seeds.shape
     # Double: behind a step of e^10, float32 could not tell steps of order 1 from one another.
-    time = torch.full((batch, num_seeds, near.shape[1]), torch.inf, dtype=torch.float64, device=seeds.device)
-    time.scatter_(2, seeds[:, :, None], 0.0)
-    passage = passage.double()[:, None]
+    passage = passage.double()
+    time = torch.full_like(passage[:, 0], torch.inf).scatter_(1, seeds, 0.0)
     for _ in range(steps):
-        time = torch.minimum(time, (time[:, :, near] + passage).amin(2))
-    return time
+        time = torch.minimum(time, (time[:, near] + passage).amin(1))
+    via = (time[:, near] + passage).argmin(1, keepdim=True)  # [B, 1, L], which neighbour each cell is reached over
+    root = near.expand(len(seeds), -1, -1).gather(1, via)[:, 0].scatter(1, seeds, seeds)
+    for _ in range((near.shape[1] - 1).bit_length()):  # each round follows twice as many steps back
+        root = root.gather(1, root)
+    return time, root
 
 
-def _capped_order(time: Tensor, owner: Tensor, num_owners: int, cap: int) -> Tensor:
+def _capped_order(time: Tensor, root: Tensor, seeds: Tensor, cap: int) -> Tensor:
     """Order cells by time, but the cells of a region beyond its first `cap` only after all others: [B, L]."""
     order = time.argsort(1)
-    own = owner.gather(1, order)[:, :, None] == torch.arange(num_owners, device=owner.device)  # [B, L, S]
+    own = root.gather(1, order)[:, :, None] == seeds[:, None]  # [B, L, S]
     rank = (own.cumsum(1) * own).sum(2)  # 1 = first of its region
     return order.gather(1, (rank > cap).long().argsort(dim=1, stable=True))
-
-
-def _lexicographic(first: Tensor, second: Tensor) -> Tensor:
-    order = second.argsort(1)
-    return order.gather(1, first.gather(1, order).argsort(dim=1, stable=True))
