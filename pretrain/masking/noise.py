@@ -30,7 +30,8 @@ class NoiseMasking(MaskingStrategy):
 
     Two Gaussian blurs split white noise into three bands that add up to it, sec. 3: red is what the strong blur leaves
     (low-pass: large connected regions), blue what the weak one takes away (high-pass: roles spread evenly), green what
-    lies between (band-pass: clusters of one size, the best of the paper); purple is all but green (band-stop).
+    lies between (band-pass: clusters of one size, the best of the paper). Purple is all but green (band-stop); ours is
+    red and blue of equal energy, since a grid has so few low frequencies that white less green looks blue.
 
     Args:
         color: `green`, `red`, `blue` or `purple`.
@@ -66,12 +67,12 @@ class NoiseMasking(MaskingStrategy):
         # Filtered values have a correlation of exp(-d^2 / 4 sigma^2): 0.02 at the margin, 4 sigma.
         h, w = (side + math.ceil(4 * self.sigma[1]) for side in cells)
         white = generator.normal(h, w)
-        vertical = torch.fft.fftfreq(h, device=white.device)  # cycles in a cell
-        horizontal = torch.fft.rfftfreq(w, device=white.device)
+        vertical, horizontal = (torch.fft.fftfreq(side, device=white.device) for side in (h, w))  # cycles in a cell
         weak, strong = (
             # The Fourier transform of a Gaussian is a Gaussian: real and symmetric, so the noise stays real.
             torch.exp(-2 * (math.pi * sigma) ** 2 * (vertical[:, None] ** 2 + horizontal**2)) for sigma in self.sigma
         )
-        transfer = {"red": strong, "green": weak - strong, "blue": 1 - weak, "purple": 1 - (weak - strong)}[self.color]
-        filtered = torch.fft.irfft2(torch.fft.rfft2(white) * transfer, s=(h, w))
-        return filtered[:, : cells[0], : cells[1]]
+        high = 1 - weak
+        purple = strong / strong.norm() + high / high.norm()
+        transfer = {"red": strong, "green": weak - strong, "blue": high, "purple": purple}[self.color]
+        return torch.fft.ifft2(torch.fft.fft2(white) * transfer).real[:, : cells[0], : cells[1]]
