@@ -6,21 +6,20 @@ timm's state dict loads with strict=True; the options of transfer only add names
 """
 import torch
 import torch.nn.functional as F
-from mmengine.logging import print_log
-from mmengine.model import BaseModule
 from timm.layers import resample_abs_pos_embed, to_2tuple
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from mimtransfer.backbones.attention import GridBlock
 from mimtransfer.backbones.position import sincos2d
+from mimtransfer.backbones.pretrained import PretrainedBackbone
 from mimtransfer.backbones.timm_arch import build_plain_vit
 from mimtransfer.errors import UserError
 from mimtransfer.registry import MODELS
 
 
 @MODELS.register_module()
-class TimmViT(BaseModule):
+class TimmViT(PretrainedBackbone):
     """Encode patches, all of them or a subset.
 
     Pretraining calls `embed`, `add_position`, `encode`; these never pad and refuse images that are no multiple of the
@@ -114,7 +113,6 @@ class TimmViT(BaseModule):
                       for i, block in enumerate(blocks)]
         self.blocks = nn.ModuleList(blocks)
         self.norm = vit.norm if final_norm and self.num_layers == depth else nn.Identity()
-        self.load_report = None
         self._freeze()
 
     def patch_grid(self, images: Tensor) -> tuple[int, int]:
@@ -196,20 +194,6 @@ class TimmViT(BaseModule):
         if self.grad_checkpointing and torch.is_grad_enabled():
             return checkpoint(block, x, use_reentrant=False, **kwargs)
         return block(x, **kwargs)
-
-    def init_weights(self) -> None:
-        """Load the checkpoint that `init_cfg` names, else keep the constructor's initialisation."""
-        configs = [self.init_cfg] if isinstance(self.init_cfg, dict) else list(self.init_cfg or [])
-        pretrained = [config for config in configs if config["type"] == "Pretrained"]
-        init_cfg, self.init_cfg = self.init_cfg, [config for config in configs if config["type"] != "Pretrained"]
-        first_time = not self.is_init
-        super().init_weights()
-        self.init_cfg = init_cfg
-        if pretrained and first_time:
-            from mimtransfer.checkpoint import load_backbone  # pretraining from scratch needs none of it
-
-            self.load_report = load_backbone(self, pretrained[-1]["checkpoint"])
-            print_log(self.load_report.summary(), logger="current")
 
     def expected_missing_keys(self) -> tuple[str, ...]:
         """Return fnmatch patterns of keys that a pretraining checkpoint may lack: added, fixed or unused here."""

@@ -1,0 +1,27 @@
+"""What backbones share: loading the checkpoint that `init_cfg` names, with its report."""
+from mmengine.logging import print_log
+from mmengine.model import BaseModule
+
+
+class PretrainedBackbone(BaseModule):
+    """A backbone whose `init_cfg=dict(type='Pretrained', checkpoint=PATH)` loads a pretraining checkpoint wholly.
+
+    Attributes:
+        load_report: `LoadReport` of that checkpoint; None before, or without one.
+    """
+
+    load_report = None
+
+    def init_weights(self) -> None:
+        """Load the checkpoint that `init_cfg` names, else keep the constructor's initialisation."""
+        configs = [self.init_cfg] if isinstance(self.init_cfg, dict) else list(self.init_cfg or [])
+        pretrained = [config for config in configs if config["type"] == "Pretrained"]
+        init_cfg, self.init_cfg = self.init_cfg, [config for config in configs if config["type"] != "Pretrained"]
+        first_time = not self.is_init
+        super().init_weights()
+        self.init_cfg = init_cfg
+        if pretrained and first_time:
+            from mimtransfer.checkpoint import load_backbone  # pretraining from scratch needs none of it
+
+            self.load_report = load_backbone(self, pretrained[-1]["checkpoint"])
+            print_log(self.load_report.summary(), logger="current")
