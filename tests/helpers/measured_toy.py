@@ -1,4 +1,4 @@
-"""A strategy that measures the least that can be measured, for tests of the bank and its hook."""
+"""Strategies that measure the least that can be measured, for tests of the bank and its hook."""
 from mimtransfer.registry import MASKINGS
 from pretrain.masking.base import WeightedMasking
 from pretrain.masking.measured import Measured
@@ -15,3 +15,11 @@ class KeyNormMasking(Measured, WeightedMasking):
         if not self.ready:
             return images.new_ones(len(images), cells[0] * cells[1])
         return self.cropped_maps(record, cells).flatten(1)
+
+
+@MASKINGS.register_module()
+class ClassAttentionMasking(KeyNormMasking):
+    """Weigh patches by the attention of the class token."""
+
+    def measure(self, probe):
+        return probe.class_attention.mean(1).unflatten(1, probe.grid)

@@ -1,0 +1,181 @@
+"""MapBankHook in whole runs of tools/pretrain.py: kill and resume across a bank, two processes, mistakes."""
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from PIL import Image
+
+from mimtransfer.backbones.probe import probe
+from mimtransfer.registry import MODELS
+from mimtransfer.results.fingerprint import protocol_config
+from mimtransfer.safe_load import read_checkpoint
+from pretrain.bank import MapBank
+
+ROOT = Path(__file__).resolve().parents[2]
+DEBUG = ROOT / "configs" / "debug" / "mae_vit-debug_2e_folder.py"
+sys.path.append(str(ROOT / "tests" / "helpers"))
+from forked_tool import run_tool  # noqa: E402
+
+BROKEN = 5  # number of the image that cannot be read
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("images")
+    state = np.random.RandomState(0)
+    for i in range(33):
+        pixels = np.kron(state.randint(0, 256, (6, 6, 3)), np.ones((8, 8, 1))).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{i:02d}.png")
+    broken = folder / f"{BROKEN:02d}.png"
+    broken.write_bytes(broken.read_bytes()[:40])
+    return folder
+
+
+def write_config(path: Path, images: Path, body: str = "", hooks: str = "") -> Path:
+    """Write a config on top of the debug one: 4 epochs of 4 iterations; epoch 0 without maps, then a bank for each two
+    epochs.
+    """
+    path.write_text(f"""
+_base_ = [{str(DEBUG)!r}]
+custom_imports = dict(imports=['probe_hook', 'measured_toy'])
+bank = dict(type='MapBankHook', begin=1, interval=2)
+custom_hooks = [dict(type='SeedHook'), dict(type='RecordHook'), dict(type='ProbeHook'), bank, {hooks}]
+model = dict(
+    encoder=dict(drop_path_rate=0.3),
+    strategy=dict(type='KeyNormMasking', mask_ratio=0.45, throw_ratio=0.4,
+                  warmup=dict(type='RandomMasking', mask_ratio=0.75)),
+)
+train_dataloader = dict(persistent_workers=True, num_workers=2, dataset=dict(root={str(images)!r}))
+train_cfg = dict(max_epochs=4)
+{body}
+""")
+    return path
+
+
+def losses(work_dir: Path) -> dict[str, float]:
+    return json.loads((work_dir / "probe_0.json").read_text())["losses"]
+
+
+def banks(work_dir: Path) -> list[str]:
+    return sorted(path.name for path in (work_dir / "map_bank").iterdir())
+
+
+def about(work_dir: Path, epoch: int) -> dict:
+    return json.loads((work_dir / "map_bank" / f"epoch_{epoch}.json").read_text())
+
+
+def maps(work_dir: Path, epoch: int) -> torch.Tensor:
+    return MapBank.open(work_dir / "map_bank" / f"epoch_{epoch}.npy").read(torch.arange(33))
+
+
+@pytest.fixture(scope="module")
+def whole_run(images, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("whole")
+    keep = "default_hooks = dict(checkpoint=dict(max_keep_ckpts=-1))"
+    config, log = write_config(folder / "config.py", images, keep), folder / "log"
+    assert run_tool(log, config, "--work-dir", folder / "run") == [0], log.read_text()[-2000:]
+    return folder / "run"
+
+
+def test_bank_holds_the_measures_of_whole_images(whole_run, images):
+    cfg = Config.fromfile(DEBUG)
+    encoder = MODELS.build(cfg.model.encoder).eval()
+    state = read_checkpoint(str(whole_run / "epoch_1.pth"))["state_dict"]
+    encoder.load_state_dict({k.removeprefix("encoder."): v for k, v in state.items() if k.startswith("encoder.")})
+    mean, std = (torch.tensor(cfg.model.data_preprocessor[key])[:, None, None] for key in ("mean", "std"))
+    readable = [i for i in range(33) if i != BROKEN]
+    pictures = [Image.open(images / f"{i:02d}.png").resize((32, 32), Image.Resampling.BICUBIC) for i in readable]
+    pixels = torch.stack([torch.from_numpy(np.array(picture)).permute(2, 0, 1) for picture in pictures])
+    with torch.no_grad():
+        expected = probe(encoder, (pixels - mean) / std).keys.norm(dim=-1).view(-1, 4, 4)
+    found = maps(whole_run, 1)
+    torch.testing.assert_close(found[readable], expected, rtol=1e-3, atol=1e-4)  # half precision: 2^-11
+    assert torch.equal(found[BROKEN], torch.zeros(4, 4))
+
+
+def test_run_names_its_banks_and_logs_their_time(whole_run):
+    assert banks(whole_run) == ["epoch_1.json", "epoch_1.npy", "epoch_3.json", "epoch_3.npy"]
+    first, second = about(whole_run, 1), about(whole_run, 3)
+    assert (first["epoch"], first["num_images"], first["grid"]) == (1, 33, [4, 4])
+    assert first["strategy"] == "KeyNormMasking" and first["seconds"] > 0 and first["id"] != second["id"]
+    named = [read_checkpoint(str(whole_run / f"epoch_{i}.pth"))["meta"].get("map_bank") for i in (1, 2, 3, 4)]
+    keys = [dict(epoch=part["epoch"], id=part["id"]) for part in (first, second)]
+    assert named == [None, keys[0], keys[0], keys[1]]
+    assert "map bank of epoch 1: 33 images in " in (whole_run.parent / "log").read_text()
+
+
+def test_sigkill_and_resume_across_a_bank_give_the_same_run(whole_run, images, tmp_path):
+    work_dir, log = tmp_path / "run", tmp_path / "log"
+    # In epoch 1, right after its bank was measured; in epoch 2, which has its bank from epoch 1; not any more.
+    for kill_at, status in ((6, -9), (11, -9), (None, 0)):
+        hook = f"dict(type='KillHook', at={kill_at})" if kill_at else ""
+        config = write_config(tmp_path / "config.py", images, hooks=hook)
+        assert run_tool(log, config, "--work-dir", work_dir, "--resume") == [status], log.read_text()[-2000:]
+        if kill_at:
+            assert banks(work_dir) == ["epoch_1.json", "epoch_1.npy"]
+    lines = log.read_text()
+    assert [lines.count(f"map bank of epoch {i}: 33 images") for i in range(4)] == [0, 1, 0, 1]
+    assert "WARNING - map bank" not in lines
+    expected, resumed = losses(whole_run), losses(work_dir)
+    assert list(resumed) == [str(i) for i in range(9, 17)]
+    assert all(resumed[i] == expected[i] for i in resumed)
+    ours, theirs = (read_checkpoint(str(folder / "epoch_4.pth"))["state_dict"] for folder in (work_dir, whole_run))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    # Checkpoints 3 and 4 are left, and the bank of epoch 3 is all that they need.
+    assert banks(work_dir) == ["epoch_3.json", "epoch_3.npy"]
+    assert torch.equal(maps(work_dir, 3), maps(whole_run, 3))
+
+
+def test_two_processes_fill_the_same_bank_as_one(whole_run, images, tmp_path):
+    config, log = write_config(tmp_path / "config.py", images, "train_cfg = dict(max_epochs=2)"), tmp_path / "log"
+    options = ["--work-dir", tmp_path / "run", "--resume", whole_run / "epoch_1.pth", "--launcher", "pytorch"]
+    options += ["--cfg-options", "train_dataloader.batch_size=4", "env_cfg.dist_cfg.backend=gloo"]
+    (tmp_path / "run" / "map_bank").mkdir(parents=True)
+    MapBank.create(tmp_path / "run" / "map_bank" / "epoch_1.npy", 33, (4, 4))  # by a run killed while measuring
+    assert run_tool(log, config, *options, processes=2, port=29541) == [0, 0], log.read_text()[-2000:]
+    assert about(tmp_path / "run", 1)["id"] == about(whole_run, 1)["id"]
+    torch.testing.assert_close(maps(tmp_path / "run", 1), maps(whole_run, 1), rtol=1e-3, atol=1e-4)
+    sums = [json.loads((tmp_path / "run" / f"probe_{rank}.json").read_text())["sums"] for rank in (0, 1)]
+    assert sums[0] == sums[1]
+
+
+def test_resume_without_its_bank_warns_once_and_measures(whole_run, images, tmp_path):
+    config, log = write_config(tmp_path / "config.py", images, "train_cfg = dict(max_epochs=3)"), tmp_path / "log"
+    work_dir = tmp_path / "run"
+    assert run_tool(log, config, "--work-dir", work_dir, "--resume", whole_run / "epoch_2.pth") == [0]
+    warnings = [line for line in log.read_text().splitlines() if "WARNING - map bank" in line]
+    assert len(warnings) == 1 and "epoch_1.npy is missing or of other weights; maps are measured now" in warnings[0]
+    assert banks(work_dir) == ["epoch_2.json", "epoch_2.npy"]
+    named = read_checkpoint(str(work_dir / "epoch_3.pth"))["meta"]["map_bank"]
+    assert named == {"epoch": 2, "id": about(work_dir, 2)["id"]}
+    assert sorted(losses(work_dir)) == ["10", "11", "12", "9"]
+
+
+@pytest.mark.parametrize(
+    "body, message",
+    [
+        ("strategy=dict(_delete_=True, type='RandomMasking', mask_ratio=0.5)", "RandomMasking measures no maps"),
+        ("encoder=dict(model_kwargs=dict(embed_dim=48, depth=2, num_heads=3, class_token=False)),"
+         "strategy=dict(type='ClassAttentionMasking')", "the encoder has no class token"),
+    ],
+)
+def test_mistakes_give_one_line_before_training(body, message, images, tmp_path):
+    config, log = tmp_path / "leaf.py", tmp_path / "log"
+    config.write_text(f"_base_ = [{str(write_config(tmp_path / 'config.py', images))!r}]\nmodel = dict({body})")
+    assert run_tool(log, config, "--work-dir", tmp_path / "run") == [2]
+    lines = [line for line in log.read_text().splitlines() if line.startswith("error:")]
+    assert len(lines) == 1 and message in lines[0]
+    assert "Epoch(train)" not in log.read_text()
+
+
+def test_schedule_of_the_bank_belongs_to_the_protocol(images, tmp_path):
+    cfg = Config.fromfile(write_config(tmp_path / "config.py", images))
+    own = protocol_config(cfg)
+    cfg.custom_hooks[3].update(folder="/elsewhere", batch_size=7, num_workers=3)
+    assert protocol_config(cfg) == own
+    cfg.custom_hooks[3].update(interval=3)
+    assert protocol_config(cfg) != own
