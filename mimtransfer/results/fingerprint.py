@@ -63,6 +63,8 @@ def protocol_config(cfg: Mapping, evaluated: str = "val", processes: int = 1) ->
         value = cfg.get(f"{evaluated}_{part}")
         if isinstance(value, Mapping) and value.get("type") in ("ValLoop", "TestLoop"):
             value = {key: item for key, item in value.items() if key != "type"}
+        if cfg.get("task") == "classification":
+            value = _without_batch_size(value)
         if value:
             chosen[f"eval_{part}"] = value
     # When enabled, the learning rate of the optimizer is not the one in use.
@@ -98,6 +100,13 @@ def _without_initialisation(model: Mapping) -> dict:
         if isinstance(model.get(part), Mapping):
             model[part] = {key: value for key, value in model[part].items() if key != "init_cfg"}
     return model
+
+
+def _without_batch_size(value: Any) -> Any:
+    """Leave batch sizes out: images of one size are not padded to each other, so the batch changes no score."""
+    if isinstance(value, Mapping):
+        return {key: _without_batch_size(item) for key, item in value.items() if key != "batch_size"}
+    return value
 
 
 def _without_observers(hooks: Any) -> Any:

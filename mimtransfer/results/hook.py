@@ -157,8 +157,7 @@ class RecordHook(Hook):
     def _restore_tested_run(self, runner: Runner) -> None:
         signed = self._signature()
         if signed.get("kind") != "transfer":
-            unknown = {"kind": "unknown", "path": self._loaded[0]} if self._loaded else None
-            self._init = unknown or initialisation(runner, None)
+            self._init = {"kind": "unknown", "path": self._loaded[0]} if self._loaded else initialisation(runner, None)
             return
         self._run_id, self._seed, self._init = signed["run_id"], signed["seed"], signed["init"]
         self._processes = signed["processes"]

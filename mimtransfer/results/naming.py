@@ -53,10 +53,14 @@ def backbone_of(cfg: Mapping) -> dict[str, str | None]:
     return {"type": short_name(part.get("type")), "arch": None if arch is None else str(arch)}
 
 
+def training_loader(cfg: Mapping) -> Mapping:
+    """Return the config of the loader whose labels the result uses: that of the training, or the memory of k-NN."""
+    return cfg.get("train_dataloader") or (cfg.get("test_cfg") or {}).get("memory_dataloader") or {}
+
+
 def dataset_of(cfg: Mapping, size: int | None = None) -> str | None:
-    """Return the training data, or the memory of k-NN, in words: type, last name of its root, number of images."""
-    loader = cfg.get("train_dataloader") or (cfg.get("test_cfg") or {}).get("memory_dataloader") or {}
-    dataset: Any = loader.get("dataset")
+    """Return the training data in words: type, last name of its root, number of images."""
+    dataset: Any = training_loader(cfg).get("dataset")
     while isinstance(dataset, Mapping) and isinstance(dataset.get("dataset"), Mapping):
         dataset = dataset["dataset"]
     if not isinstance(dataset, Mapping):

@@ -5,7 +5,7 @@ The memory of k-NN is a class-balanced 10,000 of the 50,000 training images;
 """
 test_cfg = dict(
     memory_dataloader=dict(
-        batch_size=250,
+        batch_size=100,
         num_workers=1,
         sampler=dict(type="DefaultSampler", shuffle=False, round_up=False),
         collate_fn=dict(type="default_collate"),
@@ -18,7 +18,7 @@ test_cfg = dict(
     )
 )
 test_dataloader = dict(
-    batch_size=250,
+    batch_size=100,
     num_workers=1,
     sampler=dict(type="DefaultSampler", shuffle=False),
     collate_fn=dict(type="default_collate"),
