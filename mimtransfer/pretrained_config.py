@@ -25,8 +25,8 @@ def config_in_checkpoint(path: str | PathLike) -> Config:
     try:
         return Config(read_values(text))
     except (ValueError, SyntaxError, TypeError) as error:
-        raise UserError(f"checkpoint {str(path)!r}: its config holds more than plain values ({error}); give the config "
-                        "it was trained with (--config)") from error
+        raise UserError(f"checkpoint {str(path)!r}: its config holds more than plain values; give the one it was "
+                        "trained with (--config)") from error
 
 
 def read_values(text: str) -> dict:
@@ -37,8 +37,8 @@ def read_values(text: str) -> dict:
     """
     values = {}
     for statement in _Plain().visit(ast.parse(text)).body:
-        if not isinstance(statement, ast.Assign):
-            raise ValueError(f"line {statement.lineno} is no assignment")
+        if not (isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name)):
+            raise ValueError(f"line {statement.lineno} is no name = value")
         values[statement.targets[0].id] = ast.literal_eval(statement.value)
     return values
 

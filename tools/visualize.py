@@ -51,6 +51,7 @@ def main() -> None:
         if args.strategy:
             method.strategy = other_strategy(method, args.strategy)
         size = cfg.train_dataloader.dataset.transform.size
+        os.makedirs(os.path.dirname(args.out) or ".", exist_ok=True)
         draw_whole_images(method, WholeImages(args.images, size, args.num_images, args.seed), args.out)
         print(f"written: {args.out}")
 
