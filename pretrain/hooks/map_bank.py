@@ -112,7 +112,7 @@ class MapBankHook(Hook):
         bank.flush()
         barrier()
         seconds = time.monotonic() - start
-        runner.logger.info(f"map bank of epoch {runner.epoch}: {bank.num_images} images in {seconds:.1f} s, "
+        runner.logger.info(f"map bank after {runner.epoch} epochs: {bank.num_images} images in {seconds:.1f} s, "
                            f"{bank.num_images / seconds:.1f} images/s")
         runner.message_hub.update_scalar("map_bank/seconds", seconds)
         if is_main_process():
@@ -141,7 +141,7 @@ class MapBankHook(Hook):
     def _use(self, path: Path, identity: str, runner) -> None:
         self._model.strategy.bank = MapBank.open(path)
         self._named = {"epoch": int(path.stem.removeprefix("epoch_")), "id": identity}
-        runner.logger.info(f"map bank in use from epoch {runner.epoch} on: {path}")
+        runner.logger.info(f"map bank in use from here on: {path}")
 
     def _is_complete(self, path: Path, identity: str) -> bool:
         """Decide on the first rank, so that all agree."""
@@ -180,7 +180,7 @@ class MapBankHook(Hook):
             done += len(index)
             if time.monotonic() - logged > LOG_SECONDS:
                 logged = time.monotonic()
-                runner.logger.info(f"map bank of epoch {runner.epoch}: {done} of {len(share)} images of this rank")
+                runner.logger.info(f"map bank after {runner.epoch} epochs: {done} of {len(share)} images of this rank")
 
     @torch.inference_mode()
     def _measure(self, images: Tensor) -> Tensor:

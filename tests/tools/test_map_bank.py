@@ -105,7 +105,7 @@ def test_run_names_its_banks_and_logs_their_time(whole_run):
     named = [read_checkpoint(str(whole_run / f"epoch_{i}.pth"))["meta"].get("map_bank") for i in (1, 2, 3, 4)]
     keys = [dict(epoch=part["epoch"], id=part["id"]) for part in (first, second)]
     assert named == [None, keys[0], keys[0], keys[1]]
-    assert "map bank of epoch 1: 33 images in " in (whole_run.parent / "log").read_text()
+    assert "map bank after 1 epochs: 33 images in " in (whole_run.parent / "log").read_text()
 
 
 def test_sigkill_and_resume_across_a_bank_give_the_same_run(whole_run, images, tmp_path):
@@ -118,7 +118,7 @@ def test_sigkill_and_resume_across_a_bank_give_the_same_run(whole_run, images, t
         if kill_at:
             assert banks(work_dir) == ["epoch_1.json", "epoch_1.npy"]
     lines = log.read_text()
-    assert [lines.count(f"map bank of epoch {i}: 33 images") for i in range(4)] == [0, 1, 0, 1]
+    assert [lines.count(f"map bank after {i} epochs: 33 images") for i in range(4)] == [0, 1, 0, 1]
     assert "WARNING - map bank" not in lines
     expected, resumed = losses(whole_run), losses(work_dir)
     assert list(resumed) == [str(i) for i in range(9, 17)]
