@@ -1,51 +1,52 @@
-"""Low-frequency energy of tokens: what is left of each after a low-pass filter over the patches.
+"""Frequencies of the tokens of an image: what the low ones amount to at each patch.
 
-The score is that of VTC-LFC (Wang et al., NeurIPS 2022), as FAMT's code uses it (jsrdcht/famt).
+The low-frequency energy of VTC-LFC (Wang et al., NeurIPS 2022) as FAMT weighs patches by it (arXiv 2211.15362v3); the
+formula is that of the code of its experiments (jsrdcht/famt, util/misc.py), where it is commented out.
+
+Departure: there the notch that removes high frequencies sits at bin (L-1)/2 and not at the Nyquist frequency L/2, so it
+treats a frequency and its negative differently and the filtered tokens are complex. Here they are real, and half of the
+spectrum is enough.
 """
 import torch
 from torch import Tensor
 
-KINDS = ("lfe1d", "lfe2d")
-
 
 def low_frequency_energy(tokens: Tensor, grid: tuple[int, int], kind: str = "lfe1d", cutoff: float = 0.15) -> Tensor:
-    """Return F_j = sum_c |y_cj| / mean_k sum_c |x_ck|, y the low-passed tokens x.
+    """Return how strong the low frequencies are at each patch, over the mean strength of all frequencies.
+
+    F_j = sum_c |y_cj| / mean_k sum_c |x_ck|, where y are the low frequencies of the tokens x.
 
     Args:
-        tokens: [B, L, D] patch tokens, row-major; computed in float32 whatever they are.
-        grid: (h, w), L = h * w.
-        kind: `lfe1d` filters along the raster order, as FAMT's code; `lfe2d` over the grid, with the same shape of
-            filter (ours): in one dimension the end of a row is the neighbour of the next row's begin.
-        cutoff: share of the spectrum, in (0, 1]; see `gaussian_low_pass`.
+        tokens: [B, L, D] float, patches only, row-major.
+        grid: (h, w).
+        kind: `lfe1d` takes the rows one after the other as one signal of length L, as the authors do; `lfe2d` (ours)
+            takes the image as it is, so that the end of a row is no neighbour of the next one's beginning.
+        cutoff: width of what is removed, see `low_pass`.
 
     Returns:
         [B, L] float32, >= 0.
     """
-    with torch.autocast(tokens.device.type, enabled=False):  # no FFT of length 196 in half precision
-        x = tokens.float()
-        if kind == "lfe1d":
-            gain = gaussian_low_pass((x.shape[1],), cutoff, x.device)
-            y = torch.fft.irfft(torch.fft.rfft(x, dim=1) * gain[:, None], n=x.shape[1], dim=1)
-        else:
-            gain = gaussian_low_pass(grid, cutoff, x.device)
-            spectrum = torch.fft.rfft2(x.unflatten(1, grid), dim=(1, 2)) * gain[:, :, None]
-            y = torch.fft.irfft2(spectrum, s=grid, dim=(1, 2)).flatten(1, 2)
-        return y.abs().sum(-1) / x.abs().sum(-1).mean(1, keepdim=True)
+    x = tokens.float()  # half precision has no transforms of lengths that are no power of two
+    if kind == "lfe1d":
+        frequency = torch.fft.rfftfreq(x.shape[1], device=x.device)
+        y = torch.fft.irfft(torch.fft.rfft(x, dim=1) * low_pass(frequency, cutoff)[:, None], n=x.shape[1], dim=1)
+    else:
+        by_row = torch.fft.fftfreq(grid[0], device=x.device)[:, None]
+        by_column = torch.fft.rfftfreq(grid[1], device=x.device)
+        transfer = low_pass(torch.hypot(by_row, by_column), cutoff)[:, :, None]
+        spectrum = torch.fft.rfft2(x.unflatten(1, grid), dim=(1, 2))
+        y = torch.fft.irfft2(spectrum * transfer, s=grid, dim=(1, 2)).flatten(1, 2)
+    return y.abs().sum(2) / x.abs().sum(2).mean(1, keepdim=True)
 
 
-def gaussian_low_pass(sizes: tuple[int, ...], cutoff: float, device: torch.device | str = "cpu") -> Tensor:
-    """Return the gain of each bin of a real FFT over one or two axes: 1 - exp(-(distance to the highest)^2 / 2 d0).
+def low_pass(frequency: Tensor, cutoff: float) -> Tensor:
+    """Return 1 - exp(-(1 - 2f)^2 / (2 cutoff^2)): all but a Gaussian around the Nyquist frequency, and nothing beyond.
 
-    Along an axis of n bins the highest frequency is n / 2, and d0 = (n * cutoff / 2)^2. FAMT's code puts it at
-    (n - 1) / 2, where the filter is not symmetric and the filtered tokens become complex; ours stay real. With two
-    axes, a bin passes as the worse of them does (a product would pass less of the middle than each axis alone).
+    With f = n / L this is the authors' 1 - exp(-(n - L/2)^2 / (2 (L cutoff / 2)^2)).
 
-    Returns:
-        [n // 2 + 1] or [h, w // 2 + 1] float32, in [0, 1].
+    Args:
+        frequency: any shape, in cycles per token; in two dimensions the length of the frequency vector.
+        cutoff: standard deviation of the Gaussian, as a share of the Nyquist frequency.
     """
-    *full, last = sizes
-    gains = []
-    for n, bins in [*((n, n) for n in full), (last, last // 2 + 1)]:
-        distance = torch.arange(bins, device=device) - n / 2
-        gains.append(1 - torch.exp(-(distance**2) / (2 * (n * cutoff / 2) ** 2)))
-    return gains[0] if len(gains) == 1 else torch.minimum(gains[0][:, None], gains[1])
+    distance = (1 - 2 * frequency.abs()).clamp_min(0)
+    return 1 - (-distance.square() / (2 * cutoff**2)).exp()

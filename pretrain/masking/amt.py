@@ -1,10 +1,8 @@
-"""AMT: what the class token attends to is masked first, then thrown, the rest is shown.
+"""AMT: what the class token attends to is masked first, what follows is thrown (Gui et al., "Good Helper Is around You:
+Attention-Driven Masked Image Modeling", AAAI 2023, arXiv 2211.15362v2).
 
-Gui et al., "Good Helper Is Around You: Attention-Driven Masked Image Modeling", AAAI 2023, arXiv 2211.15362 (v1, v2),
-sec. 3. Where the text and the released code (guijiejie/AMT) differ: the text throws the patches of lowest weight, the
-code the middle of the drawing order; `throw` offers both. Departures from the code: maps are cropped where the image
-is cropped (the code takes their top left corner, see `pretrain/legacy_crop.py`); weights of zero are drawn last
-instead of stopping the run; the maps stay as large as the patch grid.
+Departures from the authors' code: maps follow the crop (see `pretrain/legacy_crop.py`); they stay at the resolution of
+the patches; patches of weight 0 can be drawn, last; any number of heads, patches and images.
 """
 import torch
 import torch.nn.functional as F
@@ -20,37 +18,49 @@ from pretrain.record import AugRecord
 
 @MASKINGS.register_module()
 class AMTMasking(Measured, WeightedMasking):
-    """Draw patches in proportion to the attention that the class token of the last block pays them.
+    """Draw patches in proportion to the attention of the class token; without maps all are alike.
 
-    `throw_ratio=0` is attention-driven masking without throwing. Without maps, all patches are alike.
+    A patch that no head attends to has weight 0 and stays visible while there are others to draw.
 
     Args:
-        mask_ratio: see `MaskingStrategy`; the paper masks .45 and throws .40, without throwing it masks .75.
-        legacy_crop: crop the maps as the released code does.
-        **kwargs: `throw_ratio`, `unit` and `throw` of `WeightedMasking`, `warmup` of `Measured`.
+        mask_ratio: see `MaskingStrategy`; the authors mask 0.45 and throw 0.40, or mask 0.75 and throw nothing.
+        throw: see `WeightedMasking`.
+        legacy_crop: weigh by the top left corner of the map whatever was cropped, as the released code does.
+        warmup: see `Measured`; the authors train 40 epochs with `dict(type='RandomMasking', mask_ratio=0.75)`.
     """
 
-    def __init__(self, mask_ratio: float = 0.45, legacy_crop: bool = False, **kwargs):
-        super().__init__(mask_ratio=mask_ratio, **kwargs)
+    def __init__(
+        self,
+        mask_ratio: float = 0.45,
+        throw_ratio: float = 0.40,
+        unit: int = 1,
+        throw: str = "middle",
+        legacy_crop: bool = False,
+        warmup: dict | None = None,
+    ):
+        super().__init__(mask_ratio, throw_ratio, unit, throw=throw, warmup=warmup)
         self.legacy_crop = legacy_crop
 
     def measure(self, probe: Probe) -> Tensor:
-        """Return the attention of the class token, scaled from 0 to 1 in each head, mean over heads: [B, h, w]."""
+        """Return the attention of the class token to the patches, [B, h, w] in [0, 1]: each head scaled to 0..1, then
+        the mean of the heads. A head that attends to all alike counts 0.
+        """
         attention = probe.class_attention  # [B, K, L]
-        above = attention - attention.amin(-1, keepdim=True)
-        # A head that attends to all patches alike says nothing: 0, where the released code divides by zero.
-        scaled = above / above.amax(-1, keepdim=True).clamp_min(torch.finfo(above.dtype).tiny)
-        return scaled.mean(1).unflatten(1, probe.grid)
-
-    def weights(self, images: Tensor, record: AugRecord | None, cells: tuple[int, int]) -> Tensor:
-        """Return the maps under the crops, cells being the mean of their patches; see `WeightedMasking.weights`."""
-        if not self.ready:
-            return torch.ones(len(images), cells[0] * cells[1], device=images.device)
-        grid = (cells[0] * self.unit, cells[1] * self.unit)
-        return F.avg_pool2d(self.cropped_maps(record, grid)[:, None], self.unit).flatten(1)
+        attention = attention - attention.amin(-1, keepdim=True)
+        largest = attention.amax(-1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
+        return (attention / largest).mean(1).unflatten(1, probe.grid)
 
     def cropped_maps(self, record: AugRecord, grid: tuple[int, int]) -> Tensor:
-        """Return the bank's maps under the crops and flips of a batch: [B, h, w] float32."""
+        """Return the weights of the cells, [B, h, w]: means over their patches; see `Measured.cropped_maps`."""
+        patches = grid[0] * self.unit, grid[1] * self.unit
         if self.legacy_crop:
-            return crop_maps_legacy(self.bank.read(record.index), record, grid)
-        return super().cropped_maps(record, grid)
+            maps = crop_maps_legacy(self.bank.read(record.index), record, patches)
+        else:
+            maps = super().cropped_maps(record, patches)
+        return F.avg_pool2d(maps, self.unit)
+
+    def weights(self, images: Tensor, record: AugRecord | None, cells: tuple[int, int]) -> Tensor:
+        """Return the cropped maps; see `WeightedMasking.weights`."""
+        if not self.ready:
+            return torch.ones(len(images), cells[0] * cells[1], device=images.device)
+        return self.cropped_maps(record, cells).flatten(1)
