@@ -65,6 +65,6 @@ class Measured(MaskingStrategy):
         """Return the cropped maps, each scaled to 0..1; see `MaskingStrategy.picture`."""
         if not self.ready:
             return None
-        maps = self.cropped_maps(record, self.cells(grid))
+        maps = self.cropped_maps(record, grid)
         low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
         return "weights" if self.crop_mode == "bilinear" else "parts", (maps - low) / (high - low).clamp_min(1e-12)

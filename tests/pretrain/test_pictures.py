@@ -1,4 +1,6 @@
 """Pictures of masks, maps and reconstructions: the colours of known patches."""
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -6,6 +8,7 @@ from deterministic import fill
 
 from mimtransfer.registry import MASKINGS, MODELS
 from pretrain.bank import MapBank
+from pretrain.hooks.reconstruction import ReconstructionHook
 from pretrain.layout import TokenLayout, take
 from pretrain.masking.base import WeightedMasking
 from pretrain.masking.measured import Measured
@@ -130,10 +133,25 @@ def test_labels_are_called_parts_and_equal_maps_are_no_division_by_zero():
     assert (heat[0] == 0).all() and heat[1, 0].tolist() == [0.0, 0.25, 0.5, 1.0]
 
 
-def test_maps_of_cells_lie_on_their_patches():
-    strategy = Ramp(mask_ratio=0.5, unit=2)
-    strategy.bank = MapBank(torch.tensor([[[0.0, 1.0], [2.0, 4.0]]]))
-    assert strategy.picture(batch(1)[2], (4, 4))[1].tolist() == [[[0.0, 0.25], [0.5, 1.0]]]
+def test_training_shows_the_same_images_each_time_and_maps_as_soon_as_there_are_any():
+    strategy = Ramp(mask_ratio=0.5, warmup=dict(type="RandomMasking", mask_ratio=0.75))
+    model, (raw, _, record) = method(strategy).train(), batch(3)
+    pictures = {}
+    runner = SimpleNamespace(
+        model=model, epoch=0, max_epochs=9, train_loop=SimpleNamespace(max_epochs=9),
+        visualizer=SimpleNamespace(add_image=lambda name, picture, step: pictures.update({step: picture})),
+    )
+    hook = ReconstructionHook(interval=2, num_images=2)
+    for runner.epoch in range(4):
+        shift = 10 * runner.epoch  # later batches are others
+        hook.before_train_iter(runner, 0, {"inputs": raw + shift, "record": record})
+        if runner.epoch == 2:
+            strategy.bank = MapBank(torch.rand(3, 4, 4))
+        hook.after_train_epoch(runner)
+    assert model.training and {step: p.shape for step, p in pictures.items()} == {2: (68, 102, 3), 4: (68, 136, 3)}
+    for picture in pictures.values():
+        for b in range(2):
+            assert (picture[34 * b + 1 : 34 * b + 33, 1:33] == raw[b].permute(1, 2, 0).numpy()).all()
 
 
 def test_tiles_have_a_white_frame():

@@ -1,0 +1,107 @@
+"""Every shipped pretraining config: it resolves, is what its name says, and its model and hooks build."""
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+
+import pretrain.data
+import pretrain.hooks
+import pretrain.methods  # noqa: F401
+from mimtransfer.pretrained_config import read_values
+from mimtransfer.registry import HOOKS, MODELS
+from pretrain.masking.measured import Measured
+
+ROOT = Path(__file__).parents[1] / "configs"
+LEAVES = sorted(str(path.relative_to(ROOT)) for path in [*ROOT.glob("pretrain/*.py"), *ROOT.glob("debug/*.py")])
+METHODS = {"mae": "MAE", "simmim": "SimMIM"}
+STRATEGIES = {"amt": "AMT", "famt": "FAMT", "semantic": "Semantic", "noise": "Noise", "block": "Block", "grid": "Grid"}
+# visible, masked, thrown of 14 x 14 patches (arXiv 2211.15362; MAE's sizes where nothing is thrown)
+COUNTS = {
+    "mae_vit-base_800e_in1k": (49, 147, 0),
+    "mae_amt_vit-base_400e_in1k": (30, 88, 78),
+    "mae_amt_vit-base_400e_in1k_mask-only": (49, 147, 0),
+    "mae_amt_vit-small_800e_in1k_mask-only": (49, 147, 0),
+    "mae_famt_vit-base_200e_in1k": (30, 88, 78),
+    "mae_famt_vit-base_800e_in1k_m60-t15": (49, 117, 30),
+    "mae_famt_vit-base_1600e_in1k_m60-t15": (49, 117, 30),
+    "mae_famt_vit-small_200e_in1k": (30, 88, 78),
+    "mae_famt_vit-small_800e_in1k": (30, 88, 78),
+    "mae_famt_vit-small_800e_in1k_mask-only": (49, 147, 0),
+    "mae_semantic_vit-base_800e_in1k": (49, 147, 0),
+    "mae_noise_vit-base_800e_in1k": (49, 147, 0),
+    "mae_block_vit-base_800e_in1k": (98, 98, 0),
+    "mae_grid_vit-base_800e_in1k": (49, 147, 0),
+}
+
+
+def load(leaf: str) -> Config:
+    cfg = Config.fromfile(ROOT / leaf)
+    init_default_scope(cfg.default_scope)
+    return cfg
+
+
+@pytest.mark.parametrize("leaf", LEAVES)
+def test_is_what_its_name_says(leaf):
+    cfg, stem, head = load(leaf), Path(leaf).stem, (ROOT / leaf).read_text().split('"""')[1]
+    method, *rest = stem.split("_")
+    assert cfg.model.type == METHODS[method]
+    strategy = "Random" if re.match("vit|swin", rest[0]) else STRATEGIES[rest[0].split("-")[0]]
+    assert cfg.model.get("strategy", dict(type="RandomMasking")).type == f"{strategy}Masking"
+    arch = re.search(r"_(vit|swin)-(tiny|small|base|large)", stem)
+    if arch:
+        assert f"{arch[1]}_{arch[2]}_" in cfg.model.encoder.arch
+    epochs = re.search(r"_(\d+)e(_|$)", stem)
+    if epochs:
+        assert cfg.train_cfg.max_epochs == int(epochs[1])
+    *_, last = cfg.param_scheduler
+    assert last.end == cfg.train_cfg.max_epochs and last.get("T_max", last.end - last.begin) == last.end - last.begin
+    batch = re.search(r"Effective batch: 8 GPUs x (\d+)(?: x accumulation (\d+))? = (\d+)", head)
+    if "_in1k" in stem:
+        assert re.search("Aims at|published", head) and re.search("[Nn]ot\\syet\\srun", head)
+        assert ("Command: " in head and batch) or "names the command" in head
+    if batch:
+        accumulation = cfg.optim_wrapper.accumulative_counts
+        assert [int(batch[1]), int(batch[2] or 1)] == [cfg.train_dataloader.batch_size, accumulation]
+        assert int(batch[3]) == 8 * int(batch[1]) * accumulation
+
+
+@pytest.mark.parametrize("leaf", LEAVES)
+def test_model_and_hooks_build(leaf):
+    cfg = load(leaf)
+    with torch.device("meta"):
+        method = MODELS.build(cfg.model)
+    size = cfg.train_dataloader.dataset.transform.size
+    method.check_image_size(torch.empty(1, 3, size, size, device="meta"))
+    grid = tuple(size // p for p in method.encoder.patch_size)
+    counts = method.strategy.counts(method.strategy.cells(grid)[0] * method.strategy.cells(grid)[1])
+    assert counts.masked > 0 and counts == COUNTS.get(Path(leaf).stem, counts)
+    hooks = {hook.type: HOOKS.build(hook) for hook in cfg.custom_hooks}
+    assert {"SeedHook", "FiniteLossHook", "ReconstructionHook", "RecordHook"} <= set(hooks)
+    assert isinstance(method.strategy, Measured) == ("MapBankHook" in hooks)
+    if "MapBankHook" in hooks:
+        assert hooks["MapBankHook"].begin < cfg.train_cfg.max_epochs
+        warmup = method.strategy.warmup
+        assert warmup.unit == method.strategy.unit and warmup.throw_ratio == 0
+        if cfg.model.type == "MAE":
+            assert warmup.counts(196) == (49, 147, 0)
+
+
+@pytest.mark.parametrize("leaf", LEAVES)
+def test_its_text_in_a_checkpoint_is_read_back(leaf):
+    cfg = load(leaf)
+    assert read_values(cfg.pretty_text) == cfg.to_dict()
+
+
+def test_published_recipes():
+    assert set(COUNTS) <= {Path(leaf).stem for leaf in LEAVES}
+    small = load("pretrain/mae_famt_vit-small_800e_in1k.py")
+    assert (small.model.decoder.embed_dim, small.model.decoder.depth, small.model.decoder.num_heads) == (128, 8, 16)
+    assert small.optim_wrapper.optimizer.lr == 1.5e-4 and small.auto_scale_lr.base_batch_size == 256
+    assert (small.custom_hooks[-1].begin, small.custom_hooks[-1].interval) == (40, 40)
+    base = load("pretrain/mae_famt_vit-base_200e_in1k.py")
+    assert base.model.decoder.embed_dim == 512 and not base.model.norm_pix_loss
+    assert (base.custom_hooks[-1].begin, base.custom_hooks[-1].interval) == (40, 20)
+    assert load("pretrain/mae_semantic_vit-base_800e_in1k.py").model.norm_pix_loss
