@@ -26,7 +26,7 @@ PROGRESS = | sed -unE 's;^[0-9/]+ ([0-9:]+) - mmengine - [A-Z]+ - ((Epoch|Iter)\
 
 help:
 	@echo 'make setup   environment in $(VENV): pinned dependencies, this package editable (MMCV=lite|full)'
-	@echo 'make demo    data -> MAE pretraining -> detection and segmentation -> table; continues where it was interrupted'
+	@echo 'make demo    data -> pretraining (MAE, MAE + FAMT) -> detection and segmentation -> table; continues where it was interrupted'
 	@echo 'make test    the test-suite'
 	@echo 'make lint    ruff'
 	@echo 'make format  ruff, writing'
@@ -65,7 +65,9 @@ lint: $(READY)
 format: $(READY)
 	$(VENV)/bin/ruff check --fix .
 
-RESULTS := $(addprefix $(DEMO)/,$(addsuffix /result.json,mae det_random det_mae seg_random seg_mae))
+PRETRAININGS := mae mae_famt
+records = $(patsubst %,$(DEMO)/$(1)%/result.json,$(2))
+RESULTS := $(call records,,$(PRETRAININGS)) $(call records,det_,random $(PRETRAININGS)) $(call records,seg_,random $(PRETRAININGS))
 
 # Two runs at a time with one thread each: so small a model gains nothing from a second thread.
 demo: $(READY)
@@ -78,25 +80,25 @@ $(SCENES): | $(READY)
 	@$(PY) tools/make_scenes.py --out data/scenes
 
 # Each run goes on from its newest checkpoint, and is done when its result.json is there.
-$(DEMO)/mae/result.json: $(SCENES)
-	$(call step,pretraining: MAE on 4000 unlabelled scenes)
-	@$(PY) tools/pretrain.py configs/pretrain/mae_vit-demo_scenes.py $(RUN_ARGS) $(PROGRESS)
+$(call records,,$(PRETRAININGS)): $(DEMO)/%/result.json: $(SCENES)
+	$(call step,pretraining on 4000 unlabelled scenes: $*)
+	@$(PY) tools/pretrain.py configs/pretrain/$*_vit-demo_scenes.py $(RUN_ARGS) $(PROGRESS)
+
+$(call records,det_,$(PRETRAININGS)): $(DEMO)/det_%/result.json: $(DEMO)/%/result.json
+	$(call step,detection from $*)
+	@$(PY) tools/train.py configs/detection/mask-rcnn_vit-demo_scenes.py $(RUN_ARGS) --pretrained $(DEMO)/$* $(PROGRESS)
+
+$(call records,seg_,$(PRETRAININGS)): $(DEMO)/seg_%/result.json: $(DEMO)/%/result.json
+	$(call step,segmentation from $*)
+	@$(PY) tools/train.py configs/segmentation/upernet_vit-demo_scenes.py $(RUN_ARGS) --pretrained $(DEMO)/$* $(PROGRESS)
 
 $(DEMO)/det_random/result.json: $(SCENES)
 	$(call step,detection from random init)
 	@$(PY) tools/train.py configs/detection/mask-rcnn_vit-demo_scenes.py $(RUN_ARGS) $(PROGRESS)
 
-$(DEMO)/det_mae/result.json: $(DEMO)/mae/result.json
-	$(call step,detection from MAE)
-	@$(PY) tools/train.py configs/detection/mask-rcnn_vit-demo_scenes.py $(RUN_ARGS) --pretrained $(DEMO)/mae $(PROGRESS)
-
 $(DEMO)/seg_random/result.json: $(SCENES)
 	$(call step,segmentation from random init)
 	@$(PY) tools/train.py configs/segmentation/upernet_vit-demo_scenes.py $(RUN_ARGS) $(PROGRESS)
-
-$(DEMO)/seg_mae/result.json: $(DEMO)/mae/result.json
-	$(call step,segmentation from MAE)
-	@$(PY) tools/train.py configs/segmentation/upernet_vit-demo_scenes.py $(RUN_ARGS) --pretrained $(DEMO)/mae $(PROGRESS)
 
 clean:
 	rm -rf data/scenes $(DEMO)

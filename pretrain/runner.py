@@ -4,6 +4,7 @@ import logging
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
@@ -40,6 +41,7 @@ def build_runner(cfg: Config) -> Runner:
 
     runner = PretrainRunner.from_cfg(cfg)
     _check_epoch(runner, cfg.optim_wrapper.get("accumulative_counts", 1))
+    _check_maps(runner)
     return runner
 
 
@@ -56,6 +58,20 @@ def _check_epoch(runner: Runner, accumulation: int) -> None:
         print_log(
             f"an epoch has {iterations} iterations, which accumulative_counts={accumulation} does not divide: the "
             "gradients that are left over go into the next epoch, and a resume drops them, so it is not bit-exact",
+            logger="current",
+            level=logging.WARNING,
+        )
+
+
+def _check_maps(runner: Runner) -> None:
+    from pretrain.hooks.map_bank import MapBankHook
+    from pretrain.masking.measured import Measured
+
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    if isinstance(model.strategy, Measured) and not any(isinstance(hook, MapBankHook) for hook in runner.hooks):
+        print_log(
+            f"{type(model.strategy).__name__} never gets maps, since custom_hooks has no MapBankHook: it masks by its "
+            "warmup, or all patches alike; add dict(type='MapBankHook', begin=40, interval=40)",
             logger="current",
             level=logging.WARNING,
         )

@@ -3,7 +3,9 @@
     python tools/benchmark.py configs/pretrain/mae_vit-base_800e_in1k.py --batch-size 8
     python tools/benchmark.py A.py B.py --batch-size 64 --amp --compile --out result.json
     python tools/benchmark.py A.py --reference other_code.py
+    python tools/benchmark.py A.py B.py --parts          also: drawing a layout, measuring maps
 
+Strategies that read maps get random ones. Predicted: operations of a step, forward and backward, counted by torch.
 A reference is a Python file with `build(batch_size, image_size, device) -> step`, where `step()` does one whole
 training step of other code.
 Turns: A B A B ..., so that a machine that slows down slows down both; the ratio is taken round by round.
@@ -16,6 +18,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 # Python puts this folder first on the path, where `import pretrain` would find tools/pretrain.py instead of
 # the package.
@@ -31,6 +34,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--reference", action="append", default=[], metavar="FILE", help="other code to time, see above"
     )
+    parser.add_argument("--parts", action="store_true", help="time drawing a layout and measuring maps on their own")
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=10, help="timed turns of each")
     parser.add_argument("--steps", type=int, default=1, help="steps in a turn")
@@ -45,15 +49,23 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def build_step(path: str, args: argparse.Namespace, device: str) -> tuple[Callable[[], object], int]:
-    """Return a function that does one training step of a config on made-up images, and the side of those images in
-    pixels.
-    """
+class Contender(NamedTuple):
+    """What is timed, and what it costs on paper."""
+
+    step: Callable[[], object]
+    flops: int | None = None  # of one call
+
+
+def build_contenders(path: str, args: argparse.Namespace, device: str) -> tuple[dict[str, Contender], int]:
+    """Return a training step of a config on made-up images and, with `--parts`, its parts; and the image height."""
     import torch
     from mmengine.optim import build_optim_wrapper
 
     from mimtransfer.launch import load_config
     from mimtransfer.registry import MODELS
+    from pretrain.bank import MapBank
+    from pretrain.hooks.map_bank import measure_maps
+    from pretrain.masking.measured import Measured
     from pretrain.record import AugRecord
 
     cfg = load_config(path, args.cfg_options)
@@ -69,7 +81,29 @@ def build_step(path: str, args: argparse.Namespace, device: str) -> tuple[Callab
     seeds = torch.arange(batch, device=device)
     box = torch.tensor([0.0, 0.0, 1.0, 1.0], device=device).repeat(batch, 1)
     record = AugRecord(seeds, seeds, box, torch.zeros(batch, dtype=torch.bool, device=device))
-    return lambda: model.train_step(dict(inputs=inputs, record=record), optim_wrapper), height
+    data = dict(inputs=inputs, record=record)
+    images = model.data_preprocessor(data, training=True)["inputs"]
+    measured = isinstance(model.strategy, Measured)
+    if measured:
+        model.strategy.bank = MapBank(torch.rand(batch, *model.encoder.grid_size).half())
+    contenders = {path: Contender(lambda: model.train_step(data, optim_wrapper), count_flops(model, images, record))}
+    if args.parts:
+        contenders[f"{path}: drawing a layout"] = Contender(lambda: model.draw_layout(images, record))
+    if args.parts and measured:
+        contenders[f"{path}: measuring maps"] = Contender(lambda: measure_maps(model, inputs, amp=True))
+    return contenders, height
+
+
+def count_flops(model, images, record) -> int:
+    """Count the operations of a loss and its gradients: matrix products and convolutions, attention included."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils.flop_counter import FlopCounterMode
+
+    # Unfused: the counter knows no fused attention of the CPU.
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        sum(model.loss(images, model.draw_layout(images, record)).values()).backward()
+    model.zero_grad()
+    return counter.get_total_flops()
 
 
 def load_reference(path: str, batch_size: int, image_size: int, device: str) -> Callable[[], object]:
@@ -81,7 +115,7 @@ def load_reference(path: str, batch_size: int, image_size: int, device: str) -> 
 
 
 def measure(
-    steps: dict[str, Callable[[], object]], args: argparse.Namespace, device: str
+    contenders: dict[str, Contender], args: argparse.Namespace, device: str
 ) -> dict[str, dict[str, list[float]]]:
     """Run all contenders in turns. Returns seconds of a step for each turn, and the highest memory of its turns in
     bytes (CUDA only).
@@ -92,9 +126,9 @@ def measure(
         if device.startswith("cuda"):
             torch.cuda.synchronize()
 
-    figures = {name: {"seconds": [], "memory": []} for name in steps}
+    figures = {name: {"seconds": [], "memory": []} for name in contenders}
     for turn in range(args.warmup + args.rounds):
-        for name, step in steps.items():
+        for name, (step, _) in contenders.items():
             if device.startswith("cuda"):
                 torch.cuda.reset_peak_memory_stats()
             wait()
@@ -107,6 +141,11 @@ def measure(
                 if device.startswith("cuda"):
                     figures[name]["memory"].append(torch.cuda.max_memory_allocated())
     return figures
+
+
+def predicted(contender: Contender, first: Contender) -> float | None:
+    """Return the ratio of operations to the first."""
+    return None if contender.flops is None else contender.flops / first.flops
 
 
 def main() -> None:
@@ -123,13 +162,14 @@ def main() -> None:
         DefaultScope.get_instance("benchmark", scope_name="mimtransfer")
         device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
-        steps, size = {}, None
+        contenders, size = {}, None
         for path in args.configs:
-            steps[path], height = build_step(path, args, device)
+            found, height = build_contenders(path, args, device)
+            contenders |= found
             size = size or height
         for path in args.reference:
-            steps[path] = load_reference(path, args.batch_size, size, device)
-        figures = measure(steps, args, device)
+            contenders[path] = Contender(load_reference(path, args.batch_size, size, device))
+        figures = measure(contenders, args, device)
 
         first = figures[args.configs[0]]["seconds"]
         rows = []
@@ -143,13 +183,15 @@ def main() -> None:
                     ratio=statistics.median(ratios),
                     ratio_min=min(ratios),
                     ratio_max=max(ratios),
+                    predicted=predicted(contenders[name], contenders[args.configs[0]]),
                     memory_bytes=max(figure["memory"], default=None),
                 )
             )
-        print(f"{'step ms':>10} {'images/s':>10} {'time / first (min-max)':>26}  name")
+        print(f"{'step ms':>10} {'images/s':>10} {'time / first (min-max)':>26} {'predicted':>10}  name")
         for row in rows:
             spread = f"{row['ratio']:.3f} ({row['ratio_min']:.3f}-{row['ratio_max']:.3f})"
-            print(f"{row['seconds'] * 1e3:10.1f} {row['images_per_s']:10.1f} {spread:>26}  {row['name']}")
+            paper = "-" if row["predicted"] is None else f"{row['predicted']:.3f}"
+            print(f"{row['seconds'] * 1e3:10.1f} {row['images_per_s']:10.1f} {spread:>26} {paper:>10}  {row['name']}")
         if args.out:
             cuda = device.startswith("cuda")
             machine = torch.cuda.get_device_name() if cuda else f"cpu, {torch.get_num_threads()} threads"

@@ -20,6 +20,7 @@ from mimtransfer.registry import HOOKS
 from pretrain.bank import MapBank
 from pretrain.data.transforms import ResizeWhole
 from pretrain.masking.measured import Measured
+from pretrain.methods.base import MIMethod
 
 META_KEY = "map_bank"  # of a checkpoint's meta: the epoch and id of the bank that its epoch was trained with
 LOG_SECONDS = 30
@@ -41,7 +42,7 @@ class MapBankHook(Hook):
         interval: epochs between fillings (AMT: 40).
         batch_size: images of a rank at once; None: as in training.
         num_workers: loader processes of a rank; None: as in training.
-        amp: measure under bfloat16 autocast on a GPU; a CPU always computes in float32.
+        amp: measure under bfloat16 autocast; False on a CPU that does not compute in bfloat16.
         folder: where the files lie, which all machines of the run must share, one folder for each run; None:
             `<work_dir>/map_bank`.
 
@@ -78,7 +79,8 @@ class MapBankHook(Hook):
         self._images = _whole_images(runner.train_dataloader.dataset)
         self._folder = Path(self.folder or Path(runner.work_dir, "map_bank"))
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._grid = tuple(self._measure(torch.zeros(1, 3, *self._images.transform.size, dtype=torch.uint8)).shape[1:])
+        black = torch.zeros(1, 3, *self._images.transform.size, dtype=torch.uint8)
+        self._grid = tuple(measure_maps(self._model, black, self.amp).shape[1:])
         if self.begin >= runner.max_epochs:
             runner.logger.warning(f"MapBankHook: no map is ever measured, begin={self.begin} is not before the end of "
                                   f"{runner.max_epochs} epochs")
@@ -175,24 +177,12 @@ class MapBankHook(Hook):
             index = batch["record"].index
             asked = torch.tensor(share[done : done + len(index)])
             shown = index == asked  # what stands in for an unreadable image has its own place, perhaps at another rank
-            maps = self._measure(batch["inputs"])
+            maps = measure_maps(self._model, batch["inputs"], self.amp)
             bank.write(index[shown], maps[shown.to(maps.device)])
             done += len(index)
             if time.monotonic() - logged > LOG_SECONDS:
                 logged = time.monotonic()
                 runner.logger.info(f"map bank after {runner.epoch} epochs: {done} of {len(share)} images of this rank")
-
-    @torch.inference_mode()
-    def _measure(self, images: Tensor) -> Tensor:
-        """Return the strategy's maps [B, h, w] of uint8 images; the model stays in its mode."""
-        model = self._model
-        was_training = model.encoder.training
-        model.encoder.eval()
-        images = model.data_preprocessor({"inputs": images})["inputs"]
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.amp and images.device.type != "cpu"):
-            maps = model.strategy.measure(probe(model.encoder, images))
-        model.encoder.train(was_training)
-        return maps
 
     def _id(self, runner) -> str:
         """Return a digest of what decides the maps: weights, strategy, seed."""
@@ -213,6 +203,21 @@ class MapBankHook(Hook):
         for epoch in set(banks) - needed(banks, _epochs(Path(runner.work_dir), "pth")) - {self._named["epoch"]}:
             self._path(epoch).with_suffix(".json").unlink(missing_ok=True)
             self._path(epoch).unlink()
+
+
+@torch.inference_mode()
+def measure_maps(method: MIMethod, images: Tensor, amp: bool) -> Tensor:
+    """Return the maps [B, h, w] that the method's strategy measures on whole images [B, 3, H, W] uint8.
+
+    The encoder is in evaluation mode meanwhile; `amp` is bfloat16 autocast.
+    """
+    was_training = method.encoder.training
+    method.encoder.eval()
+    images = method.data_preprocessor({"inputs": images})["inputs"]
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=amp):
+        maps = method.strategy.measure(probe(method.encoder, images))
+    method.encoder.train(was_training)
+    return maps
 
 
 def shard(num_images: int, rank: int, world_size: int) -> range:

@@ -42,7 +42,7 @@ def write_config(path: Path, images: Path, body: str = "", hooks: str = "") -> P
     path.write_text(f"""
 _base_ = [{str(DEBUG)!r}]
 custom_imports = dict(imports=['probe_hook', 'measured_toy'])
-bank = dict(type='MapBankHook', begin=1, interval=2)
+bank = dict(type='MapBankHook', begin=1, interval=2, amp=False)
 custom_hooks = [dict(type='SeedHook'), dict(type='RecordHook'), dict(type='ProbeHook'), bank, {hooks}]
 model = dict(
     encoder=dict(drop_path_rate=0.3),
