@@ -17,7 +17,7 @@ from pretrain.record import AugRecord
 
 # Number in `TokenLayout.roles` and colour of the patches that are painted over: grey, dark red.
 _PAINTED = {"masked": (1, (0.5, 0.5, 0.5)), "thrown": (2, (0.35, 0.0, 0.0))}
-_HEAT = torch.tensor(matplotlib.colormaps["turbo"](np.arange(256))[:, :3], dtype=torch.float32)  # blue low, red high
+_HEAT = torch.tensor(matplotlib.colormaps["viridis"](np.arange(256))[:, :3], dtype=torch.float32)  # no colour of a role
 
 
 def to_unit_range(images: Tensor, preprocessor) -> Tensor:
@@ -45,7 +45,7 @@ def show_roles(
 
 
 def show_map(images: Tensor, maps: Tensor) -> Tensor:
-    """Lay maps over grey images as heat: [B, 3, H, W] and [B, h, w], both in [0, 1] -> [B, 3, H, W]; red is high."""
+    """Lay maps over grey images as heat: [B, 3, H, W] and [B, h, w], both in [0, 1] -> [B, 3, H, W]; yellow is high."""
     heat = _HEAT.to(images.device)[(maps * 255).round().long()].permute(0, 3, 1, 2)  # [B, 3, h, w]
     return (2 * F.interpolate(heat, size=images.shape[-2:]) + images.mean(1, keepdim=True)) / 3
 

@@ -76,9 +76,9 @@ def test_map_is_heat_over_grey():
     images = torch.tensor([0.9, 0.3, 0.0]).view(1, 3, 1, 1).expand(1, 3, 4, 4)
     shown = show_map(images, torch.tensor([[[0.0, 1.0]]]))
     low, high = shown[0, :, 0, 0], shown[0, :, 0, 3]
-    # ends of turbo (Mikhailov 2019), two thirds of them over one third of the grey value 0.4
-    assert low.tolist() == pytest.approx([(2 * c + 0.4) / 3 for c in (0.18995, 0.07176, 0.23217)], abs=1e-4)
-    assert high.tolist() == pytest.approx([(2 * c + 0.4) / 3 for c in (0.47960, 0.01583, 0.01055)], abs=1e-4)
+    # ends of viridis, two thirds of them over one third of the grey value 0.4
+    assert low.tolist() == pytest.approx([(2 * c + 0.4) / 3 for c in (0.267004, 0.004874, 0.329415)], abs=1e-4)
+    assert high.tolist() == pytest.approx([(2 * c + 0.4) / 3 for c in (0.993248, 0.906157, 0.143936)], abs=1e-4)
     assert torch.equal(shown[0, :, :, :2], low.view(3, 1, 1).expand(3, 4, 2))
 
 
