@@ -40,6 +40,9 @@ class RegionMasking(MaskingStrategy):
     def __init__(self, mask_ratio: float, throw_ratio: float = 0.0, unit: int = 1, p_random: float = 0.1,
                  random_share: float = 0.1):
         super().__init__(mask_ratio, throw_ratio, unit)
+        if not (0 <= p_random <= 1 and 0 <= random_share <= 1):
+            raise UserError(f"{type(self).__name__}: got p_random={p_random}, random_share={random_share}; expected "
+                            "both in 0 to 1")
         self.p_random, self.random_share = p_random, random_share
 
     @abstractmethod
@@ -85,6 +88,9 @@ class SemanticMasking(Measured, RegionMasking):
         super().__init__(mask_ratio, throw_ratio, unit, **kwargs)
         if regions not in ("grow", "parts"):
             raise UserError(f"SemanticMasking: got regions={regions!r}; expected 'grow' or 'parts'")
+        if num_seeds < 1 or not 1 <= num_parts <= 2048:
+            raise UserError(f"SemanticMasking: got num_seeds={num_seeds}, num_parts={num_parts}; expected one or more "
+                            "of both, and at most 2048 parts")
         if temperature < 0.04:
             # e^25: a sum of doubles still tells the steps within a part from one another.
             raise UserError(f"SemanticMasking: got temperature={temperature}; expected 0.04 or more, below that no "

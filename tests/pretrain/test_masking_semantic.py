@@ -159,11 +159,14 @@ def test_capped_order_against_a_loop(number, cap):
 def test_parts_are_uncovered_whole_and_the_last_contiguously():
     labels = patchwork(9, 8)  # six parts of 12 cells
     strategy = with_labels(labels, regions="parts", num_parts=9)
+    corners = []
     for visible in seen(draw(strategy, (9, 8), 60), (9, 8)):  # 18 visible
         shares = [visible[labels == part].mean() for part in np.unique(labels)]
         assert sorted(shares) == [0, 0, 0, 0, 0.5, 1.0]
         cut = np.unique(labels)[shares.index(0.5)]
         assert num_components(visible & (labels == cut)) == 1
+        corners.append(visible[labels == cut][0])
+    assert 0.2 < np.mean(corners) < 0.8  # the last part grows from any of its cells
 
 
 def test_labels_follow_crop_and_flip():
@@ -173,6 +176,10 @@ def test_labels_follow_crop_and_flip():
     first = visible[:, :, 6:].all((1, 2))
     assert 8 < first.sum() < 32 and not visible[first][:, :, :6].any()
     assert not visible[~first][:, :, 6:].any()
+    # Enlarged, labels stay labels.
+    strategy = with_labels(np.array([[0, 6], [3, 3]]))
+    quarter = whole_images(1)._replace(box=torch.tensor([[0.25, 0.25, 0.75, 0.75]]))
+    assert strategy.cropped_maps(quarter, (4, 4))[0].tolist() == [[0, 0, 6, 6]] * 2 + [[3] * 4] * 2
 
 
 def test_images_are_masked_at_random_with_the_given_probability():
@@ -261,7 +268,9 @@ def test_units_hold_together():
 
 
 @pytest.mark.parametrize("kwargs, message", [(dict(regions="blobs"), "'grow' or 'parts'"),
-                                             (dict(temperature=0.0), "temperature=0.0; expected 0.04")])
+                                             (dict(temperature=0.0), "temperature=0.0; expected 0.04"),
+                                             (dict(num_seeds=0), "num_seeds=0"), (dict(num_parts=4096), "at most 2048"),
+                                             (dict(random_share=1.5), "random_share=1.5; expected both in 0 to 1")])
 def test_mistakes_are_named(kwargs, message):
     with pytest.raises(UserError, match=message):
         SemanticMasking(**kwargs)
