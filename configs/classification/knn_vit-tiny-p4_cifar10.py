@@ -2,7 +2,7 @@
 
 Command   python tools/test.py configs/classification/knn_vit-tiny-p4_cifar10.py --pretrained work_dirs/CKPT
 Data      data/cifar10/{train,test} as class folders (docs/classification.md)
-Time      on one core of a busy CPU about 6 ms an image, 3 with --amp; there are 20,000
+Time      on one core of a busy CPU 5 to 9 ms an image, 2 to 3 with --amp; there are 20,000
 Score     k-NN top-1: not yet run
 """
 _base_ = ["../_base_/data/cifar10_classification.py", "../_base_/classification_runtime.py"]
