@@ -166,7 +166,7 @@ def test_parts_are_uncovered_whole_and_the_last_contiguously():
         cut = np.unique(labels)[shares.index(0.5)]
         assert num_components(visible & (labels == cut)) == 1
         corners.append(visible[labels == cut][0])
-    assert 0.2 < np.mean(corners) < 0.8  # the last part grows from any of its cells
+    assert 0.1 < np.mean(corners) < 0.6  # the last part grows from any of its cells
 
 
 def test_labels_follow_crop_and_flip():
