@@ -29,6 +29,9 @@ class MAE(MIMethod):
         norm_pix_loss: normalise each target patch by its own mean and deviation (sec. 4.1). Official code: off by
             default, on in its recipes.
         **kwargs: of `MIMethod`.
+
+    Raises:
+        UserError: an encoder that cannot work on a subset of the patches.
     """
 
     def __init__(
@@ -40,6 +43,9 @@ class MAE(MIMethod):
         **kwargs,
     ):
         super().__init__(encoder, {"type": "RandomMasking"} if strategy is None else strategy, **kwargs)
+        if getattr(self.encoder, "needs_every_patch", False):
+            raise UserError(f"MAE: its encoder sees visible patches only, which {type(self.encoder).__name__} cannot; "
+                            "choose TimmViT, or SimMIM for this encoder")
         ph, pw = self.encoder.patch_size
         self.decoder = PixelDecoder(
             encoder_dim=self.encoder.embed_dim,

@@ -183,3 +183,8 @@ def test_a_reconstruction_without_masked_patches_is_the_picture():
     images = torch.randn(2, 3, 32, 32)
     restored = build().reconstruct(images, random_layout(2, 16, masked=0))
     assert torch.equal(restored, images)
+
+
+def test_an_encoder_that_needs_every_patch_is_refused():
+    with pytest.raises(UserError, match="which TimmSwin cannot; choose TimmViT, or SimMIM"):
+        MODELS.build(dict(type="MAE", encoder=dict(type="TimmSwin", arch="swin_tiny_patch4_window7_224", img_size=64)))
