@@ -51,16 +51,14 @@ class AMTMasking(Measured, WeightedMasking):
         return (attention / largest).mean(1).unflatten(1, probe.grid)
 
     def cropped_maps(self, record: AugRecord, grid: tuple[int, int]) -> Tensor:
-        """Return the weights of the cells, [B, h, w]: means over their patches; see `Measured.cropped_maps`."""
-        patches = grid[0] * self.unit, grid[1] * self.unit
+        """Return the weights of the patches, [B, h, w] float32; see `Measured.cropped_maps`."""
         if self.legacy_crop:
-            maps = crop_maps_legacy(self.bank.read(record.index), record, patches)
-        else:
-            maps = super().cropped_maps(record, patches)
-        return F.avg_pool2d(maps, self.unit)
+            return crop_maps_legacy(self.bank.read(record.index), record, grid)
+        return super().cropped_maps(record, grid)
 
     def weights(self, images: Tensor, record: AugRecord | None, cells: tuple[int, int]) -> Tensor:
-        """Return the cropped maps; see `WeightedMasking.weights`."""
+        """Return the mean over the patches of each cell; see `WeightedMasking.weights`."""
         if not self.ready:
             return torch.ones(len(images), cells[0] * cells[1], device=images.device)
-        return self.cropped_maps(record, cells).flatten(1)
+        patches = self.cropped_maps(record, (cells[0] * self.unit, cells[1] * self.unit))
+        return F.avg_pool2d(patches, self.unit).flatten(1)

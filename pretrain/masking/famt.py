@@ -1,5 +1,5 @@
-"""FAMT: attention times low-frequency energy decides what is masked and thrown (Gui et al., "Frequency and
-Attention-Driven Masking and Throwing", IEEE TIP 2025, doi 10.1109/TIP.2025.3592555, arXiv 2211.15362v3).
+"""FAMT: attention times low-frequency energy decides what is masked and thrown (Gui et al., "Exploring the Coordination
+of Frequency and Attention in Masked Image Modeling", IEEE TIP 2025, doi 10.1109/TIP.2025.3592555, arXiv 2211.15362v3).
 
 The text within our reach gives no formula. This is that of the code of the experiments (jsrdcht/famt, util/misc.py).
 Departures from it: those of `pretrain/masking/amt.py` and `pretrain/frequency.py`; maps have mean 1, which changes no
