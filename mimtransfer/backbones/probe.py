@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from functools import cached_property
 
 import torch
-from timm.models.vision_transformer import Attention
+from timm.layers import Attention
+from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from mimtransfer.backbones.attention import BiasAttention, GridBlock
@@ -16,7 +17,8 @@ from mimtransfer.errors import UserError
 
 
 class Probe:
-    """One block on a batch of images; everything is computed when it is first read, in float32 whatever the autocast.
+    """One block on a batch of images; everything is computed when it is first read, so within the same inference mode
+    and autocast. Under autocast only the linear layers are rounded: results are float32, the softmax too.
 
     Patches are in row-major order, after `num_prefix_tokens` prefix tokens of which the class token is the first.
 
@@ -71,7 +73,7 @@ class Probe:
     def _attend(self, queries: slice) -> Tensor:
         q, k = self._queries_and_keys
         with torch.autocast(q.device.type, enabled=False):  # it would multiply in half precision again
-            logits = (q[:, :, queries] * self._block.attn.scale).float() @ k.float().transpose(-2, -1)
+            logits = q[:, :, queries].float() * self._block.attn.scale @ k.float().transpose(-2, -1)
         if isinstance(self._block.attn, BiasAttention):
             logits = logits + self._block.attn.bias(self.grid, self.num_prefix_tokens)[:, :, queries].float()
         return logits.softmax(dim=-1)
@@ -94,7 +96,7 @@ def probe(encoder: TimmViT, images: Tensor, block: int = -1) -> Probe:
         block: number of the block; negative ones count from the end.
 
     Raises:
-        UserError: the encoder is no TimmViT, or one of its blocks attends inside windows.
+        UserError: the encoder is no TimmViT, or one of its blocks attends inside windows or is not timm's plain one.
     """
     last = range(len(_blocks(encoder)))[block]
     for number, found in enumerate(probe_blocks(encoder, images)):
@@ -118,6 +120,9 @@ def _blocks(encoder: nn.Module) -> nn.ModuleList:
     if not isinstance(encoder, TimmViT):
         raise UserError(f"attention maps need a plain ViT, got {type(encoder).__name__}; expected encoder TimmViT")
     for block in encoder.blocks:
+        if type(block) not in (Block, GridBlock):  # parallel ones, or with the norm behind
+            raise UserError(f"attention maps need timm's plain Block, got {type(block).__name__}; "
+                            "choose another arch, e.g. 'vit_base_patch16_224'")
         if getattr(block, "window_size", 0) or type(block.attn) not in (Attention, BiasAttention):
             raise UserError("attention maps of the whole image do not exist in blocks with windows or decomposed "
                             "positions; load the checkpoint into a TimmViT without window_size and rel_pos")
