@@ -20,7 +20,7 @@ from pretrain.record import AugRecord
 class AMTMasking(Measured, WeightedMasking):
     """Draw patches in proportion to the attention of the class token; without maps all are alike.
 
-    A patch that no head attends to has weight 0 and stays visible while there are others to draw.
+    The least attended patch of all heads has weight 0: it is drawn last.
 
     Args:
         mask_ratio: see `MaskingStrategy`; the authors mask 0.45 and throw 0.40, or mask 0.75 and throw nothing.
