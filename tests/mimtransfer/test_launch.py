@@ -1,5 +1,6 @@
 """What the tools do to a config before it runs."""
 import pytest
+import torch
 from mmengine.config import Config
 
 from mimtransfer import launch
@@ -94,3 +95,12 @@ def test_seed_and_resume(path, tmp_path):
     assert cfg.resume is True and cfg.load_from is None
     launch.set_resume(cfg, path)
     assert cfg.resume is True and cfg.load_from == path
+
+
+@pytest.mark.parametrize("backbone", ["TimmViT", "mimtransfer.TimmViT", "TimmSwin", "mimtransfer.TimmSwin"])
+def test_our_backbones_start_from_a_pretraining(path, tmp_path, backbone):
+    checkpoint = str(tmp_path / "epoch_1.pth")
+    torch.save({"state_dict": {}}, checkpoint)
+    cfg = launch.load_config(path, [f"model.backbone.type={backbone}"])
+    launch.set_pretrained(cfg, checkpoint)
+    assert cfg.model.backbone.init_cfg == dict(type="Pretrained", checkpoint=checkpoint)
