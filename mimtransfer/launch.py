@@ -137,14 +137,14 @@ def set_pretrained(cfg: Config, checkpoint: str | None) -> None:
         checkpoint: file, or work dir of a pretraining, which stands for its newest checkpoint.
 
     Raises:
-        UserError: the file is no checkpoint, or the backbone is not a TimmViT, the class that reports what it loaded.
+        UserError: the file is no checkpoint, or the backbone is none of ours, which report what they loaded.
     """
     if checkpoint is None:
         return
     backbone = cfg.model.get("backbone") or {}
-    if backbone.get("type") not in ("mimtransfer.TimmViT", "TimmViT"):
-        raise UserError(f"--pretrained: the backbone is {backbone.get('type')!r}, expected mimtransfer.TimmViT; set "
-                        "model.backbone.init_cfg in the config for other backbones")
+    if str(backbone.get("type")).removeprefix("mimtransfer.") not in ("TimmViT", "TimmSwin", "TimmCNN"):
+        raise UserError(f"--pretrained: the backbone is {backbone.get('type')!r}, expected mimtransfer.TimmViT, "
+                        "TimmSwin or TimmCNN; set model.backbone.init_cfg in the config for other backbones")
     if osp.isdir(checkpoint) and osp.isfile(osp.join(checkpoint, "last_checkpoint")):
         newest = find_latest_checkpoint(checkpoint)
         # The work dir may have been moved since: mmengine wrote down where the file was.

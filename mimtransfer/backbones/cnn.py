@@ -1,4 +1,4 @@
-"""TimmCNN: one convolutional network of timm for pretraining on whole images (MFM) and transfer (maps at strides 4 to 32).
+"""TimmCNN: a convolutional network of timm for pretraining on whole images (MFM) and transfer (maps of its stages).
 
 Parameter names are timm's at the top level of the module: the state dict of timm's classifier loads with strict=True
 when what comes after the last map (the head) is taken out, and so do torchvision's ResNets.
@@ -159,7 +159,7 @@ def _runs_in_order(arch: str) -> bool:
     try:
         with torch.device("meta"):  # draws no weights
             features = timm.create_model(arch, features_only=True)
-    except (AssertionError, AttributeError, IndexError, RuntimeError, TypeError, ValueError):  # timm knows no stages of it
-        return False
+    except (AssertionError, AttributeError, IndexError, RuntimeError, TypeError, ValueError):
+        return False  # timm knows no stages of it
     is_map = str(getattr(features, "output_fmt", "NCHW")).endswith("NCHW")  # Swin has channels last
     return type(features).__name__ in _IN_ORDER and is_map and features.feature_info.reduction()[-1] >= 4

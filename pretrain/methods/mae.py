@@ -40,6 +40,11 @@ class MAE(MIMethod):
         **kwargs,
     ):
         super().__init__(encoder, {"type": "RandomMasking"} if strategy is None else strategy, **kwargs)
+        if getattr(self.encoder, "needs_every_patch", False):
+            raise UserError(
+                f"MAE: {type(self.encoder).__name__} needs every patch: none can be hidden from it; expected encoder "
+                "TimmViT, or a method that encodes whole images, e.g. MFM"
+            )
         ph, pw = self.encoder.patch_size
         self.decoder = PixelDecoder(
             encoder_dim=self.encoder.embed_dim,

@@ -42,6 +42,11 @@ class SimMIM(MIMethod):
 
     def __init__(self, encoder: dict, strategy: dict | None = None, **kwargs):
         super().__init__(encoder, strategy, **kwargs)
+        if not hasattr(self.encoder, "embed"):
+            raise UserError(
+                f"SimMIM: {type(self.encoder).__name__} has no patch tokens to replace; expected encoder TimmViT or "
+                "TimmSwin, or a method that encodes whole images, e.g. MFM"
+            )
         ph, pw = self.encoder.patch_size
         if strategy is None:
             self.strategy = MASKINGS.build(dict(type="RandomMasking", mask_ratio=0.6, unit=1 if ph >= 32 else 2))
