@@ -129,7 +129,7 @@ class Blur(Corruption):
         """Draw kernels [B, k, k] float32 of the largest size, 0 outside of each sample's own, each with the sum 1."""
         draws = generator.uniform(8)[..., None, None].double()  # [B, 8, 1, 1]; kernels are small: in float64
         device, side = draws.device, max(self.sizes)
-        kind = torch.bucketize(draws[:, 0], self.shares.to(device))
+        kind = torch.bucketize(draws[:, 0].contiguous(), self.shares.to(device))
         size = torch.tensor(self.sizes, device=device)[(draws[:, 1] * len(self.sizes)).long()]
         sigma_x, sigma_y = _between(self.sigma_x, draws[:, 2]), _between(self.sigma_y, draws[:, 3])
         angle = _between(self.angle, draws[:, 4])
