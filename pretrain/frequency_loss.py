@@ -71,10 +71,9 @@ class FrequencyLoss:
         # The transform is linear: the difference of two spectra is the spectrum of the difference.
         wide = torch.promote_types(prediction.dtype, torch.float32)
         error = self._tiles(prediction.to(wide) - target.to(wide))  # [B, n, H', W']
-        spectrum = torch.fft.rfft2(error, norm="ortho")
         if self.average_spectrum:
-            spectrum = spectrum.mean(0, keepdim=True)
-        power = spectrum.real.square() + spectrum.imag.square()
+            error = error.mean(0, keepdim=True)
+        power = PowerSpectrum.apply(error)  # [B, n, H', W'//2+1]
         distance = (power + 1e-12) ** (self.gamma / 2)
         if self.focal_gamma is not None:
             distance = distance * self._focal_weights(power.detach())
@@ -106,6 +105,30 @@ class FrequencyLoss:
             weights = weights.log1p()
         largest = weights.amax() if self.focal_batch else weights.amax((-2, -1), keepdim=True)
         return weights / largest.clamp_min(torch.finfo(weights.dtype).tiny)  # 0 where nothing differs
+
+
+class PowerSpectrum(torch.autograd.Function):
+    """Compute |rfft2(x)|^2 of real images, orthonormal: [..., H, W] -> [..., H, W//2+1].
+
+    The gradient is an inverse transform of half a spectrum, too; autograd would fill the spectrum up to a whole one.
+    It has no second derivative.
+    """
+
+    @staticmethod
+    def forward(ctx, images: Tensor) -> Tensor:
+        """Return the powers."""
+        spectrum = torch.fft.rfft2(images, norm="ortho")
+        ctx.save_for_backward(spectrum)
+        ctx.width = images.shape[-1]
+        return spectrum.real.square().add_(spectrum.imag.square())
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> Tensor:
+        """Return the gradient of the images."""
+        (spectrum,) = ctx.saved_tensors
+        # irfft2 counts bins with a mirror image twice.
+        weighted = spectrum * (grad * (2 / mirror_weights(ctx.width, grad)))
+        return torch.fft.irfft2(weighted, s=(grad.shape[-2], ctx.width), norm="ortho")
 
 
 def mirror_weights(width: int, like: Tensor) -> Tensor:

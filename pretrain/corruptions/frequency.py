@@ -47,8 +47,8 @@ class FrequencyMasking(Corruption):
             )
         low_pass = generator.uniform(1, 1) < self.low_pass_ratio  # [B, 1, 1]
         kept = low_frequencies(height, width, self.radius, images.device) == low_pass  # [B, H, W//2+1]
-        filtered = torch.fft.irfft2(torch.fft.rfft2(images) * kept[:, None], s=(height, width))
-        return filtered.clamp(0, 1) if self.clamp else filtered, kept
+        filtered = torch.fft.irfft2(torch.fft.rfft2(images).mul_(kept[:, None]), s=(height, width))
+        return filtered.clamp_(0, 1) if self.clamp else filtered, kept
 
 
 def low_frequencies(height: int, width: int, radius: float, device: torch.device | str = "cpu") -> Tensor:

@@ -78,11 +78,11 @@ class MFM(MIMethod):
     def draw_layout(self, images: Tensor, record: AugRecord | None) -> Corrupted:
         """Corrupt the images instead of hiding patches; in float32, also under autocast."""
         self.check_image_size(images)
-        mean, std = self.data_preprocessor.mean, self.data_preprocessor.std  # [3, 1, 1], in 0..255
+        shift, scale = self.data_preprocessor.mean / 255, self.data_preprocessor.std / 255  # [3, 1, 1] each
         with torch.autocast(images.device.type, enabled=False):
-            pixels = ((images.float() * std + mean) / 255).clamp(0, 1)  # rounding may leave the range
-            pixels, kept = self.corruption(pixels, self.generator(images, record))
-            return Corrupted((pixels * 255 - mean) / std, kept)
+            pixels = torch.addcmul(shift, images.float(), scale).clamp_(0, 1)  # rounding may leave the range
+            corrupted, kept = self.corruption(pixels, self.generator(images, record))
+            return Corrupted((corrupted - shift).div_(scale), kept)
 
     def loss(self, images: Tensor, drawn: Corrupted) -> dict[str, Tensor]:
         """Return the distance of the spectra of prediction and original.
