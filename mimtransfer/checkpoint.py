@@ -180,8 +180,7 @@ def _check_unused(
     path: str, dialect: Dialect, wanted: Mapping[str, Tensor], unused: list[str], declared_depth: int | None
 ) -> None:
     """Refuse a file whose encoder has more than the backbone: that loads without a gap and computes something else."""
-    # TimmViT and TimmSwin build nothing behind the last block or stage whose output they return: that is no other
-    # architecture.
+    # Our backbones build nothing behind the last block or stage whose output they return: no other architecture.
     if declared_depth is not None and declared_depth == _depth(dialect.encoder):
         own_depth = _depth(wanted)
         unused = [name for name in unused if _block(name) < own_depth]
@@ -245,11 +244,12 @@ def _misfit_message(
 
 def _structure(state: Mapping[str, Tensor]) -> str:
     """Describe a backbone by what users choose: "width 768, 12 blocks", "width 96, 2-2-6-2 blocks"."""
-    stem = state.get("patch_embed.proj.weight")
-    depths: dict[str | None, int] = {}
-    for name in state:
-        if found := re.match(r"(?:layers\.(\d+)\.)?blocks\.(\d+)\.", name):
-            depths[found[1]] = max(depths.get(found[1], 0), int(found[2]) + 1)
+    kernels = (tensor for name, tensor in state.items() if name.endswith("weight") and tensor.ndim == 4)
+    stem = state.get("patch_embed.proj.weight", next(kernels, None))
+    # In stages of Swin and ConvNeXt, of a RegNet, of a ResNet; a ViT has no stages.
+    block = re.compile(r"(?:(?:layers|stages)\.(\d+)\.)?blocks\.(\d+)\.|s(\d)\.b(\d+)\.|layer(\d)\.(\d+)\.")
+    blocks = {tuple(part for part in found.groups() if part) for name in state if (found := block.match(name))}
+    depths = Counter(place[:-1] for place in sorted(blocks))
     return f"{f'width {stem.shape[0]}, ' if stem is not None else ''}{'-'.join(map(str, depths.values())) or 0} blocks"
 
 
@@ -258,8 +258,8 @@ def _depth(state: Mapping[str, Tensor]) -> int:
 
 
 def _block(name: str) -> int:
-    """Return the number of a ViT's block or of Swin's stage, -1 outside of them."""
-    found = re.match(r"(?:blocks|layers)\.(\d+)\.", name)
+    """Return the number of a ViT's block or of a stage, -1 outside of them."""
+    found = re.match(r"(?:blocks|layers|stages)\.(\d+)\.", name)
     return int(found.group(1)) if found else -1
 
 

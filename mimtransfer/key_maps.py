@@ -86,14 +86,16 @@ def official_mae(state: State) -> Dialect | None:
     return Dialect("official MAE (encoder and decoder)", encoder, rest)
 
 
-def official_simmim(state: State) -> Dialect | None:
-    """Official SimMIM pretraining files, ViT or Swin: the encoder with its mask token, beside `decoder.0.*`.
+def official_mim(state: State) -> Dialect | None:
+    """Official SimMIM or MFM pretraining files, ViT, Swin or ResNet: the encoder, SimMIM's with a mask token, beside
+    `decoder.0.*`.
 
     A ViT has biases for queries and values only (one for keys does not change attention), layer scale as `gamma_*`, and
     a relative position bias that all blocks share. Swin merges patches at the end of a stage, timm's at the beginning
     of the next.
     """
-    if "encoder.mask_token" not in state:
+    method = "SimMIM" if "encoder.mask_token" in state else "MFM"
+    if method == "MFM" and not ("decoder.0.weight" in state and any(name.startswith("encoder.") for name in state)):
         return None
     names = [
         name
@@ -107,14 +109,14 @@ def official_simmim(state: State) -> Dialect | None:
         if local.endswith("q_bias"):
             value = torch.cat([value, torch.zeros_like(value), state[name.replace("q_bias", "v_bias")]])
         local = local.replace("q_bias", "qkv.bias").replace("gamma_1", "ls1.gamma").replace("gamma_2", "ls2.gamma")
-        local = re.sub(r"(\d+)\.downsample", lambda stage: f"{int(stage[1]) + 1}.downsample", local)
+        local = re.sub(r"^layers\.(\d+)\.downsample", lambda stage: f"layers.{int(stage[1]) + 1}.downsample", local)
         if local.startswith("rel_pos_bias."):
             blocks = {found[1] for other in names if (found := re.match(r"encoder\.(blocks\.\d+)\.", other))}
             encoder |= {f"{block}.attn.relative_position_bias_table": value for block in sorted(blocks)}
         else:
             encoder[local] = value
     rest = [name for name in state if name not in names and not name.endswith("v_bias")]
-    return Dialect("official SimMIM (encoder and decoder)", encoder, rest)
+    return Dialect(f"official {method} (encoder and decoder)", encoder, rest)
 
 
 def timm_classifier(state: State) -> Dialect | None:
@@ -148,4 +150,4 @@ def _split_head(state: State) -> tuple[State, list[str]]:
     return {name: value for name, value in state.items() if name not in rest}, rest
 
 
-DIALECTS = (official_mae, official_simmim, timm_classifier, timm_plain, mimtransfer_method, openmmlab_model, one_prefix)
+DIALECTS = (official_mae, official_mim, timm_classifier, timm_plain, mimtransfer_method, openmmlab_model, one_prefix)

@@ -142,9 +142,9 @@ def set_pretrained(cfg: Config, checkpoint: str | None) -> None:
     if checkpoint is None:
         return
     backbone = cfg.model.get("backbone") or {}
-    if str(backbone.get("type")).removeprefix("mimtransfer.") not in ("TimmViT", "TimmSwin"):
-        raise UserError(f"--pretrained: the backbone is {backbone.get('type')!r}, expected mimtransfer.TimmViT or "
-                        "mimtransfer.TimmSwin; set model.backbone.init_cfg in the config for other backbones")
+    if str(backbone.get("type")).removeprefix("mimtransfer.") not in ("TimmViT", "TimmSwin", "TimmCNN"):
+        raise UserError(f"--pretrained: the backbone is {backbone.get('type')!r}, expected mimtransfer.TimmViT, "
+                        "TimmSwin or TimmCNN; set model.backbone.init_cfg in the config for other backbones")
     if osp.isdir(checkpoint) and osp.isfile(osp.join(checkpoint, "last_checkpoint")):
         newest = find_latest_checkpoint(checkpoint)
         # The work dir may have been moved since: mmengine wrote down where the file was.

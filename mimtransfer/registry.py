@@ -1,4 +1,4 @@
-"""Registries of the project: children of mmengine's in the scope `mimtransfer`, and two of our own.
+"""Registries of the project: children of mmengine's in the scope `mimtransfer`, and three of our own.
 
 `locations` are imported by mmengine at the first lookup, so importing this file costs neither torch nor timm. They
 name only modules that need no mmdet or mmseg: `type='mimtransfer.TimmViT'` in an mmdet config finds its class here, and
@@ -36,4 +36,5 @@ WEIGHT_INITIALIZERS = _child(_mmengine.WEIGHT_INITIALIZERS)
 
 # No parent: no other library has these.
 MASKINGS = Registry("masking strategy", scope=_SCOPE, locations=["pretrain.masking"])
+CORRUPTIONS = Registry("corruption", scope=_SCOPE, locations=["pretrain.corruptions"])
 TOKENIZERS = Registry("tokenizer", scope=_SCOPE, locations=["pretrain.tokenizers"])

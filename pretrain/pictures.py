@@ -1,4 +1,6 @@
-"""Pictures of what a method does with images: map, roles, reconstruction; as a plain pixel array or as a figure."""
+"""Pictures of what a method does with images: map, roles or corruption, reconstruction; as a plain pixel array or as a
+figure.
+"""
 import matplotlib
 import numpy as np
 import torch
@@ -10,6 +12,7 @@ from torch.utils.data import Dataset, default_collate
 
 from mimtransfer.backbones.probe import probe
 from pretrain.bank import MapBank
+from pretrain.corruptions.base import Corrupted
 from pretrain.layout import TokenLayout
 from pretrain.masking.measured import Measured
 from pretrain.methods.base import MIMethod
@@ -50,10 +53,21 @@ def show_map(images: Tensor, maps: Tensor) -> Tensor:
     return (2 * F.interpolate(heat, size=images.shape[-2:]) + images.mean(1, keepdim=True)) / 3
 
 
+def show_spectrum(images: Tensor, reference: Tensor) -> Tensor:
+    """Show spectra as heat, the zero frequency in the middle: [B, 3, H, W] in [0, 1] -> same; yellow is strong.
+
+    Args:
+        reference: same shape; the strongest frequency of each gives the scale, which is logarithmic: log(1 + |F|).
+    """
+    shown, whole = (torch.fft.fft2(pixels.mean(1)).abs().log1p() for pixels in (images, reference))
+    shown = torch.fft.fftshift((shown / whole.amax((1, 2), keepdim=True).clamp_min(1e-6)).clamp(max=1), dim=(1, 2))
+    return _HEAT.to(images.device)[(shown * 255).round().long()].permute(0, 3, 1, 2)
+
+
 def picture_columns(
     method: MIMethod, images: Tensor, record: AugRecord
-) -> tuple[dict[str, Tensor], TokenLayout | None]:
-    """Draw roles, reconstruct, and make both visible; the method in evaluation mode, without gradients.
+) -> tuple[dict[str, Tensor], TokenLayout | Corrupted]:
+    """Draw roles, or corrupt, then reconstruct, and make it visible; the method in evaluation mode, without gradients.
 
     Args:
         images: [B, 3, H, W] normalised, as the preprocessor gives them.
@@ -61,13 +75,15 @@ def picture_columns(
 
     Returns:
         Pictures by title, [B, 3, H, W] in [0, 1] each: `image`; `weights` or `parts` if the strategy has maps of these
-        images; `roles` if the method has a strategy; `reconstruction`, with thrown patches painted, for nothing
-        restores them. And the layout.
+        images; `roles`; `reconstruction`, with thrown patches painted, for nothing restores them. Of a method that
+        corrupts images `image`, `corrupted`, `spectrum` of the latter, `reconstruction`. And what was drawn.
     """
     layout, restored = method(images, record, mode="predict")
     image, restored = (to_unit_range(pixels, method.data_preprocessor) for pixels in (images, restored))
-    if layout is None:
-        return {"image": image, "reconstruction": restored}, None
+    if isinstance(layout, Corrupted):
+        corrupted = to_unit_range(layout.images, method.data_preprocessor)
+        spectrum = show_spectrum(corrupted, image)
+        return {"image": image, "corrupted": corrupted, "spectrum": spectrum, "reconstruction": restored}, layout
     grid = method.encoder.patch_grid(images)
     columns = {"image": image}
     picture = method.strategy.picture(record, grid)
@@ -93,10 +109,12 @@ def draw_whole_images(method: MIMethod, images: Dataset, path: str) -> None:
     method.check_image_size(inputs)
     if isinstance(strategy, Measured):
         strategy.bank = MapBank(strategy.measure(probe(method.encoder, inputs)))
-    columns, layout = picture_columns(method, inputs, batch["record"])
+    columns, drawn = picture_columns(method, inputs, batch["record"])
     caption = type(method).__name__
-    if layout is not None:
-        counts = ", ".join(f"{part.shape[1]} {role}" for role, part in layout._asdict().items())
+    if isinstance(drawn, Corrupted):
+        caption += f" with {type(method.corruption).__name__}"
+    else:
+        counts = ", ".join(f"{part.shape[1]} {role}" for role, part in drawn._asdict().items())
         caption += f" with {type(strategy).__name__}: {counts}"
     save_figure(columns, caption, path)
 

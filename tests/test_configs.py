@@ -11,13 +11,16 @@ import pretrain.data
 import pretrain.hooks
 import pretrain.methods  # noqa: F401
 from mimtransfer.pretrained_config import read_values
-from mimtransfer.registry import HOOKS, MODELS
+from mimtransfer.registry import CORRUPTIONS, HOOKS, MODELS
+from pretrain.draws import SampleGenerator
 from pretrain.masking.measured import Measured
+from pretrain.methods.mfm import MFM
 
 ROOT = Path(__file__).parents[1] / "configs"
 LEAVES = sorted(str(path.relative_to(ROOT)) for path in [*ROOT.glob("pretrain/*.py"), *ROOT.glob("debug/*.py")])
-METHODS = {"mae": "MAE", "simmim": "SimMIM"}
+METHODS = {"mae": "MAE", "simmim": "SimMIM", "mfm": "MFM"}
 STRATEGIES = {"amt": "AMT", "famt": "FAMT", "semantic": "Semantic", "noise": "Noise", "block": "Block", "grid": "Grid"}
+VARIANTS = {"sr": "SuperResolution", "deblur": "Blur", "denoise": "Noise"}
 # visible, masked, thrown of 14 x 14 patches (arXiv 2211.15362; MAE's sizes where nothing is thrown)
 COUNTS = {
     "mae_vit-base_800e_in1k": (49, 147, 0),
@@ -48,11 +51,15 @@ def test_is_what_its_name_says(leaf):
     cfg, stem, head = load(leaf), Path(leaf).stem, (ROOT / leaf).read_text().split('"""')[1]
     method, *rest = stem.split("_")
     assert cfg.model.type == METHODS[method]
-    strategy = "Random" if re.match("vit|swin", rest[0]) else STRATEGIES[rest[0].split("-")[0]]
-    assert cfg.model.get("strategy", dict(type="RandomMasking")).type == f"{strategy}Masking"
-    arch = re.search(r"_(vit|swin)-(tiny|small|base|large)", stem)
+    variant = None if re.match("vit|swin|resnet", rest[0]) else rest[0].split("-")[0]
+    if method == "mfm":
+        assert cfg.model.corruption.type == VARIANTS.get(variant, "FrequencyMasking")
+    else:
+        strategy = STRATEGIES[variant] if variant else "Random"
+        assert cfg.model.get("strategy", dict(type="RandomMasking")).type == f"{strategy}Masking"
+    arch = re.search(r"_(vit-|swin-|resnet)(tiny|small|base|large|50)", stem)
     if arch:
-        assert f"{arch[1]}_{arch[2]}_" in cfg.model.encoder.arch
+        assert f"{arch[1]}{arch[2]}".replace("-", "_") in cfg.model.encoder.arch
     epochs = re.search(r"_(\d+)e(_|$)", stem)
     if epochs:
         assert cfg.train_cfg.max_epochs == int(epochs[1])
@@ -63,7 +70,7 @@ def test_is_what_its_name_says(leaf):
         assert re.search("Aims at|published", head) and re.search("[Nn]ot\\syet\\srun", head)
         assert ("Command: " in head and batch) or "names the command" in head
     if batch:
-        accumulation = cfg.optim_wrapper.accumulative_counts
+        accumulation = cfg.optim_wrapper.get("accumulative_counts", 1)
         assert [int(batch[1]), int(batch[2] or 1)] == [cfg.train_dataloader.batch_size, accumulation]
         assert int(batch[3]) == 8 * int(batch[1]) * accumulation
 
@@ -75,9 +82,15 @@ def test_model_and_hooks_build(leaf):
         method = MODELS.build(cfg.model)
     size = cfg.train_dataloader.dataset.transform.size
     method.check_image_size(torch.empty(1, 3, size, size, device="meta"))
-    grid = tuple(size // p for p in method.encoder.patch_size)
-    counts = method.strategy.counts(method.strategy.cells(grid)[0] * method.strategy.cells(grid)[1])
-    assert counts.masked > 0 and counts == COUNTS.get(Path(leaf).stem, counts)
+    if isinstance(method, MFM):
+        images = torch.rand(2, 3, size, size)
+        # Built again: on the meta device it has no values.
+        corrupted, _ = CORRUPTIONS.build(cfg.model.corruption)(images, SampleGenerator.from_seed(0, 2))
+        assert corrupted.shape == images.shape and not torch.equal(corrupted, images)
+    else:
+        grid = tuple(size // p for p in method.encoder.patch_size)
+        counts = method.strategy.counts(method.strategy.cells(grid)[0] * method.strategy.cells(grid)[1])
+        assert counts.masked > 0 and counts == COUNTS.get(Path(leaf).stem, counts)
     hooks = {hook.type: HOOKS.build(hook) for hook in cfg.custom_hooks}
     assert {"SeedHook", "FiniteLossHook", "ReconstructionHook", "RecordHook"} <= set(hooks)
     assert isinstance(method.strategy, Measured) == ("MapBankHook" in hooks)
@@ -105,3 +118,18 @@ def test_published_recipes():
     assert base.model.decoder.embed_dim == 512 and not base.model.norm_pix_loss
     assert (base.custom_hooks[-1].begin, base.custom_hooks[-1].interval) == (40, 20)
     assert load("pretrain/mae_semantic_vit-base_800e_in1k.py").model.norm_pix_loss
+
+
+@pytest.mark.parametrize("leaf", [leaf for leaf in LEAVES if re.search("/mfm_.*300e_in1k", leaf)])
+def test_published_recipe_of_mfm(leaf):
+    cfg = load(leaf)
+    assert cfg.optim_wrapper.optimizer.lr == 3e-4 and cfg.auto_scale_lr.base_batch_size == 512
+    assert cfg.optim_wrapper.optimizer.betas == (0.9, 0.95) and cfg.optim_wrapper.optimizer.weight_decay == 0.05
+    assert cfg.optim_wrapper.clip_grad.max_norm == 3 and cfg.train_cfg.max_epochs == 300
+    warmup, cosine = cfg.param_scheduler
+    assert (warmup.end, cosine.begin, cosine.end) == (20, 20, 300)
+    assert 3e-4 * warmup.start_factor == pytest.approx(2.5e-7) and 3e-4 * cosine.eta_min_ratio == pytest.approx(2.5e-6)
+    assert cfg.train_dataloader.dataset.transform.scale == (0.2, 1.0)
+    if cfg.model.corruption.type == "FrequencyMasking":
+        assert cfg.model.corruption.radius == 16
+        assert cfg.model.corruption.low_pass_ratio == (0.3 if cfg.model.encoder.arch == "resnet50" else 0.5)

@@ -3,7 +3,7 @@
     python tools/benchmark.py configs/pretrain/mae_vit-base_800e_in1k.py --batch-size 8
     python tools/benchmark.py A.py B.py --batch-size 64 --amp --compile --out result.json
     python tools/benchmark.py A.py --reference other_code.py
-    python tools/benchmark.py A.py B.py --parts          also: drawing a layout, measuring maps
+    python tools/benchmark.py A.py B.py --parts          also: drawing a layout, measuring maps; MFM: filter, loss
 
 Strategies that read maps get random ones. Predicted: operations of a step, forward and backward, counted by torch.
 A reference is a Python file with `build(batch_size, image_size, device) -> step`, where `step()` does one whole
@@ -34,7 +34,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--reference", action="append", default=[], metavar="FILE", help="other code to time, see above"
     )
-    parser.add_argument("--parts", action="store_true", help="time drawing a layout and measuring maps on their own")
+    parser.add_argument("--parts", action="store_true", help="also time drawing, measuring, filtering alone")
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=10, help="timed turns of each")
     parser.add_argument("--steps", type=int, default=1, help="steps in a turn")
@@ -66,6 +66,7 @@ def build_contenders(path: str, args: argparse.Namespace, device: str) -> tuple[
     from pretrain.bank import MapBank
     from pretrain.hooks.map_bank import measure_maps
     from pretrain.masking.measured import Measured
+    from pretrain.methods.mfm import MFM
     from pretrain.record import AugRecord
 
     cfg = load_config(path, args.cfg_options)
@@ -87,7 +88,15 @@ def build_contenders(path: str, args: argparse.Namespace, device: str) -> tuple[
     if measured:
         model.strategy.bank = MapBank(torch.rand(batch, *model.encoder.grid_size).half())
     contenders = {path: Contender(lambda: model.train_step(data, optim_wrapper), count_flops(model, images, record))}
-    if args.parts:
+    if args.parts and isinstance(model, MFM):
+        prediction = torch.randn_like(images, requires_grad=True)
+
+        def filter_and_compare() -> None:
+            drawn = model.draw_layout(images, record)
+            model.frequency_loss(prediction, images, drawn.kept).backward()
+
+        contenders[f"{path}: filter and loss"] = Contender(filter_and_compare)
+    elif args.parts:
         contenders[f"{path}: drawing a layout"] = Contender(lambda: model.draw_layout(images, record))
     if args.parts and measured:
         contenders[f"{path}: measuring maps"] = Contender(lambda: measure_maps(model, inputs, amp=True))

@@ -1,4 +1,6 @@
-"""Draw what a pretrained method does with images: map, roles of the patches, reconstruction."""
+"""Draw what a pretrained method does with images: map and roles of the patches, or the corrupted
+image and its spectrum; reconstruction.
+"""
 import argparse
 import os
 import sys

@@ -6,8 +6,8 @@ from typing import Any
 from mimtransfer.errors import UserError
 
 RANDOM_INIT = "random init"
-# Every method masks at random unless it says otherwise, so this one is not named in a label.
-_DEFAULT_STRATEGY = "RandomMasking"
+# What methods do unless they say otherwise is not named in a label.
+_DEFAULT_STRATEGIES = (None, "RandomMasking", "FrequencyMasking")
 
 
 def task_of(cfg: Mapping) -> str:
@@ -32,15 +32,15 @@ def task_of(cfg: Mapping) -> str:
 
 
 def method_of(cfg: Mapping) -> tuple[str, str | None]:
-    """Return the names of the method and of its masking strategy (None for a method that has none)."""
+    """Return the names of the method and of its masking strategy or corruption (None for a method without)."""
     model = cfg["model"]
-    strategy = model.get("strategy")
+    strategy = model.get("strategy") or model.get("corruption")
     return short_name(model.get("type")), short_name(strategy.get("type")) if strategy else None
 
 
 def label_of(method: str, strategy: str | None) -> str:
-    """Return what a row is called: `MAE` for random masking, else `MAE + FAMT`."""
-    if strategy in (None, _DEFAULT_STRATEGY):
+    """Return what a row is called: `MAE` for random masking, else `MAE + FAMT`; `MFM`, else `MFM + Blur`."""
+    if strategy in _DEFAULT_STRATEGIES:
         return method
     return f"{method} + {strategy.removesuffix('Masking')}"
 

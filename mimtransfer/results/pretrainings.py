@@ -41,14 +41,18 @@ def distinct_labels(
         pretrainings: run id -> record, of those pretrainings whose own record is at hand.
 
     Returns:
-        (label, identity) -> label of the row, with a short code behind it where several pretrainings have the same; and
-        notes that say what differs between those.
+        (label, identity) -> label of the row, with the architecture behind it where several pretrainings have the same,
+        or a short code where those have the same architecture; and notes that say what differs between the latter.
     """
     by_label: dict[str, dict[str, list[Run]]] = defaultdict(lambda: defaultdict(list))
     for run in runs:
         by_label[run.record["label"]][identity(run.record)].append(run)
     names, notes = {}, []
     for label, found in by_label.items():
+        architectures = {code: found[code][0].record["backbone"]["arch"] for code in found}
+        if len(set(architectures.values())) == len(found) > 1:
+            names |= {(label, code): f"{label}, {architecture}" for code, architecture in architectures.items()}
+            continue
         for code in found:
             names[label, code] = label if len(found) == 1 else f"{label} [{_short(code)}]"
         if len(found) > 1:

@@ -10,7 +10,8 @@ from pretrain.pictures import picture_columns, tile
 
 @HOOKS.register_module()
 class ReconstructionHook(Hook):
-    """Show image, map (if the strategy has maps of it by now), roles and reconstruction, one image to a row.
+    """Show what `pretrain.pictures.picture_columns` gives: image, roles or corruption, reconstruction ..., one image to
+    a row.
 
     The images are the first of the run's first batch.
 

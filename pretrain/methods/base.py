@@ -46,7 +46,7 @@ class MIMethod(BaseModel):
             record: where the crops came from; without one the draws are the same at every call.
             data_samples: what mmengine's preprocessor adds; not used.
             mode: `loss` returns a dict of losses; `predict` returns `(layout, reconstruction)`, the latter as
-                from `reconstruct`.
+                from `reconstruct`. A method without layouts has what it drew in the layout's place.
 
         Raises:
             UserError: the image size is not a multiple of the patch size.
@@ -63,12 +63,14 @@ class MIMethod(BaseModel):
         self.check_image_size(images)
         if self.strategy is None:
             return None
-        if record is None:
-            generator = SampleGenerator.from_seed(0, len(images), images.device)
-        else:
-            generator = SampleGenerator(record.seed)
         with torch.no_grad():
-            return self.strategy(images, record, self.encoder.patch_grid(images), generator)
+            return self.strategy(images, record, self.encoder.patch_grid(images), self.generator(images, record))
+
+    def generator(self, images: Tensor, record: AugRecord | None) -> SampleGenerator:
+        """Return the random numbers of these samples."""
+        if record is None:
+            return SampleGenerator.from_seed(0, len(images), images.device)
+        return SampleGenerator(record.seed)
 
     def check_image_size(self, images: Tensor) -> None:
         """Refuse images that patches do not tile: padding would be predicted as if it were picture."""

@@ -45,7 +45,7 @@ class MAE(MIMethod):
         super().__init__(encoder, {"type": "RandomMasking"} if strategy is None else strategy, **kwargs)
         if getattr(self.encoder, "needs_every_patch", False):
             raise UserError(f"MAE: its encoder sees visible patches only, which {type(self.encoder).__name__} cannot; "
-                            "choose TimmViT, or SimMIM for this encoder")
+                            "choose TimmViT, or a method that hides no patch from the encoder (SimMIM, MFM)")
         ph, pw = self.encoder.patch_size
         self.decoder = PixelDecoder(
             encoder_dim=self.encoder.embed_dim,

@@ -15,14 +15,13 @@ Departures from AMT's SimMIM: any number of patches may survive, there it must b
 predictions with the pixels of the same patches, there with those of the whole image, which fails once patches are
 thrown.
 """
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mimtransfer.errors import UserError
 from mimtransfer.registry import MASKINGS, MODELS
+from pretrain.initialisation import init_plain_vit
 from pretrain.layout import TokenLayout, take
 from pretrain.methods.base import MIMethod
 from pretrain.patches import patchify, unpatchify
@@ -43,6 +42,11 @@ class SimMIM(MIMethod):
 
     def __init__(self, encoder: dict, strategy: dict | None = None, **kwargs):
         super().__init__(encoder, strategy, **kwargs)
+        if not hasattr(self.encoder, "embed"):
+            raise UserError(
+                f"SimMIM: {type(self.encoder).__name__} has no patch tokens to replace; expected encoder TimmViT or "
+                "TimmSwin, or a method that encodes whole images, e.g. MFM"
+            )
         ph, pw = self.encoder.patch_size
         if strategy is None:
             self.strategy = MASKINGS.build(dict(type="RandomMasking", mask_ratio=0.6, unit=1 if ph >= 32 else 2))
@@ -101,17 +105,4 @@ class SimMIM(MIMethod):
         is_plain = hasattr(self.encoder, "blocks")
         nn.init.trunc_normal_(self.mask_token, std=0.02, a=-0.02 if is_plain else -2, b=0.02 if is_plain else 2)
         if is_plain:
-            _init_plain_vit(self.encoder)
-
-
-@torch.no_grad()
-def _init_plain_vit(encoder: nn.Module) -> None:
-    for name, parameter in encoder.named_parameters():
-        if parameter.dim() > 1 and parameter.requires_grad:
-            nn.init.trunc_normal_(parameter, std=0.02, a=-0.02, b=0.02)
-        elif name.endswith("bias"):
-            nn.init.zeros_(parameter)
-    # The official rule, which is BEiT's: the deeper a block, the less its branches add at first.
-    for i, block in enumerate(encoder.blocks, start=1):
-        block.attn.proj.weight.div_(math.sqrt(2 * i))
-        block.mlp.fc2.weight.div_(math.sqrt(2 * i))
+            init_plain_vit(self.encoder)

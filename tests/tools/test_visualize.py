@@ -118,6 +118,29 @@ def test_simmim(images, tmp_path, monkeypatch):
     assert other_strategy(method, "GridMasking").unit == 2
 
 
+def test_mfm_shows_the_corrupted_image_and_its_spectrum(images, tmp_path, monkeypatch):
+    cfg = Config.fromfile(ROOT / "configs" / "debug" / "mfm_vit-debug_2e_folder.py")
+    method = MODELS.build(cfg.model)
+    torch.save({"meta": {"cfg": cfg.pretty_text}, "state_dict": method.state_dict()}, tmp_path / "m.pth")
+    drawn = []
+
+    def keep(columns, caption, path):
+        drawn.append(dict(columns, caption=caption))
+
+    monkeypatch.setattr("pretrain.pictures.save_figure", keep)
+    for radius in (2, 8):
+        options = ["--cfg-options", "model.corruption.low_pass_ratio=1.0", f"model.corruption.radius={radius}"]
+        visualize(monkeypatch, tmp_path / "m.pth", images, *options)
+        assert list(drawn[-1]) == ["image", "corrupted", "spectrum", "reconstruction", "caption"]
+        assert drawn[-1].pop("caption") == "MFM with FrequencyMasking"
+        assert all(column.shape == (5, 3, 32, 32) for column in drawn[-1].values())
+    narrow, wide = ((columns["corrupted"] - columns["image"]).abs().mean() for columns in drawn)
+    assert 0 < wide < narrow
+    monkeypatch.undo()
+    visualize(monkeypatch, tmp_path / "m.pth", images / "1.png", "--out", tmp_path / "m.png")
+    assert colours(tmp_path / "m.png")[:2] == (4, 1)
+
+
 def fails(monkeypatch, capsys, *args) -> str:
     with pytest.raises(SystemExit) as stopped:
         visualize(monkeypatch, *args)

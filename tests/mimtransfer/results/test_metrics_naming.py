@@ -45,6 +45,12 @@ def test_label(method, strategy, label):
     assert naming.label_of(method, strategy) == label
 
 
+def test_label_of_a_corruption():
+    for corruption, label in (("FrequencyMasking", "MFM"), ("Blur", "MFM + Blur")):
+        names = naming.method_of({"model": {"type": "MFM", "corruption": {"type": corruption}}})
+        assert names == ("MFM", corruption) and naming.label_of(*names) == label
+
+
 def test_task():
     backbone = {"type": "TimmViT"}
     assert naming.task_of({"model": {"backbone": backbone, "roi_head": {}}}) == "detection"

@@ -200,6 +200,29 @@ def test_two_pretrainings_of_one_label_are_two_rows():
     assert note.endswith(". Their configs differ in train_cfg.max_epochs. Name them with RecordHook(label=...).")
 
 
+def test_one_method_on_two_architectures_is_named_by_them():
+    of_vit, of_resnet = pretrain("v", label="MFM"), pretrain("r", label="MFM", config={"model.encoder": "resnet50"})
+    of_resnet["backbone"] = {"type": "TimmCNN", "arch": "resnet50"}
+    small = {"model.backbone": "resnet50"}
+    records = [
+        transfer("a", "detection", of_vit, box_ap=1.0),
+        transfer("b", "detection", of_resnet, config=small, protocol="resnet", box_ap=2.0),
+        transfer("c", "detection", box_ap=0.5),
+        transfer("d", "detection", config=small, protocol="resnet", box_ap=0.75),
+        transfer("e", "detection", MAE, box_ap=1.5),
+    ]
+    records[1]["backbone"] = records[3]["backbone"] = of_resnet["backbone"]
+    table = build_table(runs([*records, MAE, of_vit, of_resnet]))
+    assert [row.label for row in table.rows] == ["random init", "MAE", "MFM, resnet50", "MFM, vit_tiny"]
+    found = {
+        row.label: {column.protocol: (cell.mean, cell.difference) for column, cell in row.cells.items()}
+        for row in table.rows
+    }
+    assert found["random init"] == {"resnet": (0.75, None), "small_detection": (0.5, None)}
+    assert found["MFM, resnet50"] == {"resnet": (2.0, 1.25)}
+    assert found["MFM, vit_tiny"] == {"small_detection": (1.0, 0.5)} and not table.notes
+
+
 @pytest.mark.parametrize(
     "changes", [{"iter": 300}, {"dataset": "CIFAR10, 50000 images"}, {"init": {"kind": "checkpoint", "sha256": "a"}}]
 )

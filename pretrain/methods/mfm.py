@@ -1,0 +1,106 @@
+"""MFM: Xie et al., "Masked Frequency Modeling for Self-Supervised Visual Pre-Training", ICLR 2023, arXiv 2206.07706.
+
+The encoder sees the whole image without some of its frequencies and predicts those. Super-resolution, deblurring and
+denoising (sec. 3.4) are the same with another corruption, and all frequencies are predicted.
+
+Same weights, image and filter give the corrupted image and the loss of the official code (Jiahao000/MFM) to rounding.
+Departures: images are filtered on the device, in batches, with half the spectrum, and each sample's draw follows from
+its seed; there the loader draws a mask of int64 for each image, and degradations take Python's generator, whose seeding
+is commented out. A ViT has a bias for keys, which does not change attention. No deeper decoder (0 blocks published).
+
+Questionable in the released code, and what to do about it:
+- it clamps filtered images, see `FrequencyMasking`: `clamp=False`;
+- it pools the loss over the batch, where low-pass samples drown high-pass ones, see `FrequencyLoss`:
+  `normalise='sample'`;
+- the target is normalised with the deviation of each channel, so channels weigh as 1 / deviation in the loss; left so;
+- it makes images small without a filter, see `SuperResolution`: `antialias=True`.
+"""
+import torch
+from torch import Tensor, nn
+
+from mimtransfer.backbones.vit import TimmViT
+from mimtransfer.errors import UserError
+from mimtransfer.registry import CORRUPTIONS, MODELS
+from pretrain.corruptions.base import Corrupted
+from pretrain.frequency_loss import FrequencyLoss
+from pretrain.initialisation import init_plain_vit
+from pretrain.methods.base import MIMethod
+from pretrain.record import AugRecord
+
+
+@MODELS.register_module()
+class MFM(MIMethod):
+    """Restore corrupted images with one linear layer for each output token, compare spectra.
+
+    Args:
+        encoder: see `MIMethod`; any backbone whose last map has the stride `patch_size`: plain ViT, Swin, CNN.
+        corruption: config of a corruption; when not given, frequency masking as published.
+        frequency_loss: arguments of `FrequencyLoss`.
+        strategy: there is none.
+        **kwargs: of `MIMethod`; `data_preprocessor` must normalise, for images are filtered in [0, 1].
+
+    Raises:
+        UserError: a masking strategy; a preprocessor that does not normalise; patches that are not square; from the
+            first step, an image size that does not fit.
+    """
+
+    def __init__(
+        self,
+        encoder: dict,
+        corruption: dict | None = None,
+        frequency_loss: dict | None = None,
+        strategy: None = None,
+        **kwargs,
+    ):
+        if strategy is not None:
+            raise UserError(
+                f"MFM: got strategy={strategy.get('type')}, but it hides frequencies and no patches; expected "
+                "strategy=None, and corruption=dict(type='FrequencyMasking') or another corruption"
+            )
+        super().__init__(encoder, **kwargs)
+        if not hasattr(self.data_preprocessor, "mean"):
+            raise UserError(
+                "MFM: got a data_preprocessor without mean and std; expected dict(type='ImgDataPreprocessor', "
+                "mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]): images are filtered before they are "
+                "normalised"
+            )
+        stride, other = self.encoder.patch_size
+        if stride != other:
+            raise UserError(f"MFM: got patches of {stride} x {other} pixels; expected square ones")
+        self.corruption = CORRUPTIONS.build(corruption or dict(type="FrequencyMasking"))
+        self.frequency_loss = FrequencyLoss(**(frequency_loss or {}))
+        # Initialised as PyTorch does, as the official code.
+        self.head = nn.Sequential(nn.Conv2d(self.encoder.embed_dim, 3 * stride**2, 1), nn.PixelShuffle(stride))
+        if isinstance(self.encoder, TimmViT):
+            init_plain_vit(self.encoder)
+
+    @torch.no_grad()
+    def draw_layout(self, images: Tensor, record: AugRecord | None) -> Corrupted:
+        """Corrupt the images instead of hiding patches; in float32, also under autocast."""
+        self.check_image_size(images)
+        shift, scale = self.data_preprocessor.mean / 255, self.data_preprocessor.std / 255  # [3, 1, 1] each
+        with torch.autocast(images.device.type, enabled=False):
+            pixels = torch.addcmul(shift, images.float(), scale).clamp_(0, 1)  # rounding may leave the range
+            corrupted, kept = self.corruption(pixels, self.generator(images, record))
+            return Corrupted((corrupted - shift).div_(scale), kept)
+
+    def loss(self, images: Tensor, drawn: Corrupted) -> dict[str, Tensor]:
+        """Return the distance of the spectra of prediction and original.
+
+        Args:
+            images: [B, 3, H, W] float, normalised.
+            drawn: what the encoder is given.
+        """
+        return {"loss": self.frequency_loss(self.predict(drawn.images), images, drawn.kept)}
+
+    def predict(self, images: Tensor) -> Tensor:
+        """Restore corrupted images, [B, 3, H, W] -> same; nothing trains the frequencies that are not in the loss."""
+        return self.head(self.encoder(images)[-1])
+
+    def reconstruct(self, images: Tensor, drawn: Corrupted) -> Tensor:
+        """Return the prediction, with those frequencies of the original that are not predicted."""
+        restored = self.predict(drawn.images).float()
+        if drawn.kept is None or self.frequency_loss.bins == "all":
+            return restored
+        spectrum = torch.where(drawn.kept[:, None], torch.fft.rfft2(images.float()), torch.fft.rfft2(restored))
+        return torch.fft.irfft2(spectrum, s=images.shape[-2:])
