@@ -30,6 +30,7 @@ RECIPES = {
     "finetune_mapet_vit-base_100e_in1k": (5e-4, 512, 0.65, 20, 1e-6 / 5e-4),
     "finetune_mapet_vit-small_200e_in1k": (5e-3, 512, 0.65, 20, 1e-6 / 5e-3),
     "finetune_mapet_vit-tiny_300e_in1k": (2.5e-4, 512, 1.0, 20, 1e-6 / 2.5e-4),
+    "linear_mae_vit-base_90e_in1k": (6.4, 16384, 1.0, 10, 0.0),
 }
 
 

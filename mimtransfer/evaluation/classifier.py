@@ -2,7 +2,6 @@
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModel
-from timm.layers import trunc_normal_
 from torch import Tensor, nn
 
 from mimtransfer.errors import UserError
@@ -63,7 +62,7 @@ class Classifier(BaseModel):
         width = self.backbone.embed_dim
         self.norm = _pooled_norm(norm, width)
         self.head = nn.Linear(width, num_classes)
-        trunc_normal_(self.head.weight, std=head_std)
+        nn.init.trunc_normal_(self.head.weight, std=head_std)
         nn.init.zeros_(self.head.bias)
         if freeze_backbone:
             self.backbone.requires_grad_(False)
