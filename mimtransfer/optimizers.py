@@ -14,8 +14,8 @@ class LARS(Lars):
     """LARS (You, Gitman and Ginsburg 2017, arXiv 1708.03888) as in linear probing of MoCo v3 and MAE.
 
     timm's, with their exception: tensors of one dimension (biases) have neither weight decay nor a rate of their own;
-    all others have one even without weight decay. With weight decay, for which MAE has no use, their rates still differ a
-    little: here |gradient| + weight_decay * |weights| is the denominator, as in the paper, there the norm of the sum.
+    all others have one even without weight decay. With weight decay, for which MAE has no use, the rates differ: the
+    denominator is |gradient| + weight_decay * |weights|, as in the paper, and not the norm of their sum.
 
     Args:
         params: parameters, or groups of them.

@@ -10,7 +10,12 @@ default_hooks = dict(
     checkpoint=dict(type="CheckpointHook", interval=1, max_keep_ckpts=2),
     sampler_seed=dict(type="DistSamplerSeedHook"),
 )
-custom_hooks = [dict(type="SeedHook"), dict(type="FiniteLossHook", interval=50), dict(type="RecordHook")]
+custom_hooks = [
+    dict(type="SeedHook"),
+    dict(type="FiniteLossHook", interval=50),
+    dict(type="SyncBuffersHook"),  # each process has batch statistics of its own: averaged before they are evaluated
+    dict(type="RecordHook"),
+]
 vis_backends = [dict(type="LocalVisBackend"), dict(type="TensorboardVisBackend")]
 visualizer = dict(type="Visualizer", vis_backends=vis_backends)
 log_processor = dict(window_size=50)

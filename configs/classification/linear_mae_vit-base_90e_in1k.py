@@ -6,7 +6,7 @@ Batch     8 GPUs x 512 x accumulation 4 = 16384, so lr 0.1 * 16384 / 256 = 6.4;
           512 images share their batch statistics, as in MAE
 Time      2 h 20 min on 32 V100 (official); here not yet run
 
-Crops are torchvision's; MAE's own differ where a crop of the drawn shape does not fit. Mean pooling: model.pooling=mean.
+Crops are torchvision's; MAE's own differ where one of the drawn shape does not fit. Mean pooling: model.pooling=mean.
 AdamW: optim_wrapper.optimizer = dict(_delete_=True, type="AdamW", lr=..., weight_decay=...).
 """
 _base_ = [

@@ -23,10 +23,3 @@ param_scheduler = [
         convert_to_iter_based=True,
     ),
 ]
-# Each process has batch statistics of its own; before an evaluation and a checkpoint they are averaged.
-custom_hooks = [
-    dict(type="SeedHook"),
-    dict(type="FiniteLossHook", interval=50),
-    dict(type="SyncBuffersHook"),
-    dict(type="RecordHook"),
-]
