@@ -12,7 +12,7 @@ model = dict(pooling="class")
 test_cfg = dict(
     _delete_=True,
     type="LinearSweepLoop",
-    lrs=(0.01, 0.03, 0.1, 0.3, 1.0, 3.0),
+    lrs=(0.03, 0.1, 0.3, 1.0, 3.0, 10.0),
     weight_decays=(0.0, 1e-4, 1e-2),
     optimizer=dict(type="LARS", momentum=0.9),
     epochs=90,
