@@ -1,0 +1,224 @@
+"""Run cells on this machine: one on a GPU at a time, or a few one-thread processes on the CPU."""
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from mimtransfer.errors import UserError
+from mimtransfer.suites.command import command
+from mimtransfer.suites.report import duration
+from mimtransfer.suites.state import OUTPUT_FILE, Study
+from mimtransfer.suites.suite import Cell
+
+# What of a run's log is worth a line on the screen; all of it is in output.txt of its work dir.
+_PROGRESS = re.compile(r"^[0-9/]+ ([0-9:]+) - mmengine - [A-Z]+ - ((?:Epoch|Iter)\(.*|result written.*|resumed.*)")
+
+
+def find_devices(asked: str | None, jobs: int | None) -> list[str | None]:
+    """Return what can run a cell each: numbers of GPUs, or None for a process on the CPU.
+
+    Args:
+        asked: `0,1` for these GPUs, `cpu`, or None for all GPUs that are visible, else the CPU.
+        jobs: processes at a time on the CPU; two, or one on a single core, by default.
+    """
+    if asked is None:
+        asked = os.environ.get("CUDA_VISIBLE_DEVICES")
+        if asked is None and shutil.which("nvidia-smi"):
+            query = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
+            asked = ",".join(subprocess.run(query, capture_output=True, text=True, check=False).stdout.split())
+    if asked and asked != "cpu":
+        if jobs is not None:
+            raise UserError("--jobs is for the CPU; a GPU runs one cell at a time: choose GPUs with --devices 0,1")
+        return list(asked.split(","))
+    return [None] * (jobs or min(2, os.cpu_count() or 1))
+
+
+@dataclass
+class _Run:
+    cell: Cell
+    process: subprocess.Popen
+    devices: list[str | None]
+    began: float
+    shown: int  # bytes of its output that the screen has seen
+
+
+class LocalRunner:
+    """Run the cells that are not done, in their order, as soon as what they need is done and a device is free.
+
+    A cell that fails stops only those that need it. When this process is asked to stop it stops its children; when it
+    is killed they end what they began, and the next call waits for them.
+
+    Args:
+        say: called with each line for the screen.
+        pause: seconds between looks at the children.
+    """
+
+    def __init__(
+        self, study: Study, devices: list[str | None], say: Callable[[str], None] = print, pause: float = 0.2
+    ) -> None:
+        self.study, self.free, self.say, self.pause = study, list(devices), say, pause
+        self.failures: dict[str, str] = {}
+        self._running: list[_Run] = []
+        self._elsewhere: set[str] = set()
+
+    def run(self) -> dict[str, str]:
+        """Return name -> reason of the cells that failed, or cannot run because another has failed."""
+        cells = self.study.suite.cells
+        self._check_devices()
+        handlers = {number: signal.signal(number, _stop) for number in (signal.SIGTERM, signal.SIGHUP)}
+        done: set[str] = set()
+        pending = list(cells.values())
+        try:
+            while pending or self._running:
+                for cell in list(pending):
+                    broken = [name for name in cell.after if name in self.failures]
+                    if broken:
+                        self.failures[cell.name] = f"needs {broken[0]}, which failed"
+                        pending.remove(cell)
+                    elif done.issuperset(cell.after) and self._begin(cell, done):
+                        pending.remove(cell)
+                time.sleep(self.pause if self._running or pending else 0)
+                done |= self._collect()
+        finally:
+            self._stop_children()
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+        return self.failures
+
+    def _check_devices(self) -> None:
+        for cell in self.study.suite.cells.values():
+            if cell.gpus > max(1, sum(device is not None for device in self.free)):
+                raise UserError(f"{cell.name} asks for {cell.gpus} GPUs, there are "
+                                f"{sum(device is not None for device in self.free)}; set gpus and the batch size")
+
+    def _begin(self, cell: Cell, done: set[str]) -> bool:
+        """Start a cell, or find it done; False when it has to wait."""
+        state = self.study.state(cell)
+        if state.name == "done":
+            done.add(cell.name)
+            return True
+        if state.name == "running":
+            if cell.name not in self._elsewhere:
+                self.say(f"[{cell.name}] runs already, started by another call: waiting for it")
+                self._elsewhere.add(cell.name)
+            return False
+        if len(self.free) < cell.gpus:
+            return False
+        with self.study.started(cell) as lock:
+            if lock is None:
+                return False
+            try:
+                words = command(self.study, cell)
+            except UserError as error:
+                self._fail(cell, str(error))
+                return True
+            devices = [self.free.pop(0) for _ in range(cell.gpus)]
+            output = self.study.suite.folder(cell) / OUTPUT_FILE
+            shown = output.stat().st_size if output.exists() else 0
+            with open(output, "ab") as file:
+                process = subprocess.Popen(
+                    words, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, pass_fds=(lock,),
+                    env=_environment(devices), start_new_session=True,
+                )  # fmt: skip
+        again = {"begun": ", resumed", "failed": ", tried again", "stale": f", made again: {state.why}"}
+        self.say(f"[{cell.name}] started{again.get(state.name, '')}")
+        self._running.append(_Run(cell, process, devices, time.monotonic(), shown))
+        return True
+
+    def _collect(self) -> set[str]:
+        """Show what the children wrote, and return the cells that have been done since."""
+        done = set()
+        for run in list(self._running):
+            status = run.process.poll()
+            self._show(run)
+            if status is None:
+                continue
+            self._running.remove(run)
+            self.free = [*run.devices, *self.free]
+            if status == 0 and self.study.is_done(run.cell):
+                done.add(run.cell.name)
+                self.say(f"[{run.cell.name}] done in {duration(time.monotonic() - run.began)}")
+            else:
+                self._fail(run.cell, self.study.failed(run.cell, status))
+        return done
+
+    def _show(self, run: _Run) -> None:
+        path = self.study.suite.folder(run.cell) / OUTPUT_FILE
+        if not path.exists():  # set aside by hand
+            return
+        with open(path, "rb") as file:
+            file.seek(run.shown)
+            text = file.read()
+        whole = text.rfind(b"\n") + 1
+        run.shown += whole
+        for line in text[:whole].decode(errors="replace").splitlines():
+            if found := _PROGRESS.match(line):
+                self.say(f"{found.group(1)} [{run.cell.name}] {found.group(2)}")
+
+    def _fail(self, cell: Cell, reason: str) -> None:
+        self.failures[cell.name] = reason
+        self.say(f"[{cell.name}] FAILED: {reason}  (all of it: {self.study.suite.folder(cell) / OUTPUT_FILE})")
+
+    def _stop_children(self) -> None:
+        for run in self._running:
+            _signal_group(run.process, signal.SIGTERM)
+        end = time.monotonic() + 10
+        for run in self._running:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                run.process.wait(max(0.0, end - time.monotonic()))
+            _signal_group(run.process, signal.SIGKILL)  # its loader workers, too
+            run.process.wait()
+
+
+def run_here(study: Study, cell: Cell) -> None:
+    """Run one cell in the foreground, with whatever devices this process sees.
+
+    Raises:
+        UserError: what it needs is not done, another process has it, or it fails.
+    """
+    for name in cell.after:
+        state = study.states()[name]
+        if state.name != "done":
+            raise UserError(f"{cell.name} needs {name}, which is {state.name}{': ' + state.why if state.why else ''}")
+    if study.state(cell).name == "done":
+        print(f"[{cell.name}] is done")
+        return
+    with study.started(cell) as lock:
+        if lock is None:
+            raise UserError(f"{cell.name} runs already; wait for it, or stop it")
+        output = Path(study.suite.folder(cell), OUTPUT_FILE)
+        with open(output, "ab") as file:
+            # Slurm tells a job by this signal that it will be requeued; the tool has no ears for it and would end.
+            process = subprocess.run(
+                command(study, cell), stdout=file, stderr=subprocess.STDOUT, pass_fds=(lock,), check=False,
+                preexec_fn=lambda: signal.signal(signal.SIGUSR2, signal.SIG_IGN),
+            )  # fmt: skip
+        if process.returncode or not study.is_done(cell):
+            raise UserError(f"{cell.name} failed: {study.failed(cell, process.returncode)}  (all of it: {output})")
+    print(f"[{cell.name}] done")
+
+
+def _environment(devices: list[str | None]) -> dict[str, str]:
+    env = {**os.environ, "PYTHONWARNINGS": os.environ.get("PYTHONWARNINGS", "ignore")}
+    if devices[0] is None:
+        env |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    else:
+        env["CUDA_VISIBLE_DEVICES"] = ",".join(devices)
+    return env
+
+
+def _signal_group(process: subprocess.Popen, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
+
+
+def _stop(number: int, frame: object) -> None:
+    raise SystemExit(128 + number)
