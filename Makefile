@@ -1,6 +1,6 @@
 # make help | setup | demo | test | lint | format | clean
 # Options: PYTHON=python3.12  MMCV=full (compiled ops, takes 12+ minutes to build)  TORCH_INDEX=<url of a package index with CPU or other CUDA builds>
-# Other seeds of the demo: make demo SEED=1 DEMO=work_dirs/demo-seed1
+# The demo with three seeds: make demo SEEDS='0 1 2'
 
 PYTHON ?= python3
 MMCV ?= lite
@@ -8,18 +8,11 @@ VENV ?= .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready-$(MMCV)
 UV := $(shell command -v uv 2>/dev/null)
-SHELL := /bin/bash
-.SHELLFLAGS := -o pipefail -c
 # Some machines set this; without byte code, importing torch and timm takes three times as long.
 unexport PYTHONDONTWRITEBYTECODE
 
-SEED ?= 0
+SEEDS ?= 0
 DEMO ?= work_dirs/demo
-SCENES := data/scenes/meta.json
-RUN_ARGS = --work-dir $(@D) --seed $(SEED) --resume
-step = @printf '\033[1m== %s\033[0m\n' '$(1)'
-# What is worth a line on the screen, with the name of the run before it; all of it is in the run's log. Errors are not filtered.
-PROGRESS = | sed -unE 's;^[0-9/]+ ([0-9:]+) - mmengine - [A-Z]+ - ((Epoch|Iter)\(|result written|[Rr]andom|Load|resumed);\1 [$(notdir $(@D))] \2;p'
 
 .PHONY: help setup demo test lint format clean
 .DEFAULT_GOAL := help
@@ -65,40 +58,9 @@ lint: $(READY)
 format: $(READY)
 	$(VENV)/bin/ruff check --fix .
 
-PRETRAININGS := mae mae_famt
-records = $(patsubst %,$(DEMO)/$(1)%/result.json,$(2))
-RESULTS := $(call records,,$(PRETRAININGS)) $(call records,det_,random $(PRETRAININGS)) $(call records,seg_,random $(PRETRAININGS))
-
-# Two runs at a time with one thread each: so small a model gains nothing from a second thread.
+# Two runs at a time with one thread each, or one on each GPU; what is done is not run again (configs/suites/demo.py).
 demo: $(READY)
-	@OMP_NUM_THREADS=1 PYTHONWARNINGS=ignore $(MAKE) --no-print-directory -j2 $(RESULTS)
-	@printf '\n\033[1m== result table\033[0m  (work dirs in $(DEMO): logs, pictures, checkpoints)\n'
-	@$(PY) tools/table.py $(RESULTS:/result.json=)
-
-$(SCENES): | $(READY)
-	$(call step,data: scenes made on this machine)
-	@$(PY) tools/make_scenes.py --out data/scenes
-
-# Each run goes on from its newest checkpoint, and is done when its result.json is there.
-$(call records,,$(PRETRAININGS)): $(DEMO)/%/result.json: $(SCENES)
-	$(call step,pretraining on 4000 unlabelled scenes: $*)
-	@$(PY) tools/pretrain.py configs/pretrain/$*_vit-demo_scenes.py $(RUN_ARGS) $(PROGRESS)
-
-$(call records,det_,$(PRETRAININGS)): $(DEMO)/det_%/result.json: $(DEMO)/%/result.json
-	$(call step,detection from $*)
-	@$(PY) tools/train.py configs/detection/mask-rcnn_vit-demo_scenes.py $(RUN_ARGS) --pretrained $(DEMO)/$* $(PROGRESS)
-
-$(call records,seg_,$(PRETRAININGS)): $(DEMO)/seg_%/result.json: $(DEMO)/%/result.json
-	$(call step,segmentation from $*)
-	@$(PY) tools/train.py configs/segmentation/upernet_vit-demo_scenes.py $(RUN_ARGS) --pretrained $(DEMO)/$* $(PROGRESS)
-
-$(DEMO)/det_random/result.json: $(SCENES)
-	$(call step,detection from random init)
-	@$(PY) tools/train.py configs/detection/mask-rcnn_vit-demo_scenes.py $(RUN_ARGS) $(PROGRESS)
-
-$(DEMO)/seg_random/result.json: $(SCENES)
-	$(call step,segmentation from random init)
-	@$(PY) tools/train.py configs/segmentation/upernet_vit-demo_scenes.py $(RUN_ARGS) $(PROGRESS)
+	@$(PY) tools/transfer.py configs/suites/demo.py --seeds $(SEEDS) --work-dir $(DEMO)
 
 clean:
 	rm -rf data/scenes $(DEMO)
