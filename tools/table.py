@@ -1,4 +1,4 @@
-"""Print the transfer table of finished runs."""
+"""Print the transfer table of finished runs, write it as a report, or check the files behind it."""
 import argparse
 import sys
 from pathlib import Path
@@ -10,7 +10,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "work_dirs", nargs="+", help="folders that hold result.json files, at any depth: transfers and pretrainings"
     )
-    parser.add_argument("--format", choices=("md", "csv", "latex", "json"), default="md")
+    parser.add_argument("--format", choices=("md", "csv", "latex", "json", "html"), default="md")
     parser.add_argument("--baseline", metavar="LABEL", help="row that differences are taken to (default: random init)")
     parser.add_argument(
         "--metrics",
@@ -18,27 +18,45 @@ def parse_args() -> argparse.Namespace:
         metavar="NAME,...",
         help="columns, by their names in the records (default: knn_top1,top1,box_ap,mask_ap,miou)",
     )
-    parser.add_argument("--digits", type=int, default=1, help="digits behind the point in md and latex (default: 1)")
+    parser.add_argument(
+        "--published",
+        metavar="FILE",
+        help="add rows of numbers printed elsewhere, with their sources: docs/results/published.json or your own",
+    )
+    parser.add_argument("--digits", type=int, default=1, help="digits behind the point in md, latex, html (default: 1)")
+    parser.add_argument("--title", default="Transfer results", help="heading of the html report")
     parser.add_argument("--out", metavar="FILE", help="write there instead of to the screen")
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="make no table: compare checkpoints and configs with the sha256 in the records; status 1 when any changed",
+    )
     return parser.parse_args()
 
 
 def main() -> None:
     """Read, join, print. Needs no torch, so it answers at once."""
     args = parse_args()
-    from mimtransfer.errors import clean_exit
+    from mimtransfer.errors import UserError, clean_exit
 
     with clean_exit():
-        from mimtransfer.results.protocol_check import ProtocolMismatch
-        from mimtransfer.results.render import FORMATS
-        from mimtransfer.results.table import build_table, read_runs
+        if args.verify:
+            from mimtransfer.results.verify import report, verify
 
-        try:
-            table = build_table(read_runs(args.work_dirs), args.metrics, args.baseline)
-        except ProtocolMismatch as error:
-            print("\n".join(error.details), file=sys.stderr)
-            raise
-        text = FORMATS[args.format](table, args.digits)
+            findings, well = verify(args.work_dirs)
+            print(report(findings), end="")
+            sys.exit(not well)
+        if args.format == "html" and not args.out:
+            raise UserError("--format html: name the file with --out report.html")
+        table = make_table(args)
+        if args.format == "html":
+            from mimtransfer.results.report.page import html_page
+
+            text = html_page(table, args.digits, args.title, Path(args.out).parent)
+        else:
+            from mimtransfer.results.render import FORMATS
+
+            text = FORMATS[args.format](table, args.digits)
         if args.format == "csv":  # has no place for them
             for note in table.notes:
                 print(f"note: {note}", file=sys.stderr)
@@ -47,6 +65,22 @@ def main() -> None:
         else:
             sys.stdout.reconfigure(encoding="utf-8")
             sys.stdout.write(text)
+
+
+def make_table(args: argparse.Namespace):
+    """Read the records and join them; says on the screen which runs cannot share a column."""
+    from mimtransfer.results.protocol_check import ProtocolMismatch
+    from mimtransfer.results.published import read_published
+    from mimtransfer.results.table import build_table, read_runs
+
+    try:
+        table = build_table(read_runs(args.work_dirs), args.metrics, args.baseline)
+    except ProtocolMismatch as error:
+        print("\n".join(error.details), file=sys.stderr)
+        raise
+    if args.published:
+        table.published = read_published(args.published, table.columns)
+    return table
 
 
 if __name__ == "__main__":

@@ -7,16 +7,17 @@ from typing import Any
 import torch
 from mmengine.dist import all_reduce, get_world_size, is_main_process
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from mimtransfer.errors import UserError
 from mimtransfer.registry import HOOKS
 from mimtransfer.results import naming, provenance
 from mimtransfer.results.cost import CostMeter, num_images
+from mimtransfer.results.curves import read_curves
+from mimtransfer.results.files import run_files
 from mimtransfer.results.final_loss import final_loss
 from mimtransfer.results.fingerprint import fingerprint, protocol_config
-from mimtransfer.results.initialisation import initialisation
+from mimtransfer.results.initialisation import grid_of, initialisation
 from mimtransfer.results.metrics import raw_metrics, standard_metrics, without_detections
 from mimtransfer.results.record import FILE_NAME, SCHEMA, read_record, write_record
 
@@ -104,14 +105,14 @@ class RecordHook(Hook):
             **self._names(runner),
             "backbone": naming.backbone_of(runner.cfg)["type"],
             "arch": naming.backbone_of(runner.cfg)["arch"],
-            "grid": _grid(runner),
+            "grid": grid_of(runner),
             **self._schedule(runner),
             "epoch": meta.get("epoch"),
             "iter": meta.get("iter"),
             "seed": runner.seed,
             "config_fingerprint": fingerprint(protocol_config(runner.cfg, processes=self._processes)),
             "processes": self._processes,
-            "device": provenance.device_name(),
+            **provenance.device(),
             "started_at": self._started_at,
             "images_per_s": self._images_per_s(),
             "cost": self._meter.state(),
@@ -230,6 +231,8 @@ class RecordHook(Hook):
             "raw_metrics": raw,
             "evaluated": {"on": on, "iter": iteration},
             "cost": self._cost(runner, peak),
+            "files": run_files(runner, None if self._trained or self._loaded is None else self._loaded[0]),
+            "curves": read_curves(runner.work_dir, self._schedule(runner), self._started_at) if self._trained else {},
             "versions": provenance.versions(),
             "git": self._git,
             "command": provenance.command_line(),
@@ -241,15 +244,15 @@ class RecordHook(Hook):
         cost = {"images_per_s": self._images_per_s(), "wall_s": self._meter.wall_s, "peak_memory_bytes": peak}
         batch = (runner.cfg.get("train_dataloader") or {}).get("batch_size")
         if self._trained:
-            cost["device"] = provenance.device_name()
+            cost |= provenance.device()
             batch = getattr(runner.train_dataloader, "batch_size", None) or batch
         elif self._loaded is None:  # frozen features: the evaluation is all there is
-            cost["device"] = provenance.device_name()
+            cost |= provenance.device()
         else:  # what the checkpoint says of its training
             signed = self._signature()
             spent = signed.get("cost") or {}
             cost = {"images_per_s": signed.get("images_per_s"), "wall_s": spent.get("wall_s")}
-            cost |= {"peak_memory_bytes": spent.get("peak_memory_bytes"), "device": None}
+            cost |= {"peak_memory_bytes": spent.get("peak_memory_bytes"), "device": None, "device_type": None}
         accumulation = (runner.cfg.get("optim_wrapper") or {}).get("accumulative_counts", 1)
         return {
             **cost,
@@ -277,10 +280,13 @@ class RecordHook(Hook):
             return runner.work_dir
         if self._loaded is None and earlier["mode"] == "test" and _protocol(earlier) == _protocol(record):
             return runner.work_dir  # the evaluation of frozen features was repeated
-        if not same or "evaluated_weights" in record["protocol"]["config"]:
+        other = _protocol(earlier) != _protocol(record)  # the robustness of what was trained
+        if not same or other or "evaluated_weights" in record["protocol"]["config"]:
             return runner.log_dir
         record["evaluated"] |= {key: record[key] for key in ("command", "git", "versions")}
-        record |= {key: earlier[key] for key in ("cost", "schedule", "started_at", "command", "git", "versions")}
+        kept = ("cost", "schedule", "curves", "started_at", "command", "git", "versions")
+        record |= {key: earlier[key] for key in kept}
+        record["files"] = {name: earlier["files"][name] or file for name, file in record["files"].items()}
         return runner.work_dir
 
 
@@ -290,11 +296,3 @@ def _protocol(record: dict[str, Any]) -> tuple[str, str]:
 
 def _now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
-
-
-def _grid(runner: Runner) -> list[int] | None:
-    """Return (h, w) of the position embedding: `load_backbone` cannot tell 8x2 from 4x4 patches by their number."""
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    part = getattr(model, "backbone", None)
-    grid = getattr(getattr(model, "encoder", None) if part is None else part, "grid_size", None)
-    return None if grid is None else list(grid)

@@ -33,14 +33,24 @@ _FROM_RAW = {
     # the votes of k-NN are no classifier that was trained
     "knn/top1": Metric("knn_top1", 1.0),
     "knn/top5": Metric("knn_top5", 1.0),
+    # robustness
+    **{name: Metric(name, 1.0)
+       for name in ("clean_top1", "corruption_error", "mce", "relative_mce", "fgsm_top1", "pgd_top1")},
 }
 _TITLES = {
     "top1": "top-1", "top5": "top-5",
     "knn_top1": "k-NN top-1", "knn_top5": "k-NN top-5",
+    "clean_top1": "clean top-1", "corruption_error": "corruption error", "mce": "mCE", "relative_mce": "relative mCE",
+    "fgsm_top1": "FGSM top-1", "pgd_top1": "PGD top-1",
     "box_ap": "box AP", "mask_ap": "mask AP", "miou": "mIoU", "macc": "mAcc", "aacc": "aAcc",
 }
+# Errors, of which less is better; of everything else more is.
+_ERRORS = ("mce", "relative_mce", "mean_error")
 # What the table shows unless it is asked for more, in this order.
-PRIMARY = ("knn_top1", "top1", "box_ap", "mask_ap", "miou")
+PRIMARY = ("knn_top1", "top1", "clean_top1", "corruption_error", "mce", "fgsm_top1", "pgd_top1", "box_ap", "mask_ap",
+           "miou")
+# Of these the lowest is the best.
+LOWER_IS_BETTER = frozenset(["corruption_error", "mce", "relative_mce"])
 
 
 def standard_metrics(raw: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -92,6 +102,11 @@ def without_detections(raw: Mapping[str, Any], evaluator: Any) -> dict[str, floa
 def title_of(name: str) -> str:
     """Return the heading of a metric's column."""
     return _TITLES.get(name, name.replace("box_ap", "box AP").replace("mask_ap", "mask AP").replace("_", " "))
+
+
+def lower_is_better(name: str) -> bool:
+    """Say whether a metric is an error."""
+    return name in _ERRORS
 
 
 def _is_number(value: Any) -> bool:

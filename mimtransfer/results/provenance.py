@@ -72,18 +72,12 @@ def command_line() -> str:
     return shlex.join([Path(sys.executable).name, *sys.argv])
 
 
-def device_name() -> str:
-    """Return the name of the accelerator in use, else of the CPU."""
+def device() -> dict[str, str]:
+    """Return `device`, the name of the accelerator in use, else of the CPU, and `device_type`, `cuda` or `cpu`."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
+        return {"device": torch.cuda.get_device_name(), "device_type": "cuda"}
+    return {"device": _cpu_name(), "device_type": "cpu"}
 
 
 def data_digests(cfg: Mapping, evaluated: str = "val") -> dict[str, str]:
@@ -104,6 +98,16 @@ def data_digests(cfg: Mapping, evaluated: str = "val") -> dict[str, str]:
         if parts:
             found[name] = hashlib.sha256("\n".join(parts).encode()).hexdigest()
     return found
+
+
+def _cpu_name() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
 
 
 def _datasets(value: Any) -> Iterator[Mapping]:

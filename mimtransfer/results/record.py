@@ -10,7 +10,8 @@ from typing import Any
 from mimtransfer.errors import UserError
 from mimtransfer.results.fingerprint import fingerprint
 
-SCHEMA = 1
+SCHEMA = 2
+_READABLE = (1, SCHEMA)
 FILE_NAME = "result.json"
 KINDS = ("pretrain", "transfer")
 
@@ -47,8 +48,18 @@ _FIELDS: dict[str, tuple[tuple[type, ...], bool]] = {
     "cost.wall_s": (_NUMBER, True),
     "cost.peak_memory_bytes": ((int,), True),
     "cost.device": ((str,), True),
+    "cost.device_type": ((str,), True),
     "cost.processes": ((int,), False),
     "cost.effective_batch": ((int,), True),
+    "files": ((dict,), False),
+    "files.checkpoint": ((dict,), True),
+    "files.checkpoint.path": ((str,), False),
+    "files.checkpoint.sha256": ((str,), False),
+    "files.config": ((dict,), True),
+    "files.config.path": ((str,), False),
+    "files.config.sha256": ((str,), False),
+    "files.log": ((str,), True),
+    "curves": ((dict,), False),
     "versions": ((dict,), False),
     "git": ((dict,), True),
     "git.commit": ((str,), False),
@@ -79,8 +90,9 @@ def validate(record: Any, where: str = FILE_NAME) -> None:
         )
     if record["schema"] != SCHEMA:
         raise UserError(
-            f"{where}: schema version {record['schema']!r}, this mimtransfer reads version {SCHEMA}: "
-            "run the experiment again, or make the table with the version that wrote it"
+            f"{where}: schema version {record['schema']!r}, this mimtransfer reads versions "
+            f"{' and '.join(map(str, _READABLE))}: run the experiment again, or make the table with the version that "
+            "wrote it"
         )
     for field, (types, nullable) in _FIELDS.items():
         _check_field(record, field, types, nullable, where)
@@ -95,6 +107,9 @@ def validate(record: Any, where: str = FILE_NAME) -> None:
     for name, metric in record["metrics"].items():
         if not (isinstance(metric, dict) and _is_number(metric.get("value")) and isinstance(metric.get("unit"), str)):
             raise UserError(f"{where}: metric {name!r} is {metric!r}, expected a finite 'value' and a 'unit'")
+    for name, points in record["curves"].items():
+        if not (isinstance(points, list) and all(_is_point(point) for point in points)):
+            raise UserError(f"{where}: curve {name!r} is not a list of [iteration, value]; run the experiment again")
     if fingerprint(record["protocol"]["config"]) != record["protocol"]["fingerprint"]:
         raise UserError(
             f"{where}: the protocol's config does not match its fingerprint: the file was changed by hand; run again"
@@ -109,8 +124,19 @@ def read_record(path: str | Path) -> dict[str, Any]:
         raise UserError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
     except json.JSONDecodeError as error:
         raise UserError(f"{path}: not valid JSON ({error}): the file is broken, run the experiment again") from error
+    upgrade(record)
     validate(record, str(path))
     return record
+
+
+def upgrade(record: Any) -> None:
+    """Bring a record of schema 1, which knew no files and no learning curves, to the current one, in place."""
+    if isinstance(record, dict) and record.get("schema") == 1:
+        record.setdefault("files", {"checkpoint": None, "config": None, "log": None})
+        record.setdefault("curves", {})
+        if isinstance(record.get("cost"), dict):
+            record["cost"].setdefault("device_type", None)
+        record["schema"] = SCHEMA
 
 
 def write_record(record: Mapping[str, Any], folder: str | Path) -> Path:
@@ -173,6 +199,10 @@ def _check_field(record: dict, field: str, types: tuple[type, ...], nullable: bo
     ):
         expected = _TYPE_NAMES[types[-1]] + (" or null" if nullable else "")
         raise UserError(f"{where}: field '{field}' is {value!r}, expected {expected}")
+
+
+def _is_point(point: Any) -> bool:
+    return isinstance(point, list) and len(point) == 2 and all(map(_is_number, point))
 
 
 def _is_number(value: Any) -> bool:

@@ -3,30 +3,34 @@ import csv
 import io
 import json
 from collections.abc import Callable
+from typing import NamedTuple
 
-from mimtransfer.results.table import Cell, Column, Table
+from mimtransfer.results.cells import Cell, Column, Table
+from mimtransfer.results.significance import mark
 
-SPEED_TITLE = "pretrain images/s"
 _PLUS_MINUS = "\u00b1"
+_DAGGER = "\u2020"
 
 
 def markdown(table: Table, digits: int = 1) -> str:
     """Return a pipe table, padded to be read as text too, with the notes below."""
-    lines = _text_cells(table, digits, _PLUS_MINUS, lambda text: f"**{text}**", lambda text: text.replace("|", "\\|"))
+    lines = _text_cells(table, digits, _MARKDOWN)
     widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]
     first, *rest = lines
     rule = ["-" * widths[0], *["-" * (width - 1) + ":" for width in widths[1:]]]
     text = ""
     for name, *cells in (first, rule, *rest):
         text += " | ".join([f"| {name:<{widths[0]}}", *[f"{c:>{w}}" for c, w in zip(cells, widths[1:])]]) + " |\n"
-    return text + "\n" + "\n".join(f"- {note}" for note in _notes(table)) + "\n"
+    return text + "\n" + "\n".join(f"- {_escape_markdown(note)}" for note in notes_of(table)) + "\n"
 
 
 def latex(table: Table, digits: int = 1) -> str:
     """Return a `tabular` with the rules of the package booktabs; notes are comments."""
-    lines = _text_cells(table, digits, r"$\pm$", lambda text: rf"\textbf{{{text}}}", _escape_latex)
+    lines = _text_cells(table, digits, _LATEX)
     head, *rows = (" & ".join(line) + r" \\" for line in lines)
-    notes = [f"% {note}" for note in _notes(table, "+-")]
+    if table.published:
+        rows.insert(len(table.rows), r"\midrule")
+    notes = [f"% {note}" for note in notes_of(table, "+-")]
     begin, end = r"\begin{tabular}{l" + "r" * (len(lines[0]) - 1) + "}", r"\end{tabular}"
     body = [begin, r"\toprule", head, r"\midrule", *rows, r"\bottomrule", end]
     return "\n".join([*notes, "% needs booktabs", *body]) + "\n"
@@ -39,12 +43,18 @@ def comma_separated(table: Table, _digits: int = 1) -> str:
     titles = [column.title for column in table.columns]
     writer.writerow(
         ["pretraining"]
-        + [f"{title}{part}" for title in titles for part in ("", " std", " n", " difference")]
-        + [f"{SPEED_TITLE}{part}" for part in ("", " std", " n")]
+        + [f"{title}{part}" for title in titles for part in ("", " std", " n", " difference", " p")]
+        + [f"{title}{part}" for title in table.cost_titles.values() for part in ("", " std", " n")]
+        + (["source"] if table.published else [])
     )
     for row in table.rows:
         cells = [_numbers(row.cells.get(column)) for column in table.columns]
-        writer.writerow([row.label, *[number for cell in cells for number in cell], *_numbers(row.speed)[:3]])
+        cells += [_numbers(row.costs.get(name))[:3] for name in table.cost_titles]
+        writer.writerow([row.label, *[number for cell in cells for number in cell], *([""] if table.published else [])])
+    for row in table.published:
+        cells = [[row.scores.get(column, ""), "", "", "", ""] for column in table.columns]
+        cells += [["", "", ""] for _ in table.cost_titles]
+        writer.writerow([row.label, *[number for cell in cells for number in cell], f"{row.source}, {row.url}"])
     return out.getvalue()
 
 
@@ -58,11 +68,22 @@ def json_text(table: Table, _digits: int = 1) -> str:
         {
             "label": row.label,
             "cells": [_cell_object(row.cells.get(column)) for column in table.columns],
-            "pretrain_images_per_s": _cell_object(row.speed),
+            "costs": {name: _cell_object(row.costs.get(name)) for name in table.cost_titles},
         }
         for row in table.rows
     ]
-    content = {"baseline": table.baseline, "columns": columns, "rows": rows, "notes": _notes(table, "+-")}
+    published = [
+        {
+            "label": row.label,
+            "scores": [row.scores.get(column) for column in table.columns],
+            "source": row.source,
+            "url": row.url,
+            "remark": row.remark,
+        }
+        for row in table.published
+    ]
+    content = {"baseline": table.baseline, "columns": columns, "rows": rows, "published": published}
+    content["notes"] = notes_of(table, "+-")
     return json.dumps(content, indent=1) + "\n"
 
 
@@ -74,44 +95,67 @@ FORMATS: dict[str, Callable[[Table, int], str]] = {
 }
 
 
-def _text_cells(
-    table: Table, digits: int, plus_minus: str, bold: Callable[[str], str], escape: Callable[[str], str]
-) -> list[list[str]]:
-    """Return the lines of the table, heading first, as text cells."""
-    lines = [["pretraining", *[escape(column.title) for column in table.columns], SPEED_TITLE]]
+class _Dialect(NamedTuple):
+    """How a text format writes what plain text cannot."""
+
+    plus_minus: str
+    bold: str  # with one place for the text
+    star: str
+    dagger: str  # with one place for the number
+    escape: Callable[[str], str]
+
+
+def _text_cells(table: Table, digits: int, dialect: _Dialect) -> list[list[str]]:
+    """Return the lines of the table, heading first, as text cells; published rows come last, with a dagger."""
+    titles = [*[column.title for column in table.columns], *table.cost_titles.values()]
+    lines = [["pretraining", *map(dialect.escape, titles)]]
     for row in table.rows:
-        cells = [_score(table, column, row.cells.get(column), digits, plus_minus, bold) for column in table.columns]
-        lines.append([escape(row.label), *cells, _speed(row.speed, plus_minus)])
+        cells = [_score(table, column, row.cells.get(column), digits, dialect) for column in table.columns]
+        costs = [cost_text(row.costs.get(name), dialect.plus_minus) for name in table.cost_titles]
+        lines.append([dialect.escape(row.label), *cells, *costs])
+    for number, row in enumerate(table.published, start=1):
+        scores = [f"{row.scores[column]:.{digits}f}" if column in row.scores else "-" for column in table.columns]
+        label = f"{dialect.escape(row.label)} {dialect.dagger % number}"
+        lines.append([label, *scores, *["-"] * len(table.cost_titles)])
     return lines
 
 
-def _score(
-    table: Table, column: Column, cell: Cell | None, digits: int, plus_minus: str, bold: Callable[[str], str]
-) -> str:
+def _score(table: Table, column: Column, cell: Cell | None, digits: int, dialect: _Dialect) -> str:
     if cell is None:
         return "-"
     text = f"{cell.mean:.{digits}f}"
-    best = table.best(column)
-    # Rows that print the same number are equally good.
-    is_best = best is not None and text == f"{best:.{digits}f}"
+    is_best = prints_best(table, column, cell, digits)
     if cell.std is not None:
-        text += f" {plus_minus} {cell.std:.{digits}f}"
+        text += f" {dialect.plus_minus} {cell.std:.{digits}f}"
     remarks = []
     if cell.difference is not None:
-        remarks.append(f"{round(cell.difference, digits) + 0.0:+.{digits}f}")  # + 0.0: no -0.0
+        remarks.append(difference_text(cell, digits) + mark(cell.p).replace("*", dialect.star))
     if cell.std is not None:
         remarks.append(f"n={len(cell.values)}")
-    return (bold(text) if is_best else text) + (f" ({', '.join(remarks)})" if remarks else "")
+    return (dialect.bold % text if is_best else text) + (f" ({', '.join(remarks)})" if remarks else "")
 
 
-def _speed(cell: Cell, plus_minus: str) -> str:
-    if not cell.values:
+def prints_best(table: Table, column: Column, cell: Cell, digits: int) -> bool:
+    """Say whether a cell is the best of its column; those that print the same number are equally good."""
+    best = table.best(column)
+    return best is not None and f"{cell.mean:.{digits}f}" == f"{best:.{digits}f}"
+
+
+def difference_text(cell: Cell, digits: int) -> str:
+    """Return the difference to the baseline with its sign."""
+    return f"{round(cell.difference, digits) + 0.0:+.{digits}f}"  # + 0.0: no -0.0
+
+
+def cost_text(cell: Cell | None, plus_minus: str = _PLUS_MINUS) -> str:
+    """Return a cost with about three digits."""
+    if cell is None:
         return "-"
-    digits = 0 if cell.mean >= 100 else 1
+    digits = 0 if cell.mean >= 100 else 1 if cell.mean >= 1 else 3
     return f"{cell.mean:.{digits}f}" + ("" if cell.std is None else f" {plus_minus} {cell.std:.{digits}f}")
 
 
-def _notes(table: Table, plus_minus: str = _PLUS_MINUS) -> list[str]:
+def notes_of(table: Table, plus_minus: str = _PLUS_MINUS) -> list[str]:
+    """Return the sentences below a table."""
     notes = []
     if any(cell.std is not None for row in table.rows for cell in row.cells.values()):
         notes.append(f"mean {plus_minus} standard deviation of the sample over n seeds.")
@@ -119,30 +163,50 @@ def _notes(table: Table, plus_minus: str = _PLUS_MINUS) -> list[str]:
         notes.append(f"(+/-): difference of the means to {table.baseline!r}.")
     protocols = sorted({(column.task, column.protocol, column.fingerprint) for column in table.columns})
     notes += [f"{task}: protocol {name!r}, fingerprint {fingerprint[:12]}." for task, name, fingerprint in protocols]
-    return notes + table.notes
+    published = [
+        f"{_DAGGER if plus_minus == _PLUS_MINUS else 'published '}{number}: printed in {row.source}, {row.url}"
+        + (f"; {row.remark}" if row.remark else "")
+        + "."
+        for number, row in enumerate(table.published, start=1)
+    ]
+    if published:
+        published.append("Published numbers are not measured here: no record, no seeds, in no comparison.")
+    return notes + table.notes + published
 
 
 def _numbers(cell: Cell | None) -> list:
-    if cell is None or not cell.values:
-        return ["", "", 0, ""]
-    std = "" if cell.std is None else cell.std
-    return [cell.mean, std, len(cell.values), "" if cell.difference is None else cell.difference]
+    if cell is None:
+        return ["", "", 0, "", ""]
+    return [cell.mean, _or_empty(cell.std), len(cell.values), _or_empty(cell.difference), _or_empty(cell.p)]
+
+
+def _or_empty(number: float | None) -> float | str:
+    return "" if number is None else number
 
 
 def _cell_object(cell: Cell | None) -> dict | None:
-    if cell is None or not cell.values:
+    if cell is None:
         return None
     return {
         "mean": cell.mean,
         "std": cell.std,
         "n": len(cell.values),
         "difference": cell.difference,
+        "paired_test": None if cell.test is None else {**cell.test._asdict(), "p_holm": cell.p},
         "values": cell.values,
         "seeds": [run.record["seed"] for run in cell.runs],
         "records": [run.path for run in cell.runs],
     }
 
 
+def _escape_markdown(text: str) -> str:
+    return text.replace("|", "\\|").replace("*", "\\*")
+
+
 def _escape_latex(text: str) -> str:
     named = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     return "".join(named.get(letter, f"\\{letter}" if letter in "&%$#_{}" else letter) for letter in text)
+
+
+_MARKDOWN = _Dialect(_PLUS_MINUS, "**%s**", "\\*", f"{_DAGGER}%d", _escape_markdown)
+_LATEX = _Dialect(r"$\pm$", r"\textbf{%s}", "$^{*}$", r"$^{\dag%d}$", _escape_latex)

@@ -1,11 +1,12 @@
 """Join records into the transfer table: a row for each pretraining, a column for each metric of a protocol."""
-import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from mimtransfer.errors import UserError, near_matches
+from mimtransfer.results.cells import Cell, Column, Row, Table
+from mimtransfer.results.comparison import compare, note_single_pretrainings
+from mimtransfer.results.costs import add_costs
 from mimtransfer.results.metrics import PRIMARY, title_of
 from mimtransfer.results.naming import RANDOM_INIT
 from mimtransfer.results.pretrainings import distinct_labels, identity, pretraining_run
@@ -13,59 +14,6 @@ from mimtransfer.results.protocol_check import Run, check_one_protocol
 from mimtransfer.results.record import find_records, read_record
 
 _TASK_ORDER = ("classification", "detection", "segmentation")
-
-
-@dataclass
-class Cell:
-    """Values of one metric over the seeds of one pretraining, with the runs that gave them."""
-
-    values: list[float] = field(default_factory=list)
-    runs: list[Run] = field(default_factory=list)
-    difference: float | None = None  # of the means, to the baseline row
-
-    @property
-    def mean(self) -> float:
-        return statistics.fmean(self.values)
-
-    @property
-    def std(self) -> float | None:
-        """Standard deviation of the sample (n - 1); None for one value."""
-        return statistics.stdev(self.values) if len(self.values) > 1 else None
-
-
-@dataclass(frozen=True)
-class Column:
-    """A metric under a protocol."""
-
-    task: str
-    protocol: str
-    metric: str
-    title: str
-    fingerprint: str
-
-
-@dataclass
-class Row:
-    """A pretraining."""
-
-    label: str
-    cells: dict[Column, Cell]
-    speed: Cell  # images a second of its pretraining runs
-
-
-@dataclass
-class Table:
-    """Everything that a renderer prints; notes are sentences for below the table."""
-
-    columns: list[Column]
-    rows: list[Row]
-    baseline: str | None
-    notes: list[str]
-
-    def best(self, column: Column) -> float | None:
-        """Return the highest mean of a column, None when there is nothing to choose from."""
-        means = [row.cells[column].mean for row in self.rows if column in row.cells]
-        return max(means) if len(means) > 1 else None
 
 
 def read_runs(places: Iterable[str | Path]) -> list[Run]:
@@ -77,7 +25,7 @@ def build_table(runs: Sequence[Run], metrics: Sequence[str] | None = None, basel
     """Join records.
 
     Args:
-        runs: records of transfers and, for the cost column, of pretrainings.
+        runs: records of transfers and, for the cost columns, of pretrainings.
         metrics: names as in the records, in the order of the columns; by default `PRIMARY`.
         baseline: label of the row that differences are taken to; `random init`, where there is such a row, by default.
 
@@ -98,7 +46,7 @@ def build_table(runs: Sequence[Run], metrics: Sequence[str] | None = None, basel
     notes += clashes
 
     columns = _columns(transfers, metrics)
-    rows = {name: Row(name, {}, Cell()) for name in names.values()}
+    rows = {name: Row(name) for name in names.values()}
     for run in _one_per_seed(transfers, names, notes):
         row = rows[names[run.record["label"], identity(run.record)]]
         for column in columns:
@@ -106,10 +54,11 @@ def build_table(runs: Sequence[Run], metrics: Sequence[str] | None = None, basel
                 cell = row.cells.setdefault(column, Cell())
                 cell.values.append(run.record["metrics"][column.metric]["value"])
                 cell.runs.append(run)
-    _add_speeds(rows, names, [*transfers, *alone], runs, notes)
+    titles = add_costs(rows, names, [*transfers, *alone], runs, notes)
     ordered = sorted(rows.values(), key=lambda row: (row.label != (baseline or RANDOM_INIT), row.label.lower()))
-    table = Table(columns, ordered, None, notes)
-    _subtract(table, baseline)
+    table = Table(columns, ordered, titles, None, notes)
+    compare(table, baseline)
+    note_single_pretrainings(table)
     return table
 
 
@@ -176,38 +125,3 @@ def _columns(transfers: list[Run], metrics: Sequence[str] | None) -> list[Column
 def _task_order(key: tuple[str, str]) -> tuple:
     task, protocol = key
     return (_TASK_ORDER.index(task) if task in _TASK_ORDER else len(_TASK_ORDER), task, protocol)
-
-
-def _add_speeds(
-    rows: dict[str, Row], names: dict[tuple[str, str], str], shown: list[Run], runs: list[Run], notes: list[str]
-) -> None:
-    """Join the throughput of the pretraining: from its own record, else from what its checkpoint carried."""
-    own = {run.record["run_id"]: run for run in runs if run.record["kind"] == "pretrain"}
-    seen, machines = set(), set()
-    for run in shown:
-        name, code = names[run.record["label"], identity(run.record)], pretraining_run(run.record)
-        carried = run.record["init"].get("pretraining") or {}
-        cost = own[code].record["cost"] if code in own else carried
-        if code is None or (name, code) in seen or cost.get("images_per_s") is None:
-            continue
-        seen.add((name, code))
-        machines.add(f"{cost.get('processes')} x {cost.get('device')}")
-        rows[name].speed.values.append(cost["images_per_s"])
-        rows[name].speed.runs.append(own.get(code, run))
-    if len(machines) > 1:
-        notes.append(f"Pretrain images/s were measured on different machines: {'; '.join(sorted(machines))}.")
-
-
-def _subtract(table: Table, baseline: str | None) -> None:
-    labels = [row.label for row in table.rows]
-    if baseline is None and RANDOM_INIT not in labels:
-        return
-    table.baseline = baseline or RANDOM_INIT
-    if table.baseline not in labels:
-        hint = near_matches(table.baseline, labels) or f"rows are {', '.join(map(repr, labels))}"
-        raise UserError(f"--baseline: no row is labelled {table.baseline!r}; {hint}")
-    base = table.rows[labels.index(table.baseline)]
-    for row in table.rows:
-        for column, cell in row.cells.items():
-            if row is not base and column in base.cells:
-                cell.difference = cell.mean - base.cells[column].mean

@@ -5,7 +5,7 @@ from mimtransfer.results.fingerprint import fingerprint
 def record(kind, label, run_id, config, **fields):
     """Return a valid record; `fields` replace whole top-level fields."""
     base = {
-        "schema": 1,
+        "schema": 2,
         "kind": kind,
         "mode": "train",
         "run_id": run_id,
@@ -26,11 +26,14 @@ def record(kind, label, run_id, config, **fields):
         "cost": {
             "images_per_s": 10.0,
             "wall_s": 60.0,
-            "peak_memory_bytes": 1000,
+            "peak_memory_bytes": 2_000_000_000,
             "device": "CPU",
+            "device_type": "cpu",
             "processes": 1,
             "effective_batch": 8,
         },
+        "files": {"checkpoint": None, "config": None, "log": None},
+        "curves": {},
         "versions": {"python": "3.11.9"},
         "git": {"commit": "0" * 40, "dirty": False},
         "command": "python tools/train.py x.py",
@@ -64,8 +67,10 @@ def init_from(source, **changes):
         "config_fingerprint": source["protocol"]["fingerprint"],
         "iter": source["evaluated"]["iter"],
         "images_per_s": source["cost"]["images_per_s"],
+        "cost": {"wall_s": source["cost"]["wall_s"], "peak_memory_bytes": source["cost"]["peak_memory_bytes"]},
         "processes": 1,
         "device": "CPU",
+        "device_type": "cpu",
         "init": {"kind": "random"},
         **changes,
     }

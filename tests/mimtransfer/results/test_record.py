@@ -32,8 +32,8 @@ def put(field, value):
 
 BROKEN = {
     "no schema": (without("schema"), "not a result record"),
-    "older": (put("schema", 0), "schema version 0, this mimtransfer reads version 1"),
-    "newer": (put("schema", 2), "schema version 2, this mimtransfer reads version 1"),
+    "older": (put("schema", 0), "schema version 0, this mimtransfer reads versions 1 and 2"),
+    "newer": (put("schema", 3), "schema version 3, this mimtransfer reads versions 1 and 2"),
     "no label": (without("label"), "field 'label' is missing"),
     "no part": (without("cost"), "field 'cost' is missing"),
     "no inner": (without("cost.wall_s"), "field 'cost.wall_s' is missing"),

@@ -41,7 +41,11 @@ def test_pretraining(tmp_path):
     cost = record["cost"]
     assert cost["images_per_s"] > 0 and cost["wall_s"] > 0 and cost["peak_memory_bytes"] > 1 << 20 and cost["device"]
     assert (cost["processes"], cost["effective_batch"]) == (1, 4)
+    assert cost["device_type"] == ("cuda" if torch.cuda.is_available() else "cpu")
     assert record["versions"]["torch"] == torch.__version__
+    checkpoint = hashlib.sha256((tmp_path / "a/epoch_4.pth").read_bytes()).hexdigest()
+    assert record["files"]["checkpoint"] == {"path": "epoch_4.pth", "sha256": checkpoint}
+    assert (tmp_path / "a" / record["files"]["log"]).stat().st_size > 0
     # 12 iterations, 2 of warm-up in an epoch of 4 + 4 + 2 images
     assert meta_of(tmp_path / "a/epoch_4.pth")["cost"]["images"] == 2 + 10 + 10 + 10
 

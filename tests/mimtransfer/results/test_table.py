@@ -40,11 +40,16 @@ def seeds(name, source, values, metric="box_ap"):
 def test_markdown():
     det, seg = (record["protocol"]["fingerprint"][:12] for record in ONE_SEED[1:3])
     assert render.markdown(build_table(runs(ONE_SEED))).splitlines() == [
-        "| pretraining |          box AP |         mask AP |            mIoU | pretrain images/s |",
-        "| ----------- | --------------: | --------------: | --------------: | ----------------: |",
-        "| random init |            27.1 |            25.0 |        **40.0** |                 - |",
-        "| MAE         | **31.2** (+4.1) |     24.0 (-1.0) | **40.0** (+0.0) |              1234 |",
-        "| MAE + FAMT  | **31.2** (+4.1) | **26.5** (+1.5) |               - |              56.8 |",
+        "| pretraining |          box AP |         mask AP |            mIoU | pretrain images/s "
+        "| pretrain device-hours | pretrain peak GB |",
+        "| ----------- | --------------: | --------------: | --------------: | ----------------: "
+        "| --------------------: | ---------------: |",
+        "| random init |            27.1 |            25.0 |        **40.0** |                 - "
+        "|                     - |                - |",
+        "| MAE         | **31.2** (+4.1) |     24.0 (-1.0) | **40.0** (+0.0) |              1234 "
+        "|                 0.017 |              2.0 |",
+        "| MAE + FAMT  | **31.2** (+4.1) | **26.5** (+1.5) |               - |              56.8 "
+        "|                 0.017 |              2.0 |",
         "",
         "- (+/-): difference of the means to 'random init'.",
         f"- detection: protocol 'small_detection', fingerprint {det}.",
@@ -77,12 +82,12 @@ def test_latex():
             "% (+/-): difference of the means to 'random init'.",
             f"% detection: protocol 'small_detection', fingerprint {det}.",
             "% needs booktabs",
-            r"\begin{tabular}{lrr}",
+            r"\begin{tabular}{lrrrr}",
             r"\toprule",
-            r"pretraining & box AP & pretrain images/s \\",
+            r"pretraining & box AP & pretrain images/s & pretrain device-hours & pretrain peak GB \\",
             r"\midrule",
-            r"random init & 27.0 $\pm$ 1.4 (n=2) & - \\",
-            r"A\_b \& 50\% & \textbf{31.0} (+4.0) & 1234 \\",
+            r"random init & 27.0 $\pm$ 1.4 (n=2) & - & - & - \\",
+            r"A\_b \& 50\% & \textbf{31.0} (+4.0) & 1234 & 0.017 & 2.0 \\",
             r"\bottomrule",
             r"\end{tabular}",
             "",
@@ -93,11 +98,12 @@ def test_latex():
 def test_csv_has_full_precision():
     table = build_table(runs([*seeds("r", None, [26.0, 28.0]), *seeds("m", MAE, [31.21])]))
     rows = list(csv.reader(io.StringIO(render.comma_separated(table))))
-    speed = "pretrain images/s"
+    costs = [f"pretrain {name}" for name in ("images/s", "device-hours", "peak GB")]
     assert rows == [
-        ["pretraining", "box AP", "box AP std", "box AP n", "box AP difference", speed, f"{speed} std", f"{speed} n"],
-        ["random init", "27.0", str(2**0.5), "2", "", "", "", "0"],
-        ["MAE", "31.21", "", "1", str(31.21 - 27.0), "1234.0", "", "1"],
+        ["pretraining", *[f"box AP{part}" for part in ("", " std", " n", " difference", " p")]]
+        + [f"{cost}{part}" for cost in costs for part in ("", " std", " n")],
+        ["random init", "27.0", str(2**0.5), "2", "", "", *["", "", "0"] * 3],
+        ["MAE", "31.21", "", "1", str(31.21 - 27.0), "", "1234.0", "", "1", str(60 / 3600), "", "1", "2.0", "", "1"],
     ]
 
 
@@ -112,12 +118,13 @@ def test_json_names_the_records():
         "std": None,
         "n": 1,
         "difference": pytest.approx(4.05),
+        "paired_test": None,
         "values": [31.19],
         "seeds": [0],
         "records": ["runs/f-det/result.json"],
     }
     # No record of this pretraining is here: its checkpoint carried the figure.
-    assert famt["pretrain_images_per_s"]["values"] == [56.78]
+    assert famt["costs"]["images_per_s"]["values"] == [56.78]
     assert content["baseline"] == "random init"
 
 
@@ -255,9 +262,9 @@ def test_repeating_a_seed_is_no_new_sample():
 
 def test_a_pretraining_without_transfers_is_a_row():
     table = build_table(runs([MAE, transfer("a", "detection", box_ap=1.0)]))
-    assert [(row.label, row.cells == {}, row.speed.values) for row in table.rows] == [
+    assert [(row.label, row.cells == {}, [cell.values for cell in row.costs.values()]) for row in table.rows] == [
         ("random init", False, []),
-        ("MAE", True, [1234.0]),
+        ("MAE", True, [[1234.0], [60 / 3600], [2.0]]),
     ]
 
 
@@ -265,7 +272,7 @@ def test_speeds_of_different_machines_are_said():
     famt = pretrain("famt-1", label="MAE + FAMT")
     famt["cost"].update(device="NVIDIA H200", processes=2)
     notes = build_table(runs([MAE, famt])).notes
-    assert notes == ["Pretrain images/s were measured on different machines: 1 x CPU; 2 x NVIDIA H200."]
+    assert notes == ["Costs of pretraining were measured on different machines: 1 x CPU; 2 x NVIDIA H200."]
 
 
 def test_runs_without_evaluation_are_named():
@@ -288,7 +295,7 @@ def test_command_line(tmp_path):
         "runs", "--format", "csv", "--baseline", "MAE", "--metrics", "miou", "--out", "t.csv", cwd=tmp_path
     )
     assert (done.returncode, done.stdout) == (0, "")
-    assert (tmp_path / "t.csv").read_text().splitlines()[1] == "MAE,40.04,,1,,1234.0,,1"
+    assert (tmp_path / "t.csv").read_text().splitlines()[1] == f"MAE,40.04,,1,,,1234.0,,1,{60 / 3600},,1,2.0,,1"
 
     other = transfer("odd", "detection", MAE, config={"lr": 1}, box_ap=1.0)
     write_record(other, tmp_path / "odd")
@@ -300,7 +307,7 @@ def test_command_line(tmp_path):
     (tmp_path / "odd/result.json").write_text('{"schema": 0}')
     done = table_tool("runs", "odd", cwd=tmp_path)
     assert done.returncode == 2
-    assert done.stderr.startswith("error: odd/result.json: schema version 0, this mimtransfer reads version 1")
+    assert done.stderr.startswith("error: odd/result.json: schema version 0, this mimtransfer reads versions 1 and 2")
 
 
 def test_table_needs_no_torch(tmp_path):
