@@ -125,6 +125,7 @@ class _Expansion:
         self.path, self.said, self.seeds = path, said, seeds
         self.slurm = said.get("slurm", {})
         self.data = tuple(said.get("data", {}))
+        self.runs = self._runs()
         cells = [Cell(name, "data", command=entry["command"], makes=entry["makes"])
                  for name, entry in said.get("data", {}).items()]
         for kind in ("tokenizers", "pretrainings"):
@@ -141,6 +142,12 @@ class _Expansion:
 
     def _starts(self, task: str, entry: Mapping[str, Any]) -> list[str]:
         known = list(self.said.get("pretrainings", {}))
+        if "of" in entry:
+            trained = self.said["tasks"].get(entry["of"])
+            if trained is None or "of" in trained:
+                hint = _hint(entry["of"], [name for name, other in self.said["tasks"].items() if "of" not in other])
+                raise UserError(f"{self.path}: task {task!r} is of {entry['of']!r}, which trains nothing; {hint}")
+            known = self._starts(entry["of"], trained)
         for name in [*entry.get("only", ()), *entry.get("skip", ())]:
             if name not in known:
                 raise UserError(f"{self.path}: task {task!r} names the pretraining {name!r}; {_hint(name, known)}")
@@ -156,7 +163,7 @@ class _Expansion:
         options = {key: _PLACEHOLDER.sub(place, value) if isinstance(value, str) else value
                    for key, value in entry.get("options", {}).items()}
         start, of = fields.get("start"), fields.get("of")
-        inputs = [other for other in (start, of) if other in self.said_cells()]
+        inputs = [other for other in (start, of) if other in self.runs]
         return Cell(
             name, kind.removesuffix("s").replace("pretraining", "pretrain").replace("task", "transfer"), seed,
             tool=_TOOLS.get(kind), config=entry["config"], options=options,
@@ -168,18 +175,14 @@ class _Expansion:
     def _transfer(self, task: str, entry: Mapping[str, Any], start: str, seed: int) -> Cell:
         name, source = f"{task}_{start}-seed{seed}", self.said["pretrainings"][start]
         if "of" in entry:
-            trained = self.said["tasks"].get(entry["of"])
-            if trained is None:
-                hint = _hint(entry["of"], self.said["tasks"])
-                raise UserError(f"{self.path}: task {task!r} is of {entry['of']!r}, which is no task; {hint}")
             return self._run(name, "tasks", entry, seed, of=self._cell(f"{entry['of']}_{start}", seed, name))
         if source is None:
             return self._run(name, "tasks", entry, seed)
         checkpoint = source["checkpoint"] if "checkpoint" in source else self._cell(start, seed, name)
         return self._run(name, "tasks", entry, seed, start=checkpoint)
 
-    def said_cells(self) -> set[str]:
-        """Return the names of all cells that there are."""
+    def _runs(self) -> set[str]:
+        """Return the names of all cells but those of data."""
         entries = {**self.said.get("tokenizers", {}), **self.said.get("pretrainings", {})}
         for task, entry in self.said.get("tasks", {}).items():
             entries |= {f"{task}_{start}": entry for start in self._starts(task, entry)}
@@ -190,11 +193,11 @@ class _Expansion:
         """Return the cell of an entry that has this seed, else its only one."""
         if name in self.data:
             return name
-        found = sorted(cell for cell in self.said_cells() if re.fullmatch(re.escape(name) + r"-seed\d+", cell))
+        found = sorted(cell for cell in self.runs if re.fullmatch(re.escape(name) + r"-seed\d+", cell))
         if f"{name}-seed{seed}" in found:
             return f"{name}-seed{seed}"
         if len(found) != 1:
-            known = sorted({cell.rpartition("-seed")[0] for cell in self.said_cells()})
+            known = sorted({cell.rpartition("-seed")[0] for cell in self.runs})
             why = f"has the seeds {', '.join(cell.rpartition('-seed')[2] for cell in found)}" if found else (
                 f"is nothing here; {_hint(name, known)}")
             raise UserError(f"{self.path}: {of} needs {name!r} of seed {seed}, which {why}")

@@ -1,0 +1,135 @@
+"""From a suite file to cells, and from a cell to its command line."""
+import sys
+from pathlib import Path
+
+import pytest
+from suite_toys import checkout
+
+from mimtransfer.errors import UserError
+from mimtransfer.suites.command import command
+from mimtransfer.suites.study import open_study
+from mimtransfer.suites.suite import load_suite
+
+SUITE = """
+seeds = [0, 1]
+data = dict(pictures=dict(command="python tools/make_data.py --out x", makes="data/list.txt"))
+tokenizers = dict(codes=dict(config="configs/mae.py", seeds=[7], options={"features.from": "{mae}/epoch_2.pth"}))
+pretrainings = dict(
+    mapet=dict(config="configs/mfm.py", amp=True, compile=True, gpus=4,
+               options={"model.tokenizer.codebook": "{codes}/codebook.pth", "model.sizes": [1, 2]}),
+    mae=dict(config="configs/mae.py", seeds=[5]),
+    official=dict(checkpoint="files/mae.pth"),
+    random=None,
+)
+tasks = dict(
+    robust=dict(config="configs/knn.py", of="det", seeds=[1]),
+    det=dict(config="configs/det.py", skip=["official"], slurm=dict(timeout_min=60)),
+    knn=dict(config="configs/knn.py", only=["official", "random"], seeds=[0], amp=True),
+)
+slurm = dict(slurm_partition="gpu")
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(checkout(tmp_path))
+    Path("study.py").write_text(SUITE)
+    return tmp_path
+
+
+def test_cells_and_their_order(folder):
+    suite = load_suite("study.py")
+    names = list(suite.cells)
+    assert set(names) == {
+        "pictures", "codes-seed7", "mapet-seed0", "mapet-seed1", "mae-seed5",
+        "det_mapet-seed0", "det_mapet-seed1", "det_mae-seed0", "det_mae-seed1", "det_random-seed0", "det_random-seed1",
+        "knn_official-seed0", "knn_random-seed0",
+        "robust_mapet-seed1", "robust_mae-seed1", "robust_random-seed1",
+    }  # fmt: skip
+    for name, cell in suite.cells.items():
+        assert all(names.index(other) < names.index(name) for other in cell.after)
+    after = {name: set(cell.after) - {"pictures"} for name, cell in suite.cells.items()}
+    assert after["codes-seed7"] == {"mae-seed5"} and after["mapet-seed1"] == {"codes-seed7"}
+    assert after["det_mapet-seed1"] == {"mapet-seed1"} and after["det_mae-seed0"] == {"mae-seed5"}  # its only seed
+    assert after["robust_mae-seed1"] == {"det_mae-seed1"} and after["knn_official-seed0"] == set()
+    assert all("pictures" in cell.after for name, cell in suite.cells.items() if name != "pictures")
+    assert suite.cells["det_mae-seed0"].slurm == {"slurm_partition": "gpu", "timeout_min": 60}
+    assert suite.work_dir == Path("work_dirs/study")
+
+
+def test_seeds_of_the_caller_and_a_choice_of_cells(folder):
+    suite = load_suite("study.py", seeds=[3], work_dir="elsewhere")
+    assert "det_mapet-seed3" in suite.cells and "det_mapet-seed0" not in suite.cells
+    assert suite.folder(suite.cells["mae-seed5"]) == Path("elsewhere/mae-seed5")
+    chosen = load_suite("study.py").only(["robust_mapet*"])
+    assert set(chosen.cells) == {"pictures", "mae-seed5", "codes-seed7", "mapet-seed1", "det_mapet-seed1",
+                                 "robust_mapet-seed1"}
+    with pytest.raises(UserError, match="no cell matches 'robust_mapets-seed1'; did you mean 'robust_mapet-seed1'"):
+        load_suite("study.py").only(["robust_mapets-seed1"])
+
+
+def test_command_lines(folder):
+    study = open_study(folder, "study.py")
+    det = Path("work_dirs/study/det_mapet-seed1")
+    det.mkdir(parents=True)
+    (det / "epoch_2.pth").write_text("")
+    (det / "last_checkpoint").write_text("/on/another/machine/epoch_2.pth")
+    lines = {name: " ".join(command(study, study.suite.cells[name])) for name in (
+        "pictures", "codes-seed7", "mapet-seed1", "mae-seed5", "det_mapet-seed1", "det_random-seed0",
+        "knn_official-seed0", "robust_mapet-seed1")}
+    python, tools, work = sys.executable, f"{sys.executable} {folder}/tools", "--work-dir work_dirs/study"
+    assert lines == {
+        "pictures": f"{python} tools/make_data.py --out x",
+        "codes-seed7": f"{tools}/fit_tokenizer.py configs/mae.py {work}/codes-seed7 --seed 7 "
+                       "--cfg-options features.from=work_dirs/study/mae-seed5/epoch_2.pth",
+        "mapet-seed1": f"{python} -m torch.distributed.run --standalone --nproc_per_node=4 {folder}/tools/pretrain.py "
+                       f"configs/mfm.py --launcher pytorch {work}/mapet-seed1 --resume --seed 1 --amp --compile "
+                       "--cfg-options model.tokenizer.codebook=work_dirs/study/codes-seed7/codebook.pth "
+                       "model.sizes=[1,2]",
+        "mae-seed5": f"{tools}/pretrain.py configs/mae.py {work}/mae-seed5 --resume --seed 5",
+        "det_mapet-seed1": f"{tools}/train.py configs/det.py {work}/det_mapet-seed1 --resume --seed 1 "
+                           "--pretrained work_dirs/study/mapet-seed1",
+        "det_random-seed0": f"{tools}/train.py configs/det.py {work}/det_random-seed0 --resume --seed 0",
+        "knn_official-seed0": f"{tools}/test.py configs/knn.py {work}/knn_official-seed0 --seed 0 "
+                              "--pretrained files/mae.pth --amp",
+        "robust_mapet-seed1": f"{tools}/test.py configs/knn.py work_dirs/study/det_mapet-seed1/epoch_2.pth "
+                              f"{work}/robust_mapet-seed1",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("line", "message"), [
+    ("task = dict()", "unknown variable 'task'; did you mean 'tasks'"),
+    ("tasks['det']['confg'] = 1", "tasks['det']: unknown field 'confg'; did you mean 'config'"),
+    ("del tasks['det']['config']", "tasks['det'] lacks 'config'"),
+    ("tasks['det']['only'] = ['mea']", "task 'det' names the pretraining 'mea'; did you mean 'mae'"),
+    ("tasks['robust']['of'] = 'dot'", "task 'robust' is of 'dot', which trains nothing; did you mean 'det'"),
+    ("tasks['det']['seeds'] = [2, 3]", "robust_mapet-seed1 needs 'det_mapet' of seed 1, which has the seeds 2, 3"),
+    ("pretrainings['mae']['seeds'] = [5, 6]", "needs 'mae' of seed 7, which has the seeds 5, 6"),
+    ("pretrainings['mapet']['options']['x'] = '{cods}'", "needs 'cods' of seed 0, which is nothing here; did you mean "
+                                                        "'codes'"),
+    ("pretrainings['codes'] = None", "two entries are called 'codes'"),
+    ("pretrainings['a/b'] = None", "pretrainings['a/b']: a name is made of letters"),
+    ("pretrainings['official']['config'] = 'x'", "has a config and a checkpoint"),
+    ("pretrainings['mae']['options'] = {'a': '{mapet}'}; pretrainings['mae']['seeds'] = [0, 1]; "
+     "tokenizers['codes']['seeds'] = [0]", "need each other"),
+])
+def test_mistakes_in_a_suite_file(line, message, folder):
+    Path("study.py").write_text(f"{SUITE}\n{line}\n")
+    with pytest.raises(UserError) as error:
+        load_suite("study.py")
+    assert message in str(error.value) and str(error.value).startswith("study.py: ")
+    assert "\n" not in str(error.value)
+
+
+def test_no_such_file(folder):
+    with pytest.raises(UserError, match="suite 'stdy.py' does not exist; did you mean 'study.py'"):
+        load_suite("stdy.py")
+
+
+def test_the_demo():
+    """The runs of `make demo`: two pretrainings, and detection and segmentation from them and from nothing."""
+    root = Path(__file__).parents[3]
+    suite = load_suite(str(root / "configs/suites/demo.py"))
+    assert set(suite.cells) == {"scenes", "mae-seed0", "mae_famt-seed0"} | {
+        f"{task}_{start}-seed0" for task in ("det", "seg") for start in ("mae", "mae_famt", "random")}
+    assert all((root / cell.config).is_file() for cell in suite.cells.values() if cell.config)
