@@ -1,72 +1,10 @@
-"""Random numbers that belong to samples: the same for any number of workers, ranks, restarts, and on any device.
-
-A counter-based generator (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011) with the SplitMix64
-finaliser (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014) as its mixing function:
-number k of sample b is a hash of (seed_b, k). A `torch.Generator` has one stream for a batch, so what a sample gets
-would depend on where in which rank's batch it lands.
-"""
-import math
-
+"""The order in which patches are drawn; the generator of each sample is mimtransfer/draws.py."""
 import torch
 from torch import Tensor
 
-_GOLDEN = -7046029254386353131  # 2^64 / golden ratio, as int64
-_MIX_1 = -4658895280553007687  # 0xBF58476D1CE4E5B9
-_MIX_2 = -7723592293110705685  # 0x94D049BB133111EB
+from mimtransfer.draws import SampleGenerator, mix
 
-
-def _shift(z: Tensor, bits: int) -> Tensor:
-    # int64 >> is arithmetic; the mask makes it logical.
-    return (z >> bits) & ((1 << (64 - bits)) - 1)
-
-
-def mix(z: Tensor) -> Tensor:
-    """Hash int64 numbers to int64 numbers (SplitMix64 finaliser, a bijection). z: any shape, int64."""
-    z = (z ^ _shift(z, 30)) * _MIX_1
-    z = (z ^ _shift(z, 27)) * _MIX_2
-    return z ^ _shift(z, 31)
-
-
-class SampleGenerator:
-    """Draw random tensors with one independent stream for each sample.
-
-    Args:
-        seed: [B] int64, one for each sample (`AugRecord.seed`). Equal seeds give equal draws, on any device.
-    """
-
-    def __init__(self, seed: Tensor):
-        self.seed = seed
-        self.calls = 0  # each call draws from a fresh stream
-
-    @classmethod
-    def from_seed(cls, seed: int, batch: int, device: torch.device | str = "cpu") -> "SampleGenerator":
-        """Make one for a batch without records (pictures, benchmarks, tests): sample b has seed `seed + b`, hashed."""
-        return cls(mix(torch.arange(batch, device=device, dtype=torch.int64) + seed))
-
-    def _bits(self, shape: tuple[int, ...]) -> Tensor:
-        self.calls += 1
-        # A Python product would overflow.
-        stream = mix(self.seed + torch.full_like(self.seed, self.calls) * _GOLDEN)  # [B]
-        count = torch.arange(math.prod(shape), device=self.seed.device, dtype=torch.int64)
-        return mix(stream[:, None] + (count + 1) * _GOLDEN).view(-1, *shape)
-
-    def uniform(self, *shape: int) -> Tensor:
-        """Draw from the open interval (0, 1): [B, *shape] float32, multiples of 2^-24."""
-        # 23 bits and a half: exact in float32, and neither 0 nor 1, so logarithms are finite.
-        return (_shift(self._bits(shape), 41).float() + 0.5) * 2.0**-23
-
-    def exponential(self, *shape: int) -> Tensor:
-        """Draw from the exponential distribution with mean 1: [B, *shape] float32, > 0."""
-        return -self.uniform(*shape).log()
-
-    def normal(self, *shape: int) -> Tensor:
-        """Draw from the standard normal distribution (Box-Muller): [B, *shape] float32."""
-        return (2 * self.exponential(*shape)).sqrt() * (2 * math.pi * self.uniform(*shape)).cos()
-
-    def integers(self, low: int, high: int, *shape: int) -> Tensor:
-        """Draw whole numbers from low to high, both included: [B, *shape] int64."""
-        # 32 bits against a range of some thousand: the bias of the remainder is below 1e-6.
-        return low + _shift(self._bits(shape), 32) % (high - low + 1)
+__all__ = ["SampleGenerator", "mix", "sample_order"]
 
 
 def sample_order(weights: Tensor, generator: SampleGenerator) -> Tensor:

@@ -9,11 +9,22 @@
     linear_heads.py -> linear probes of many settings at once
     linear_sweep.py the loop that chooses one of them
     accuracy.py     scores of the classes -> top-1 and top-5 accuracy
+
+and what is left of it on other images (docs/robustness.md):
+
+    changed_images.py    several versions of each image, a score for each
+    corruptions/         noise, blur, weather ... of five severities
+    corruption_loop.py   -> errors of a classifier
+    corruption_error.py  -> mean corruption error
+    attacks.py           FGSM, PGD
 """
 from mimtransfer.evaluation.accuracy import TopAccuracy
+from mimtransfer.evaluation.attacks import AttackLoop
 from mimtransfer.evaluation.classifier import Classifier
+from mimtransfer.evaluation.corruption_loop import CorruptionLoop
 from mimtransfer.evaluation.features import FrozenFeatures
 from mimtransfer.evaluation.knn import KNNLoop, knn_votes
 from mimtransfer.evaluation.linear_sweep import LinearSweepLoop
 
-__all__ = ["Classifier", "FrozenFeatures", "KNNLoop", "LinearSweepLoop", "TopAccuracy", "knn_votes"]
+__all__ = ["AttackLoop", "Classifier", "CorruptionLoop", "FrozenFeatures", "KNNLoop", "LinearSweepLoop", "TopAccuracy",
+           "knn_votes"]

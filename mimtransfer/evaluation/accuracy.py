@@ -12,7 +12,8 @@ class TopAccuracy(BaseMetric):
     """Share of images whose class is among the k with the highest scores, in points: `top1`, `top5`.
 
     Of classes with equal scores the lower number counts as higher: the result does not depend on the machine. No k is
-    reported that is not below the number of classes.
+    reported that is not below the number of classes. Where the data set's metainfo has `tested_classes`, class numbers,
+    only those can be predicted: the classes of ImageNet-A and -R, by a classifier of ImageNet.
 
     Args:
         topk: values of k.
@@ -35,11 +36,17 @@ class TopAccuracy(BaseMetric):
         """
         scores = torch.stack([sample["pred_score"] for sample in data_samples])
         labels = torch.tensor([sample["gt_label"] for sample in data_samples], device=scores.device)[:, None]
+        tested = (self.dataset_meta or {}).get("tested_classes")
+        if tested is not None:
+            others = torch.ones(scores.shape[1], dtype=torch.bool, device=scores.device)
+            others[list(tested)] = False
+            scores = scores.masked_fill(others, -torch.inf)
         own = scores.gather(1, labels)
         lower = torch.arange(scores.shape[1], device=scores.device) < labels
         self.results += ((scores > own) | ((scores == own) & lower)).sum(1).tolist()
 
     def compute_metrics(self, results: list[int]) -> dict[str, float]:
         """Return name -> points."""
-        places, num_classes = torch.tensor(results), len(self.dataset_meta["classes"])
+        places = torch.tensor(results)
+        num_classes = len(self.dataset_meta.get("tested_classes") or self.dataset_meta["classes"])
         return {f"top{k}": 100.0 * float((places < k).double().mean()) for k in self.topk if k == 1 or k < num_classes}

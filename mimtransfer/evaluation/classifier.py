@@ -90,7 +90,8 @@ class Classifier(BaseModel):
 
     def features(self, images: Tensor) -> Tensor:
         """Return pooled features [B, D]."""
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.freeze_backbone):
+        wanted = images.requires_grad or not self.freeze_backbone  # an attack goes through a frozen backbone
+        with torch.set_grad_enabled(torch.is_grad_enabled() and wanted):
             return pool(self.backbone, images, self.pooling)
 
     def loss(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
