@@ -15,6 +15,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 from PIL import Image
 
+from mimtransfer.datasets.class_names import class_names
 from mimtransfer.errors import UserError
 
 _HEADS = ("bbox_head", "mask_head", "decode_head", "auxiliary_head")
@@ -70,10 +71,14 @@ def _check_class_numbers(cfg: Config, splits: tuple[str, ...]) -> None:
 
 
 def _folders_of_classes(dataset: dict) -> set[str] | None:
-    """Return the names of a ClassFolder's classes; None for other data sets, which know theirs, or without a folder."""
+    """Return the names of a ClassFolder's classes, tested or not; None for other data sets, which know theirs, or
+    without a folder.
+    """
     root = osp.expanduser(dataset.get("root") or "")
     if str(dataset.get("type")).rpartition(".")[2] != "ClassFolder" or not osp.isdir(root):
         return None
+    if dataset.get("trained_classes") is not None:
+        return set(class_names(dataset["trained_classes"]))
     return {entry.name for entry in os.scandir(root) if entry.is_dir()}
 
 

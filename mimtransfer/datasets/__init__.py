@@ -8,6 +8,7 @@
     scenes_write.py     scenes -> folders, COCO json, meta.json
 
     classification.py   labelled images: class folders, subsets, transforms
+    class_names.py      which classes a data set has, of those of a classifier
     published.py        CIFAR, STL-10, Tiny ImageNet in their authors' layout
     epoch_sampler.py    (epoch, index) in the order of a run, and the seed of a sample
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import InterpolationMode, v2
 
+from mimtransfer.datasets.class_names import check_folders, class_names, numbers_of
 from mimtransfer.datasets.epoch_sampler import sample_seed
 from mimtransfer.errors import UserError, near_files, near_matches
 from mimtransfer.registry import DATASETS
@@ -100,19 +101,29 @@ class LabelledImages(Dataset):
 class ClassFolder(LabelledImages):
     """One folder of pictures for each class, as ImageNet's `train` and torchvision's ImageFolder have it.
 
-    Class numbers follow the sorted names of the folders.
+    Class numbers follow the sorted names of the folders, or of `trained_classes`.
 
     Args:
         root: folder of the class folders.
         list_file: text file with the names of the images that count, one a line, with their class folder or without,
             as the published 1 % and 10 % of ImageNet have them (SimCLR, arXiv 2002.05709); not with other subsets.
+        trained_classes: the classes of the classifier, where the folders are some of them: their names, or
+            'imagenet-1k'. Accuracy is then that among the classes of the folders, as ImageNet-A and -R are scored.
+        tested_classes: names that the folders must have, or 'imagenet-a', 'imagenet-r', 'imagenet-1k'; None for any.
 
     Raises:
-        UserError: no such folder or list, a class without pictures, a listed image that is not there, or, from an item,
+        UserError: no such folder or list, other folders than these classes, a class without pictures, a listed image that is not there, or, from an item,
             a picture that cannot be read.
     """
 
-    def __init__(self, root: str, list_file: str | None = None, **kwargs):
+    def __init__(
+        self,
+        root: str,
+        list_file: str | None = None,
+        trained_classes: str | Sequence[str] | None = None,
+        tested_classes: str | Sequence[str] | None = None,
+        **kwargs,
+    ):
         root = os.path.expanduser(root)
         if not os.path.isdir(root):
             raise UserError(f"ClassFolder: folder {root!r} does not exist{near_files(root.rstrip('/'))}; set the data "
@@ -122,7 +133,16 @@ class ClassFolder(LabelledImages):
         except FileNotFoundError as error:  # no class folder, or one without images
             raise UserError(f"ClassFolder: {str(error).split('Supported')[0].strip(' .')} in {root!r}; expected one "
                             "folder of images for each class") from None
-        super().__init__(self.source.targets, self.source.classes, **kwargs)
+        folders = self.source.classes
+        if tested_classes is not None:
+            check_folders(folders, class_names(tested_classes), root)
+        if trained_classes is None:
+            super().__init__(self.source.targets, folders, **kwargs)
+        else:
+            trained = class_names(trained_classes)
+            numbers = numbers_of(folders, trained, root)
+            super().__init__(np.array(numbers)[self.source.targets], trained, **kwargs)
+            self.metainfo["tested_classes"] = tuple(numbers)
         if list_file is not None:
             if len(self.indices) < len(self.labels):
                 raise UserError(f"ClassFolder: got list_file={list_file!r} and another subset, expected one of them")

@@ -45,12 +45,10 @@ _TITLES = {
     "box_ap": "box AP", "mask_ap": "mask AP", "miou": "mIoU", "macc": "mAcc", "aacc": "aAcc",
 }
 # Errors, of which less is better; of everything else more is.
-_ERRORS = ("mce", "relative_mce", "mean_error")
+_ERRORS = ("corruption_error", "mce", "relative_mce")
 # What the table shows unless it is asked for more, in this order.
 PRIMARY = ("knn_top1", "top1", "clean_top1", "corruption_error", "mce", "fgsm_top1", "pgd_top1", "box_ap", "mask_ap",
            "miou")
-# Of these the lowest is the best.
-LOWER_IS_BETTER = frozenset(["corruption_error", "mce", "relative_mce"])
 
 
 def standard_metrics(raw: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
