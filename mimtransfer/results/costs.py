@@ -30,7 +30,7 @@ def add_costs(
     """
     own = {run.record["run_id"]: run for run in runs if run.record["kind"] == "pretrain"}
     seen, machines, types = set(), set(), set()
-    for run in shown:
+    for run in sorted(shown, key=lambda run: (run.record["seed"] is None, run.record["seed"])):
         name, code = names[run.record["label"], identity(run.record)], pretraining_run(run.record)
         if code is None or (name, code) in seen:
             continue

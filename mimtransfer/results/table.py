@@ -90,7 +90,7 @@ def _one_per_seed(transfers: list[Run], names: dict[tuple[str, str], str], notes
         if key in kept:
             notes.append(f"{kept[key].path} repeats the seed {record['seed']} of {run.path}; the newer one counts.")
         kept[key] = run
-    return list(kept.values())
+    return sorted(kept.values(), key=lambda run: (run.record["seed"] is None, run.record["seed"]))
 
 
 def _columns(transfers: list[Run], metrics: Sequence[str] | None) -> list[Column]:
