@@ -83,14 +83,19 @@ def _part(record: Mapping[str, Any] | None, config: Mapping[str, Any]) -> tuple:
 
 def makespan(cells: Iterable[Cell], states: Mapping[str, State], seconds: Mapping[str, float], slots: int) -> float:
     """Return the wall seconds until all cells are done, each started as soon as what it needs and a slot are there."""
-    free, ends = [0.0] * slots, {}
-    for cell in cells:
-        if states[cell.name].name == "done":
-            continue
-        ready = max((ends.get(name, 0.0) for name in cell.after), default=0.0)
-        free.sort()
-        width = min(cell.gpus, slots)
-        begin = max(ready, free[width - 1])
-        ends[cell.name] = begin + seconds.get(cell.name, 0.0)
-        free[:width] = [ends[cell.name]] * width
-    return max(ends.values(), default=0.0)
+    pending = [cell for cell in cells if states[cell.name].name != "done"]
+    ended = {name for name, state in states.items() if state.name == "done"}
+    running: list[tuple[float, str, int]] = []  # end, name, slots
+    now, free = 0.0, slots
+    while pending or running:
+        for cell in list(pending):
+            width = min(cell.gpus, slots)
+            if width <= free and ended.issuperset(cell.after):
+                pending.remove(cell)
+                free -= width
+                running.append((now + seconds.get(cell.name, 0.0), cell.name, width))
+        running.sort()
+        now, name, width = running.pop(0)
+        ended.add(name)
+        free += width
+    return now

@@ -85,9 +85,14 @@ def submit(
         else:
             for cell, one in zip(cells, submitted):
                 error = one.exception()
-                end = f"failed: {str(error).strip().splitlines()[-1]}" if error else "done"
-                say(f"{one.job_id}: {cell.name} {end}")
+                say(f"{one.job_id}: {cell.name} {_reason(error) if error else 'done'}")
     return jobs
+
+
+def _reason(error: Exception) -> str:
+    """Return what went wrong, from the traceback that submitit wraps it into."""
+    lines = str(error).strip().splitlines()
+    return next((line.partition("UserError: ")[2] for line in lines if "UserError: " in line), lines[-1])
 
 
 def _groups(study: Study, todo: set[str]) -> list[list[Cell]]:

@@ -126,7 +126,7 @@ class _Expansion:
         self.slurm = said.get("slurm", {})
         self.data = tuple(said.get("data", {}))
         self.runs = self._runs()
-        cells = [Cell(name, "data", command=entry["command"], makes=entry["makes"])
+        cells = [Cell(name, "data", command=entry["command"], makes=entry["makes"], slurm=self.slurm)
                  for name, entry in said.get("data", {}).items()]
         for kind in ("tokenizers", "pretrainings"):
             for name, entry in said.get(kind, {}).items():

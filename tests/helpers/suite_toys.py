@@ -78,8 +78,9 @@ def checkout(folder):
     for name, text in _FILES.items():
         Path(folder, name).parent.mkdir(parents=True, exist_ok=True)
         Path(folder, name).write_text(text)
-    real = (ROOT / "tools/transfer.py").read_text()
-    Path(folder, "tools/transfer.py").write_text(real.replace("sys.path[0] = str(ROOT)", f"sys.path[0] = {str(ROOT)!r}"))
+    text = (ROOT / "tools/transfer.py").read_text()
+    text = text.replace("sys.path[0] = str(ROOT)", f"sys.path[0] = {str(ROOT)!r}")
+    Path(folder, "tools/transfer.py").write_text(text)
     return folder
 
 
@@ -114,9 +115,9 @@ def run(tool, words):
             file.writestr("weight", str(weight))
         pointer.write_text(str(folder / f"epoch_{weight}.pth"))
         print(f"2026/01/01 00:00:00 - mmengine - INFO - Epoch(train) [{weight}]  loss: 1.0", flush=True)
-        if cell in os.environ.get("TOY_FAIL", "").split():
-            print(f"Traceback ...\nerror: {cell} ran out of memory", file=sys.stderr)
-            return 2
+    if cell in os.environ.get("TOY_FAIL", "").split():
+        print(f"Traceback ...\nerror: {cell} ran out of memory", file=sys.stderr)
+        return 2
     write_record(_record(tool, args, cell), folder)
     return 0
 

@@ -122,7 +122,7 @@ def test_mistakes_in_a_suite_file(line, message, folder):
 
 
 def test_no_such_file(folder):
-    with pytest.raises(UserError, match="suite 'stdy.py' does not exist; did you mean 'study.py'"):
+    with pytest.raises(UserError, match=r"suite 'stdy\.py' does not exist; did you mean 'study\.py'"):
         load_suite("stdy.py")
 
 
