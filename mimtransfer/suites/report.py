@@ -45,8 +45,9 @@ def plan(study: Study, states: Mapping[str, State], slots: int, full: bool) -> s
         work = sum(seconds[cell.name] * cell.gpus for cell in todo if cell.name in seconds)
         unknown = sum(cell.name not in seconds for cell in todo)
         wall = makespan(suite.cells.values(), states, seconds, slots)
-        head += f", {len(todo)} to run: {duration(work)} of work, about {duration(wall)} with {slots} at a time"
-        head += f", and {unknown} of unknown cost" if unknown else ""
+        head += f", {len(todo)} to run"
+        head += f": {duration(work)} of work, about {duration(wall)} with {slots} at a time" if seconds else ""
+        head += f", {'and ' * bool(seconds)}{unknown} of unknown cost" if unknown else ""
     return "\n".join([head, *lines])
 
 

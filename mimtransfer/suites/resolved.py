@@ -1,6 +1,7 @@
 """Configs with their bases and options resolved; read again only when one of their files has changed."""
 import argparse
 import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -36,9 +37,11 @@ def _text(value: Any) -> str:
 
 
 def _read(path: str, texts: list[str]) -> tuple[dict[str, Any], list[str]]:
-    from mmengine.config import Config, DictAction  # 2 s
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pkg_resources, at every import
+        from mmengine.config import Config, DictAction  # 2 s
 
-    cfg = Config.fromfile(path)
+        cfg = Config.fromfile(path)
     if texts:
         parser = argparse.ArgumentParser()
         parser.add_argument("--cfg-options", nargs="+", action=DictAction)
