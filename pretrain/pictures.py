@@ -10,7 +10,8 @@ from matplotlib.patches import Patch
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
-from mimtransfer.backbones.probe import probe
+from mimtransfer.attention_artifacts import received_attention
+from mimtransfer.backbones.probe import probe, probe_blocks
 from pretrain.bank import MapBank
 from pretrain.corruptions.base import Corrupted
 from pretrain.layout import TokenLayout
@@ -93,6 +94,30 @@ def picture_columns(
     columns["roles"] = show_roles(image, layout, grid)
     columns["reconstruction"] = show_roles(restored, layout, grid, painted=("thrown",))
     return columns, layout
+
+
+def attention_columns(method: MIMethod, images: Tensor) -> dict[str, Tensor]:
+    """Show which patches the others attend to in the first, the middle and the last block.
+
+    Args:
+        images: [B, 3, H, W] normalised and unmasked.
+
+    Returns:
+        Pictures by title, [B, 3, H, W] in [0, 1] each: `image` and `block <number>`, each map scaled to its largest
+        value.
+
+    Raises:
+        UserError: the encoder has no attention over the whole image, as in a convolutional network.
+    """
+    image = to_unit_range(images, method.data_preprocessor)
+    columns = {"image": image}
+    depth = len(getattr(method.encoder, "blocks", ()))
+    for number, block in enumerate(probe_blocks(method.encoder, images), start=1):
+        if number in (1, (depth + 1) // 2, depth):
+            received = received_attention(block)  # [B, L]
+            maps = received / received.amax(1, keepdim=True)
+            columns[f"block {number}"] = show_map(image, maps.view(-1, *block.grid))
+    return columns
 
 
 @torch.no_grad()

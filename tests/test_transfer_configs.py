@@ -47,7 +47,9 @@ def test_the_shipped_set():
 def test_resolves_and_builds(leaf):
     cfg = load(leaf)
     assert cfg.task == leaf.split("/")[0] and cfg.protocol
-    assert [h["type"] for h in cfg.custom_hooks] == ["mimtransfer.RecordHook"]
+    assert [h["type"] for h in cfg.custom_hooks] == [
+        "mimtransfer.RecordHook", "mimtransfer.PredictionPictureHook"
+    ]
     assert '"""' in (ROOT / leaf).read_text()[:3] and "Command" in (ROOT / leaf).read_text()
     # nothing of the bases' ResNet, SGD or synchronised BN is left
     assert cfg.model.backbone.type == "mimtransfer.TimmViT" and "depth" not in cfg.model.backbone

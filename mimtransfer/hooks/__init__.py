@@ -1,5 +1,6 @@
-"""Hooks that pretraining and classification share."""
+"""Hooks that several kinds of runs share."""
 from mimtransfer.hooks.finite_loss import FiniteLossHook
+from mimtransfer.hooks.predictions import PredictionPictureHook
 from mimtransfer.hooks.seed import SeedHook
 
-__all__ = ["FiniteLossHook", "SeedHook"]
+__all__ = ["FiniteLossHook", "PredictionPictureHook", "SeedHook"]

@@ -1,11 +1,14 @@
 """Draw what the method restores, while it trains: files under the run's `vis_data`, and TensorBoard."""
+from contextlib import suppress
+
 import torch
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 
+from mimtransfer.errors import UserError
 from mimtransfer.registry import HOOKS
-from pretrain.pictures import picture_columns, tile
+from pretrain.pictures import attention_columns, picture_columns, tile
 
 
 @HOOKS.register_module()
@@ -13,7 +16,7 @@ class ReconstructionHook(Hook):
     """Show what `pretrain.pictures.picture_columns` gives: image, roles or corruption, reconstruction ..., one image to
     a row.
 
-    The images are the first of the run's first batch.
+    The images are the first of the run's first batch. The last epoch also shows the encoder's attention to them.
 
     Args:
         interval: epochs between pictures; the last epoch always has one.
@@ -45,6 +48,10 @@ class ReconstructionHook(Hook):
         model.eval()
         with torch.no_grad():
             batch = model.data_preprocessor(self._batch)
-            columns, _ = picture_columns(model, batch["inputs"], batch["record"])
+            pictures = {"reconstruction": picture_columns(model, batch["inputs"], batch["record"])[0]}
+            if self.is_last_train_epoch(runner):
+                with suppress(UserError):  # an encoder without attention over the whole image
+                    pictures["attention"] = attention_columns(model, batch["inputs"])
         model.train(was_training)
-        runner.visualizer.add_image("reconstruction", tile(columns), step=runner.epoch + 1)
+        for name, columns in pictures.items():
+            runner.visualizer.add_image(name, tile(columns), step=runner.epoch + 1)

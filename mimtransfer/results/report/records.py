@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 from mimtransfer.results.curves import curves_of
-from mimtransfer.results.metrics import title_of
+from mimtransfer.results.metrics import PRIMARY, title_of
 from mimtransfer.results.pretrainings import pretraining_run
 from mimtransfer.results.protocol_check import Run
 from mimtransfer.results.report.charts import Line, line_chart
@@ -22,9 +22,12 @@ def record_part(run: Run, row: int, pretrainings: dict[str, Run], folder: Path) 
         folder: where the report will lie; links to files are relative to it.
     """
     record, protocol, log = run.record, run.record["protocol"], run.record["files"]["log"]
-    scores = ", ".join(f"{title_of(name)} {metric['value']:g}" for name, metric in record["metrics"].items())
+    metrics = record["metrics"]
+    main = ", ".join(f"{title_of(name)} {metrics[name]['value']:g}" for name in (*PRIMARY, "loss") if name in metrics)
+    every = ", ".join(f"{title_of(name)} {metric['value']:g}" for name, metric in metrics.items())
     lines = {
         "record": _file(run.path, folder),
+        "scores": escape(every) or "none",
         "run": f"{record['run_id']}, {record['mode']}, seed {record['seed']}, {record['started_at']} to "
                f"{record['finished_at']}",
         "protocol": f'<a href="#{protocol_anchor(protocol["fingerprint"])}">{escape(protocol["name"])}</a>, '
@@ -51,7 +54,7 @@ def record_part(run: Run, row: int, pretrainings: dict[str, Run], folder: Path) 
     )
     return (f'<details class="record" id="{anchor(run)}"><summary><b>{escape(record["label"])}</b>, '
             f"{escape(record['task'])}, {escape(protocol['name'])}, seed {record['seed']}"
-            f'<span class="soft"> {escape(scores)}</span></summary><dl>{listed}</dl><div class="charts">{charts}</div>'
+            f'<span class="soft"> {escape(main)}</span></summary><dl>{listed}</dl><div class="charts">{charts}</div>'
             "</details>")
 
 

@@ -1,0 +1,172 @@
+"""The HTML report, read by a parser: whole, closed in itself, every number with its record."""
+import base64
+import io
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from fabricate_records import pretrain, transfer
+from PIL import Image
+
+from mimtransfer.results.protocol_check import Run
+from mimtransfer.results.published import read_published
+from mimtransfer.results.record import write_record
+from mimtransfer.results.report.charts import ticks
+from mimtransfer.results.report.page import html_page
+from mimtransfer.results.report.pictures import pictures_of
+from mimtransfer.results.table import build_table, read_runs
+
+VOID = {"meta", "img", "br"}
+LABEL = 'MAE <b>"x" & y</b>'
+
+
+class Page(HTMLParser):
+    """Checks that tags are closed in order; keeps attributes, text and the words of each table cell."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.words, self.rows = [], [], [], []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+        if {"td", "th"} & set(self.open):
+            self.rows[-1][-1] += data + " "
+
+    def values(self, name):
+        return [attributes[name] for _, attributes in self.tags if attributes.get(name)]
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study")
+    mae = pretrain("mae", label=LABEL)
+    mae["curves"] = {"loss": [[1, 2.0], [50, 1.0], [100, 0.5]]}
+    records = [transfer(f"r{k}", "detection", seed=k, box_ap=20.0 + k, miou=1.0) for k in range(3)]
+    records += [transfer(f"m{k}", "detection", mae, seed=k, box_ap=30.0 + 1.1 * k) for k in range(3)]
+    records[0]["curves"] = {"loss": [[1, 3.0], [2, 2.5]], "box_ap": [[2, 20.0]]}
+    records[0]["files"] = {"checkpoint": {"path": "a b.pth", "sha256": "c" * 64}, "config": None, "log": "t/t.log"}
+    for record in [*records, mae]:
+        write_record(record, folder / record["run_id"])
+    (folder / "r0/t").mkdir()
+    (folder / "r0/t/t.log").write_text("log")
+    (folder / "r0/a b.pth").write_text("weights")
+    pictures = folder / "mae/t/vis_data/vis_image"
+    pictures.mkdir(parents=True)
+    for name, colour in {"reconstruction_9": "red", "reconstruction_10": "green", "attention_10": "blue"}.items():
+        Image.new("RGB", (40, 20), colour).save(pictures / f"{name}.png")
+    published = {"label": "<i>", "source": "A & B", "url": "https://example.org", "scores": [
+        {"protocol": "small_detection", "metric": "box_ap", "value": 51.64}]}
+    (folder / "p.json").write_text(json.dumps({"rows": [published]}))
+    table = build_table(read_runs([folder]))
+    table.published = read_published(folder / "p.json", table.columns)
+    return table, folder, html_page(table, 1, "Study <1>", folder)
+
+
+def test_numbers(study):
+    rows = [[" ".join(cell.split()) for cell in row] for row in Page(study[2]).rows]
+    assert rows[0] == ["", "small_detection detection", "cost of pretraining"]
+    assert rows[1] == ["pretraining", "box AP", "mIoU", "images/s", "device-hours", "peak GB"]
+    assert rows[2] == ["random init", "21.0 \u00b1 1.0 seeds 0 1 2", "1.0 \u00b1 0.0 seeds 0 1 2", "-", "-", "-"]
+    assert rows[3] == [LABEL, "31.1 \u00b1 1.1 +10.1** seeds 0 1 2", "-", "1234 seed 0", "0.017 seed 0", "2.0 seed 0"]
+    assert rows[-1] == ["<i> \u20201 A & B", "51.6", "-", "-", "-", "-"]
+    best = re.findall(r'<td class="best">.*?</td>', study[2], re.DOTALL)
+    assert len(best) == 1 and ">31.1 " in best[0] and "p = 3.27e-05" in best[0]
+
+
+def test_every_link_arrives(study):
+    table, folder, text = study
+    page = Page(text)
+    names = page.values("id")
+    assert len(names) == len(set(names))
+    links = page.values("href")
+    assert {link[1:] for link in links if link.startswith("#")} <= set(names)
+    files = [link for link in links if not link.startswith(("#", "https://example.org"))]
+    assert "r0/t/t.log" in files and "r0/a%20b.pth" in files and "mae/result.json" in files
+    assert all((folder / link.replace("%20", " ")).is_file() for link in files)
+    records = [attributes["id"] for tag, attributes in page.tags if attributes.get("class") == "record"]
+    assert len(records) == len(table.runs) == 7
+    for name in records:
+        assert text.count(f'href="#{name}"') >= 1
+
+
+def test_needs_no_network_and_runs_nothing_foreign(study):
+    page = Page(study[2])
+    assert not [tag for tag, _ in page.tags if tag in ("link", "iframe", "object", "base")]
+    assert all(source.startswith("data:image/") for source in page.values("src"))
+    assert "url(" not in study[2] and "@import" not in study[2]
+    assert page.values("content")[-1].startswith("default-src 'none'")
+    assert "<b>\"x\"" not in study[2] and page.words.count(LABEL) >= 3  # as text, not as tags
+
+
+def test_provenance_is_in_the_record(study):
+    words = " ".join(Page(study[2]).words)
+    for text in ("0" * 40, "c" * 64, "f" * 64, "python tools/train.py x.py", "python 3.11.9", "150 tensors matched",
+                 study[0].columns[0].fingerprint, "optim_wrapper.optimizer.lr = 0.0001"):
+        assert text in words, text
+
+
+def test_charts(study):
+    text = study[2]
+    # two scatter plots would need two rows in a column: only box AP has them
+    scatters = text[text.index('id="accuracy-against-cost"') : text.index('id="learning-curves"')]
+    assert scatters.count("<svg") == 1 and scatters.count("<circle") == 2
+    curves = text[text.index('id="learning-curves"') : text.index('id="pictures"')]
+    assert curves.count("<polyline") == 2  # a metric with one point is no curve
+    points = re.search(r'<polyline points="([^"]*)"', curves)[1].split()
+    xs, ys = zip(*(map(float, point.split(",")) for point in points))
+    assert len(points) == 3 and xs[1] == pytest.approx(xs[0] + (xs[2] - xs[0]) * 49 / 99, abs=0.2)
+    assert ys[1] == pytest.approx(ys[0] + (ys[2] - ys[0]) * 2 / 3, abs=0.2) and ys[0] < ys[2]  # y goes down
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [(0, 10, [0, 2, 4, 6, 8, 10]), (0.31, 0.52, [0.35, 0.4, 0.45, 0.5]), (-1.5, 1.5, [-1, 0, 1]), (5, 5.001, None)],
+)
+def test_ticks(low, high, expected):
+    found = ticks(low, high)
+    assert found == expected if expected else 3 <= len(found) <= 7
+    assert all(low <= value <= high for value in found)
+
+
+def test_the_newest_pictures(study):
+    reconstruction, attention = pictures_of(study[1] / "mae")
+    assert (reconstruction.kind, reconstruction.width, reconstruction.height) == ("reconstruction", 160, 80)
+    image = Image.open(io.BytesIO(base64.b64decode(reconstruction.uri.partition(",")[2])))
+    assert image.getpixel((0, 0)) == (0, 128, 0) and attention.kind == "attention"
+    assert study[2].count("<img ") == 2
+
+
+def test_large_pictures_are_made_smaller(tmp_path):
+    folder = tmp_path / "t/vis_data/vis_image"
+    folder.mkdir(parents=True)
+    for k in range(6):
+        Image.new("RGB", (1600, 400)).save(folder / f"prediction_{k}_320.png")
+    found = pictures_of(tmp_path)
+    assert [(p.kind, p.width, p.height) for p in found] == [("prediction", 640, 160)] * 4
+    assert found[0].uri.startswith("data:image/jpeg;base64,")
+
+
+def test_nothing_but_one_number():
+    record = transfer("a", "detection", box_ap=1.0)
+    text = html_page(build_table([Run("a/result.json", record)]), 2, "t", Path("."))
+    assert "1.00" in text and "learning-curves" not in text and "(not here)" in text
