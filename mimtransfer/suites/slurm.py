@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from mimtransfer.suites.state import State, Study
 from mimtransfer.suites.suite import Cell
 
 _ENDED = ("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "DONE", "FAILED", "FINISHED", "INTERRUPTED", "NODE_FAIL",
-          "OUT_OF_MEMORY", "PREEMPTED", "TIMEOUT", "UNKNOWN")
+          "OUT_OF_MEMORY", "PREEMPTED", "TIMEOUT")
+_LAG = 600  # seconds in which the accounting may not know a job yet
 
 
 class CellJob:
@@ -127,4 +129,6 @@ def _queued(folder: Path) -> dict[str, str]:
     import submitit
 
     found = {name: submitit.SlurmJob(folder / "jobs" / "%j", job_id) for name, job_id in jobs.items()}
-    return {name: jobs[name] for name, one in found.items() if one.state.split()[0] not in _ENDED}
+    new = time.time() - (folder / "jobs.json").stat().st_mtime < _LAG
+    ended = (*_ENDED, *(() if new else ("UNKNOWN",)))
+    return {name: jobs[name] for name, one in found.items() if one.state.split()[0] not in ended}

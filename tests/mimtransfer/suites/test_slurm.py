@@ -101,6 +101,16 @@ def test_what_is_queued_is_not_submitted_again(folder):
     Path("running.txt").write_text("".join(f"{job}|RUNNING|n1\n" for job in jobs.values()))
     submitit.SlurmJob.watcher.clear()
     assert hand_in(folder, "slurm") == jobs and len(scripts()) == 8
+    Path("running.txt").write_text("")  # the accounting lags behind
+    submitit.SlurmJob.watcher.clear()
+    assert hand_in(folder, "slurm") == jobs and len(scripts()) == 8
+    os.utime("work_dirs/study/slurm/jobs.json", (0, 0))  # and, an hour later, has forgotten them
+    submitit.SlurmJob.watcher.clear()
+    assert set(hand_in(folder, "slurm")) == set(jobs) and len(scripts()) == 16
+
+
+def test_cancelled_jobs_are_submitted_again(folder):
+    jobs = hand_in(folder, "slurm")
     # Jobs of a task were cancelled: they come again, and wait for what is still in the queue.
     gone = {name for name in jobs if name.startswith("det_mae")}
     states = {job: "CANCELLED by 1000" if name in gone else "PENDING" for name, job in jobs.items()}
