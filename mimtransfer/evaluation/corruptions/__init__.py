@@ -40,7 +40,6 @@ class Corruptions:
         self.seed, self.parameters, self.jpeg_quality = seed, parameters, jpeg_quality
         self.frost = weather.read_frost(frost_pictures) if frost_pictures else None
 
-    @torch.no_grad()
     def __call__(self, images: Tensor, name: str, severity: int) -> Tensor:
         """Return corrupted images [B, 3, H, W] uint8.
 
@@ -49,12 +48,15 @@ class Corruptions:
             name: one of `NAMES`.
             severity: 1 to 5.
         """
-        values = strength(name, severity, self.parameters or nominal_size(*images.shape[-2:]))
         kind = NAMES.index(name) * 8 + severity
         generator = SampleGenerator(mix(content_hash(images) + (self.seed * 256 + kind)))
-        extra = {}
-        if name == "frost":
-            extra["pictures"] = weather.drawn_frost() if self.frost is None else self.frost
+        return self.apply(images, name, severity, generator)
+
+    @torch.no_grad()
+    def apply(self, images: Tensor, name: str, severity: int, generator: SampleGenerator) -> Tensor:
+        """Return corrupted images as `__call__` does, with these random numbers."""
+        values = strength(name, severity, self.parameters or nominal_size(*images.shape[-2:]))
+        extra = {"pictures": self.frost or weather.drawn_frost()} if name == "frost" else {}
         # TF32 would be wrong by a quarter of a level.
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             x = _FUNCTIONS[name](images.float() / 255, generator, *values, **extra)
