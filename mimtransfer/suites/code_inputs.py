@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from mimtransfer.results.fingerprint import OBSERVING_HOOKS
 from mimtransfer.suites.stat_cache import StatCache
 
 _PACKAGES = ("mimtransfer", "pretrain")
@@ -43,7 +44,7 @@ def code_inputs(root: Path, tool: str, config: Mapping, cache: StatCache) -> dic
         files.setdefault(name, _look(Path(root, name), cache))
     registered: dict[str, set[str]] = {}
     for name, found in files.items():
-        for title in found["registers"]:
+        for title in set(found["registers"]) - OBSERVING_HOOKS:
             registered.setdefault(title, set()).add(name)
     todo = roots + [name for text in _texts(config) for name in registered.get(text.rpartition(".")[2], ())]
     used: dict[str, str] = {}

@@ -184,11 +184,12 @@ def run_here(study: Study, cell: Cell) -> None:
     Raises:
         UserError: what it needs is not done, another process has it, or it fails.
     """
+    states = study.states()
     for name in cell.after:
-        state = study.states()[name]
+        state = states[name]
         if state.name != "done":
             raise UserError(f"{cell.name} needs {name}, which is {state.name}{': ' + state.why if state.why else ''}")
-    if study.state(cell).name == "done":
+    if states[cell.name].name == "done":
         print(f"[{cell.name}] is done")
         return
     with study.started(cell) as lock:

@@ -47,10 +47,12 @@ class RandomMasking:
     pass
 ''',
     "pretrain/other.py": "@MODELS.register_module()\nclass MFM:\n    power = 2\n",
+    "pretrain/watching.py": "@HOOKS.register_module()\nclass ReconstructionHook:\n    interval = 10\n",
     "pretrain/shared.py": "def loss(method):\n    return 1  # for now\n",
     "mimtransfer/heads.py": "MODELS.register_module(name='Head', module=make)\n",
     "configs/mae.py": "model = dict(type='MAE', encoder=dict(type='Net', arch='toy'))\ntrain_cfg = dict(max_epochs=2)\n"
-                      "train_dataloader = dict(batch_size=4, dataset=dict(type='Files', ann_file='data/list.txt'))\n",
+                      "train_dataloader = dict(batch_size=4, dataset=dict(type='Files', ann_file='data/list.txt'))\n"
+                      "custom_hooks = [dict(type='ReconstructionHook')]\n",
     "configs/mfm.py": "_base_ = ['mae.py']\nmodel = dict(type='MFM')\n",
     "configs/det.py": "model = dict(type='mimtransfer.Head', backbone=dict(type='Net', arch='toy'), roi_head=dict())\n"
                       "train_cfg = dict(max_iters=20)\nprotocol = 'det'\n",

@@ -87,6 +87,7 @@ def test_data(folder):
 def test_code_that_is_used(folder):
     edit("pretrain/methods.py", '"""Mask."""', '"""Mask patches."""')
     edit("pretrain/shared.py", "# for now", "")
+    edit("pretrain/watching.py", "interval = 10", "interval = 1")  # a hook that only draws
     assert stale() == {}
     edit("pretrain/other.py", "power = 2", "power = 3")
     assert stale() == {"mfm-seed0": "stale code pretrain/other.py"} | waiting("mfm")
