@@ -16,7 +16,7 @@ def parse_args() -> argparse.Namespace:
         "--metrics",
         type=lambda text: text.split(","),
         metavar="NAME,...",
-        help="columns, by their names in the records (default: knn_top1,top1,box_ap,mask_ap,miou)",
+        help="columns, by their names in the records (default: the main ones: top1, box_ap, miou ...)",
     )
     parser.add_argument(
         "--published",

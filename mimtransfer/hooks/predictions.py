@@ -53,8 +53,7 @@ class PredictionPictureHook(Hook):
             return
         for sample in samples[: self.num_images - self._drawn]:
             image = np.asarray(Image.open(io.BytesIO(get(sample.img_path))).convert("RGB"))
-            options = {"pred_score_thr": self.score_threshold} if "pred_instances" in sample else {}
-            runner.visualizer.add_datasample(
-                f"prediction_{self._drawn}", image, sample, step=runner.iter, **options
-            )
+            # mmdet's takes a threshold; mmseg's can write names on every part, which hides small pictures.
+            options = {"pred_score_thr": self.score_threshold} if "pred_instances" in sample else {"with_labels": False}
+            runner.visualizer.add_datasample(f"prediction_{self._drawn}", image, sample, step=runner.iter, **options)
             self._drawn += 1

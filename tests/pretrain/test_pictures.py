@@ -6,6 +6,7 @@ import pytest
 import torch
 from deterministic import fill
 
+from mimtransfer.backbones.probe import probe
 from mimtransfer.registry import MASKINGS, MODELS
 from pretrain.bank import MapBank
 from pretrain.hooks.reconstruction import ReconstructionHook
@@ -13,7 +14,7 @@ from pretrain.layout import TokenLayout, take
 from pretrain.masking.base import WeightedMasking
 from pretrain.masking.measured import Measured
 from pretrain.patches import patch_statistics, patchify, unpatchify
-from pretrain.pictures import picture_columns, show_map, show_roles, tile, to_unit_range
+from pretrain.pictures import attention_columns, picture_columns, show_map, show_roles, tile, to_unit_range
 from pretrain.record import AugRecord
 
 MEAN, STD = [120.0, 110.0, 100.0], [60.0, 50.0, 55.0]
@@ -152,6 +153,28 @@ def test_training_shows_the_same_images_each_time_and_maps_as_soon_as_there_are_
     for picture in pictures.values():
         for b in range(2):
             assert (picture[34 * b + 1 : 34 * b + 33, 1:33] == raw[b].permute(1, 2, 0).numpy()).all()
+
+
+def test_the_last_epoch_shows_attention():
+    strategy = Ramp(mask_ratio=0.5, warmup=dict(type="RandomMasking", mask_ratio=0.75))  # without maps
+    model, (raw, images, record) = method(strategy), batch()
+    pictures = {}
+    runner = SimpleNamespace(
+        model=model, epoch=8, max_epochs=9, train_loop=SimpleNamespace(max_epochs=9),
+        visualizer=SimpleNamespace(add_image=lambda name, picture, step: pictures.update({(name, step): picture})),
+    )
+    hook = ReconstructionHook(num_images=2)
+    hook.before_train_iter(runner, 0, {"inputs": raw, "record": record})
+    hook.after_train_epoch(runner)
+    assert {key: p.shape for key, p in pictures.items()} == {
+        ("reconstruction", 9): (68, 102, 3), ("attention", 9): (68, 102, 3)
+    }
+    with torch.no_grad():
+        columns = attention_columns(model.eval(), images)
+        received = probe(model.encoder, images).attention[:, :, 1:, 1:].mean((1, 2))
+    assert list(columns) == ["image", "block 1", "block 2"]
+    expected = show_map(columns["image"], (received / received.amax(1, keepdim=True)).view(-1, 4, 4))
+    assert (columns["block 2"] - expected).abs().max() < 0.02  # a step of the heat's 256 colours
 
 
 def test_tiles_have_a_white_frame():

@@ -41,9 +41,9 @@ def html_page(table: Table, digits: int, title: str, folder: Path) -> str:
     parts = {name: part for name, part in parts.items() if part}
     links = "".join(f'<a href="#{_slug(name)}">{name}</a>' for name in parts)
     sections = "".join(f'<section id="{_slug(name)}"><h2>{name}</h2>{part}</section>' for name, part in parts.items())
-    runs = table.runs
-    lead = (f"{len(table.rows)} pretrainings, {len(runs)} runs, "
-            f"{len({column.fingerprint for column in table.columns})} protocols.")
+    protocols = {column.fingerprint for column in table.columns}
+    counts = {"row": len(table.rows), "run": len(table.runs), "downstream protocol": len(protocols)}
+    lead = ", ".join(f"{count} {name}{'s' * (count != 1)}" for name, count in counts.items()) + "."
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -123,8 +123,11 @@ def _pictures(table: Table, row_of: dict[str, int]) -> str:
                 f'<figure><img src="{picture.uri}" width="{picture.width}" height="{picture.height}" alt="{words}">'
                 f"<figcaption>{swatch(number)}{words}</figcaption></figure>"
             )
-    return "".join(f'<h3>{title}</h3><div class="pictures">{"".join(figures[kind])}</div>'
-                   for kind, title in KINDS.items() if kind in figures)
+    return "".join(
+        f'<h3>{title}</h3><p class="soft">{text}</p><div class="pictures">{"".join(figures[kind])}</div>'
+        for kind, (title, text) in KINDS.items()
+        if kind in figures
+    )
 
 
 def _protocols(table: Table) -> str:

@@ -7,10 +7,20 @@ from typing import NamedTuple
 
 from PIL import Image
 
+# kind -> heading, what the parts of a picture are
 KINDS = {
-    "reconstruction": "Reconstructions",
-    "attention": "Attention maps",
-    "prediction": "Detections and segmentations",
+    "reconstruction": (
+        "Reconstructions",
+        "An image to a row: the image, weights where the strategy has any, masked patches in grey and thrown ones in "
+        "red, what the method restores; of MFM the corrupted image and its spectrum. Where targets are normalised, "
+        "each restored patch gets the mean and deviation of the true one.",
+    ),
+    "attention": (
+        "Attention maps",
+        "The image, then what share of the patches' attention each patch receives in the first, the middle and the "
+        "last block of the encoder; yellow is most.",
+    ),
+    "prediction": ("Detections and segmentations", "Left the ground truth, right what the model finds."),
 }
 _MAX_WIDTH, _MAX_HEIGHT = 640, 480
 _MAX_PREDICTIONS = 4
