@@ -112,8 +112,8 @@ class ClassFolder(LabelledImages):
         tested_classes: names that the folders must have, or 'imagenet-a', 'imagenet-r', 'imagenet-1k'; None for any.
 
     Raises:
-        UserError: no such folder or list, other folders than these classes, a class without pictures, a listed image that is not there, or, from an item,
-            a picture that cannot be read.
+        UserError: no such folder or list, other folders than these classes, a class without pictures, a listed image
+            that is not there, or, from an item, a picture that cannot be read.
     """
 
     def __init__(

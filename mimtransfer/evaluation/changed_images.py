@@ -11,7 +11,8 @@ from torch.utils.data import DataLoader
 
 
 class ChangedImagesLoop(TestLoop):
-    """Test a classifier on the images as they are (`clean`) and on changed ones. A subclass gives `versions`, `summary`.
+    """Test a classifier on the images as they are (`clean`) and on changed ones. A subclass gives `versions` and
+    `summary`.
 
     An item of the data set is dict(inputs=[3, H, W] uint8, label=int).
 

@@ -48,8 +48,8 @@ class CorruptionLoop(ChangedImagesLoop):
                 hint = near_matches(name, NAMES) or f"there are {', '.join(NAMES)}"
                 raise UserError(f"CorruptionLoop: no corruption {name!r}; {hint}")
         if not corruptions or not severities or not set(severities) <= {1, 2, 3, 4, 5}:
-            raise UserError(f"CorruptionLoop: got corruptions={corruptions}, severities={severities}, expected at least "
-                            "one of each, severities of 1 to 5")
+            raise UserError(f"CorruptionLoop: got corruptions={corruptions}, severities={severities}, expected at "
+                            "least one of each, severities of 1 to 5")
         self.names, self.severities = tuple(corruptions), tuple(severities)
         self.baseline = baseline_errors(baseline, self.names, self.severities)
         if self.baseline is not None:

@@ -73,4 +73,4 @@ def content_hash(images: Tensor) -> Tensor:
     return mix((pixels * mix(torch.arange(pixels.shape[1], device=images.device))).sum(1))
 
 
-__all__ = ["Corruptions", "NAMES", "content_hash"]
+__all__ = ["NAMES", "Corruptions", "content_hash"]

@@ -38,5 +38,6 @@ def poisson(x: Tensor, photons: float, u: Tensor) -> Tensor:
     # Below 1, so that no function ends at or above where the next begins: 1 - 1e-12 is never drawn by 24 bits.
     below = log_probability.exp().cumsum(1).clamp_max(1 - 1e-12)
     value = (x * 255).round().long()
-    place = torch.searchsorted((below + torch.arange(256, device=x.device)[:, None]).flatten(), (value + u.double()).contiguous())
+    ascending = (below + torch.arange(256, device=x.device)[:, None]).flatten()
+    place = torch.searchsorted(ascending, (value + u.double()).contiguous())
     return (place - value * len(count)).float()
