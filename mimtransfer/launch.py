@@ -200,7 +200,7 @@ def check_checkpoint(model: nn.Module, path: str) -> None:
     """
     checkpoint = read_checkpoint(path)
     state = {name.removeprefix("module."): value for name, value in checkpoint.get("state_dict", checkpoint).items()}
-    expected = model.state_dict()
+    expected = {name.removeprefix("module."): value for name, value in model.state_dict().items()}  # wrapped for ranks
     missing = [name for name in expected if name not in state]
     if missing:
         hint = "choose the config it was trained with"

@@ -13,11 +13,12 @@ from PIL import Image
 
 from mimtransfer.datasets.classification import _build
 from mimtransfer.evaluation.corruptions import Corruptions
+from mimtransfer.launch import check_checkpoint
 from mimtransfer.registry import DATASETS, LOOPS, METRICS, MODELS
 
 ROOT = Path(__file__).resolve().parents[2]
 LEAVES = sorted((ROOT / "configs/robustness").glob("*.py"))
-CLASSES = {"blue": (40, 60, 160), "green": (50, 150, 60), "red": (160, 60, 50)}
+CLASSES = {"blue": (90, 100, 130), "green": (95, 130, 95), "red": (130, 100, 95)}
 CONFIG = """
 _base_ = [{base!r}]
 protocol = {name!r}
@@ -55,7 +56,7 @@ def folder(tmp_path_factory):
         for name, colour in CLASSES.items():
             (folder / "images" / split / name).mkdir(parents=True)
             for i in range(number):
-                pixels = np.clip(generator.normal(generator.normal(colour, 25), 30, (32, 32, 3)), 0, 255)
+                pixels = np.clip(generator.normal(generator.normal(colour, 12), 30, (32, 32, 3)), 0, 255)
                 Image.fromarray(pixels.astype(np.uint8)).save(folder / "images" / split / name / f"{i}.png")
     shipped = ROOT / "configs"
     for name, base, lr in (
@@ -72,14 +73,20 @@ def folder(tmp_path_factory):
 
 
 def classifier(folder, name, checkpoint):
-    """Return a function from images [B, 3, H, W] to predicted classes, without the Runner."""
+    """Return a function from images [B, 3, H, W] to scores, without the Runner."""
     cfg = Config.fromfile(folder / f"{name}.py")
     cfg.model.backbone.type = f"mimtransfer.{cfg.model.backbone.type}"
     preprocessor = cfg.model.pop("data_preprocessor")
     model = MODELS.build(dict(cfg.model, type="mimtransfer.Classifier")).eval()
     model.load_state_dict(torch.load(checkpoint, weights_only=False)["state_dict"])
     mean, std = (torch.tensor(preprocessor[key]).view(3, 1, 1) for key in ("mean", "std"))
-    return lambda images: model((images - mean) / std).argmax(1)
+    return lambda images: model((images - mean) / std)
+
+
+def shown_images(folder):
+    """Return test images [12, 3, 32, 32] uint8 and their labels."""
+    data = DATASETS.build(dict(type="mimtransfer.ClassFolder", root=str(folder / "images/test")))
+    return torch.stack([item["inputs"] for item in data]), torch.tensor([item["label"] for item in data])
 
 
 def test_corruptions_to_the_table(folder, capsys):
@@ -89,15 +96,15 @@ def test_corruptions_to_the_table(folder, capsys):
     assert trained["protocol"]["name"] == "finetune, colours" and set(trained["metrics"]) == {"top1"}
     assert (result["run_id"], result["seed"], result["label"]) == (trained["run_id"], 3, "random init")
     assert (result["task"], result["evaluated"]["on"]) == ("classification", "test")
-    data = DATASETS.build(dict(type="mimtransfer.ClassFolder", root=str(folder / "images/test")))
-    images, labels = torch.stack([item["inputs"] for item in data]), torch.tensor([item["label"] for item in data])
-    predict, corrupt = classifier(folder, "finetune", folder / "finetuned/epoch_2.pth"), Corruptions()
+    images, labels = shown_images(folder)
+    scores, corrupt = classifier(folder, "finetune", folder / "finetuned/epoch_2.pth"), Corruptions()
     raw = result["raw_metrics"]
     with torch.no_grad():
         for name, severity in (("fog", 3), ("gaussian_noise", 5), ("jpeg_compression", 1)):
-            wrong = 100 * float((predict(corrupt(images, name, severity)) != labels).float().mean())
+            wrong = 100 * float((scores(corrupt(images, name, severity)).argmax(1) != labels).float().mean())
             assert raw[f"error/{name}/{severity}"] == pytest.approx(wrong)
     every = [raw[key] for key in raw if key.count("/") == 2]
+    assert 0 < np.mean(every) < 67 and np.std(every) > 3  # it has learned something, and corruptions harm it
     assert len(every) == 75 and result["metrics"]["corruption_error"]["value"] == pytest.approx(np.mean(every))
     assert result["metrics"]["clean_top1"]["value"] == pytest.approx(trained["metrics"]["top1"]["value"])
     assert set(result["metrics"]) == {"clean_top1", "corruption_error"}
@@ -125,11 +132,24 @@ def test_the_record_of_one_classifier_as_baseline_of_another(folder):
     assert again["protocol"]["config"]["eval_cfg.baseline.clean"] == pytest.approx(clean)
 
 
+def test_a_model_wrapped_for_several_processes_is_checked_by_its_own_names(folder):
+    cfg = Config.fromfile(folder / "finetune.py")
+    init_default_scope(cfg.default_scope)
+    model = torch.nn.DataParallel(MODELS.build(cfg.model))
+    assert next(iter(model.state_dict())).startswith("module.")
+    check_checkpoint(model, str(folder / "finetuned/epoch_2.pth"))
+
+
 def test_attacks(folder):
     call(folder, "test", "attacks.py", "finetuned/epoch_2.pth", "--work-dir", "attacked", "--cfg-options",
-         "test_cfg.epsilon=60", "test_cfg.step_size=20")
+         "test_cfg.epsilon=4", "test_cfg.step_size=2")
     metrics = {name: metric["value"] for name, metric in record(folder / "attacked")["metrics"].items()}
     assert set(metrics) == {"clean_top1", "fgsm_top1", "pgd_top1"}
+    images, labels = shown_images(folder)
+    scores, x = classifier(folder, "finetune", folder / "finetuned/epoch_2.pth"), images.float().requires_grad_()
+    torch.nn.functional.cross_entropy(scores(x), labels).backward()
+    found = scores((x + 4 * x.grad.sign()).clamp(0, 255)).argmax(1)
+    assert metrics["fgsm_top1"] == pytest.approx(100 * float((found == labels).float().mean()))
     assert metrics["pgd_top1"] <= metrics["fgsm_top1"] < metrics["clean_top1"]
 
 
