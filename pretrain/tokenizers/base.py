@@ -1,0 +1,81 @@
+"""What every tokenizer shares: frozen, without gradient, in float32, and known by its identity."""
+import os
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mimtransfer.errors import UserError, near_files
+from pretrain.record import AugRecord
+
+
+class Tokenizer(nn.Module, ABC):
+    """Name each patch of an image by one of `num_codes` whole numbers.
+
+    It is frozen and stays in evaluation mode. A method holds it through `TokenizerOwner`, so that its weights are in
+    no checkpoint, optimizer or DDP bucket of the pretraining.
+
+    Args:
+        num_codes: ids are below it.
+        identity: what decides the ids, as plain values for JSON: `type`, `num_codes`, `sha256` of the file, `source`.
+            Results and checkpoints carry it, and a run is resumed with the same one only.
+    """
+
+    def __init__(self, num_codes: int, identity: dict[str, Any]):
+        super().__init__()
+        self.num_codes = num_codes
+        self.identity = {"type": type(self).__name__, "num_codes": num_codes, **identity}
+
+    def forward(self, images: Tensor, record: AugRecord | None = None) -> Tensor:
+        """Return the ids of a batch, [B, h, w] int64 in [0, num_codes); float32 also under autocast.
+
+        Args:
+            images: [B, 3, H, W] float32 in [0, 1], RGB.
+            record: where the crops came from; a tokenizer that computes ids from the pixels needs none.
+        """
+        with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
+            return self.encode(images.float(), record)
+
+    @abstractmethod
+    def encode(self, images: Tensor, record: AugRecord | None) -> Tensor:
+        """Compute what `forward` returns; called without gradient and outside of autocast."""
+
+    def decode(self, ids: Tensor) -> Tensor | None:
+        """Return pictures [B, 3, H, W] float32 in [0, 1] of ids [B, h, w] int64; None: codes have no pictures."""
+        return None
+
+    def train(self, mode: bool = True) -> "Tokenizer":
+        """Stay in evaluation mode."""
+        return super().train(False)
+
+
+class TokenizerOwner(nn.Module):
+    """Hold a tokenizer beside the module's own parameters: it moves with the module and is no part of its state."""
+
+    tokenizer: Tokenizer
+
+    def own(self, tokenizer: Tokenizer) -> None:
+        """Take a tokenizer and freeze it."""
+        # Not by setattr, which would register it as a submodule.
+        self.__dict__["tokenizer"] = tokenizer.eval().requires_grad_(False)
+
+    def _apply(self, fn, recurse: bool = True) -> nn.Module:
+        self.tokenizer._apply(fn)
+        return super()._apply(fn, recurse)
+
+
+def check_file(path: str | os.PathLike, owner: str, how: str) -> str:
+    """Return the path of a tokenizer's file.
+
+    Args:
+        owner: class that asks, for the message.
+        how: where the file comes from, e.g. "run tools/fit_tokenizer.py", "download X from Y and put it there".
+
+    Raises:
+        UserError: there is no such file.
+    """
+    path = os.fspath(path)
+    if not os.path.isfile(path):
+        raise UserError(f"{owner}: got the file {path!r}, which does not exist{near_files(path)}; {how}")
+    return path
