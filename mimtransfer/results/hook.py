@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from mmengine.dist import all_reduce, get_world_size, is_main_process
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from mimtransfer.errors import UserError
@@ -18,6 +17,7 @@ from mimtransfer.results.final_loss import final_loss
 from mimtransfer.results.fingerprint import fingerprint, protocol_config
 from mimtransfer.results.initialisation import initialisation
 from mimtransfer.results.metrics import raw_metrics, standard_metrics, without_detections
+from mimtransfer.results.model_parts import check_tokenizer, grid_of, tokenizer_of, with_tokenizer
 from mimtransfer.results.record import FILE_NAME, SCHEMA, read_record, write_record
 
 # Under this key of a checkpoint's meta: which run wrote it. A transfer record names its pretraining from there,
@@ -70,6 +70,7 @@ class RecordHook(Hook):
         self._trained = True
         signed = self._signature()
         if runner._resume and signed.get("kind") == self._kind:
+            check_tokenizer(tokenizer_of(runner), signed.get("tokenizer"))
             self._run_id, self._started_at, self._init = signed["run_id"], signed["started_at"], signed["init"]
             self._meter.resume(signed["cost"])
         else:
@@ -104,12 +105,13 @@ class RecordHook(Hook):
             **self._names(runner),
             "backbone": naming.backbone_of(runner.cfg)["type"],
             "arch": naming.backbone_of(runner.cfg)["arch"],
-            "grid": _grid(runner),
+            "grid": grid_of(runner),
+            "tokenizer": tokenizer_of(runner),
             **self._schedule(runner),
             "epoch": meta.get("epoch"),
             "iter": meta.get("iter"),
             "seed": runner.seed,
-            "config_fingerprint": fingerprint(protocol_config(runner.cfg, processes=self._processes)),
+            "config_fingerprint": fingerprint(self._config(runner)),
             "processes": self._processes,
             "device": provenance.device_name(),
             "started_at": self._started_at,
@@ -193,14 +195,17 @@ class RecordHook(Hook):
         speed = self._meter.images_per_s
         return None if speed is None else speed * self._processes
 
+    def _config(self, runner: Runner, on: str = "val") -> dict[str, Any]:
+        return with_tokenizer(protocol_config(runner.cfg, on, self._processes), tokenizer_of(runner))
+
     def _scored(self, runner: Runner) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         """Return the protocol's config, the metrics, and the metrics as the evaluator gave them."""
         if self._evaluation is None:
-            return protocol_config(runner.cfg, "val", self._processes), {}, {}
+            return self._config(runner), {}, {}
         on, iteration, metrics = self._evaluation
         raw = raw_metrics(metrics)
         raw.update(without_detections(raw, runner.cfg.get(f"{on}_evaluator")))
-        config = protocol_config(runner.cfg, on, self._processes)
+        config = self._config(runner, on)
         if iteration != (runner.iter if self._trained else self._schedule(runner)["iters"]):
             # A best or early checkpoint is another protocol than the last one.
             config["evaluated_weights"] = "not the last"
@@ -221,6 +226,7 @@ class RecordHook(Hook):
             "task": self._task,
             **self._names(runner),
             "backbone": naming.backbone_of(runner.cfg),
+            "tokenizer": tokenizer_of(runner),
             "schedule": self._schedule(runner),
             "protocol": {"name": naming.protocol_of(runner.cfg), "fingerprint": fingerprint(config), "config": config},
             "data_fingerprint": {} if self._task == "pretrain" else provenance.data_digests(runner.cfg, on or "val"),
@@ -290,11 +296,3 @@ def _protocol(record: dict[str, Any]) -> tuple[str, str]:
 
 def _now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
-
-
-def _grid(runner: Runner) -> list[int] | None:
-    """Return (h, w) of the position embedding: `load_backbone` cannot tell 8x2 from 4x4 patches by their number."""
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    part = getattr(model, "backbone", None)
-    grid = getattr(getattr(model, "encoder", None) if part is None else part, "grid_size", None)
-    return None if grid is None else list(grid)

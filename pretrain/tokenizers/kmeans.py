@@ -1,7 +1,7 @@
 """k-means codes of patch features: k-CLIP of MaPeT (Baraldi et al., CVIU 2025, arXiv 2306.07346) and its siblings.
 
-The codebook file is written by tools/fit_tokenizer.py (`pretrain/codebook.py`). Published k-CLIP: 8192 centroids (L2) of
-the last feature map of OpenAI's CLIP RN50x64 at 448 pixels.
+The codebook file is written by tools/fit_tokenizer.py (`pretrain/codebook.py`). Published k-CLIP: 8192 centroids (L2)
+of the last feature map of OpenAI's CLIP RN50x64 at 448 pixels.
 """
 import torch
 from torch import Tensor
@@ -24,26 +24,28 @@ class KMeansTokenizer(Tokenizer):
 
     Args:
         codebook: file of tools/fit_tokenizer.py, which says the features, too.
-        features: what is other now than when it was fitted, e.g. `dict(checkpoint="where/it/is/now.pth")`.
+        weights: file of the features' weights, where it is not in the place it had at the fit.
 
     Raises:
         UserError: a file is missing, is no codebook, or the weights of the features are not those of the fit.
     """
 
-    def __init__(self, codebook: str, features: dict | None = None):
+    def __init__(self, codebook: str, weights: str | None = None):
         check_file(codebook, "KMeansTokenizer", "fit it: python tools/fit_tokenizer.py configs/tokenizer/...")
         content = read_checkpoint(codebook)
         if "centroids" not in content:
             raise UserError(f"KMeansTokenizer: {codebook!r} holds no centroids, expected a codebook.pth of "
                             "tools/fit_tokenizer.py")
-        source = content["features"]["type"] + (f" of {content['features']['arch']}" if "arch" in content["features"]
-                                                else "")
+        features = dict(content["features"])
+        source = features["type"] + (f" of {features['arch']}" if "arch" in features else "")
         super().__init__(len(content["centroids"]), dict(sha256=sha256_file(codebook), source=source))
-        self.features = PATCH_FEATURES.build({**content["features"], **(features or {})})
+        if weights is not None:
+            features["checkpoint"] = weights
+        self.features = PATCH_FEATURES.build(features)
         if self.features.sha256 != content["weights_sha256"]:
-            raise UserError(f"KMeansTokenizer: {codebook!r} was fitted on features of weights with sha256 "
-                            f"{str(content['weights_sha256'])[:12]}, got {str(self.features.sha256)[:12]}; give that "
-                            "file as features=dict(checkpoint=...), or fit again")
+            raise UserError(f"KMeansTokenizer: {codebook!r} was fitted on features of a file with sha256 "
+                            f"{str(content['weights_sha256'])[:12]}, got {features['checkpoint']!r} with "
+                            f"{str(self.features.sha256)[:12]}; give the former as weights=..., or fit again")
         # Clones, for the file may be overwritten while it is mapped.
         self.register_buffer("centroids", content["centroids"].clone())  # [K, D]
         self.register_buffer("patches", content["patches"].clone())  # [K, p, p, 3] uint8

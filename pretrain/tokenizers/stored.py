@@ -57,8 +57,8 @@ class StoredTokens(Tokenizer):
                             "the ids of this training set")
         boxes = torch.from_numpy(self._boxes[rows])
         if bool(record.flip.any()) or not torch.allclose(record.box.cpu(), boxes, rtol=0, atol=_BOX_TOLERANCE):
-            raise UserError(f"StoredTokens: images are shown by another crop or flip than {self.path!r} was stored for; "
-                            f"expected transform={self.about['view']} (of any size), or a tokenizer that computes ids")
+            raise UserError(f"StoredTokens: an image is shown by another crop or flip than in {self.path!r}; expected "
+                            f"transform={self.about['view']} (of any size), or a tokenizer that computes ids")
         return torch.from_numpy(self._ids[rows].astype(np.int64)).to(images.device, non_blocking=True)
 
     def check_images(self, dataset: PretrainImages) -> None:
