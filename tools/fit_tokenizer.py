@@ -21,8 +21,8 @@ def parse_args() -> argparse.Namespace:
     add = parser.add_argument
     add("config", help="config file, e.g. configs/tokenizer/kmeans-pixels_scenes.py")
     add("--work-dir", help="folder of the results (default: work_dirs/<config name>)")
-    add("--ids", action="store_true", help="store the ids of all images, shown by the config's `view`, by its `tokenizer` "
-                                           "or the codebook in the work dir")
+    add("--ids", action="store_true", help="store the ids of all images, shown by the config's `view`, from its "
+                                           "`tokenizer` or the codebook in the work dir")
     add("--seed", type=int, help="of the draws and of k-means (default: the config's)")
     add("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE",
         help="override any config key, e.g. train_dataloader.dataset.root=FOLDER")
