@@ -1,9 +1,11 @@
 """What every tokenizer shares: frozen, without gradient, in float32, and known by its identity."""
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mimtransfer.errors import UserError, near_files
@@ -79,3 +81,27 @@ def check_file(path: str | os.PathLike, owner: str, how: str) -> str:
     if not os.path.isfile(path):
         raise UserError(f"{owner}: got the file {path!r}, which does not exist{near_files(path)}; {how}")
     return path
+
+
+def load_all(module: nn.Module, state: Mapping[str, Tensor], path: str | os.PathLike) -> None:
+    """Load a state dict that must be the module's, nothing missing and nothing left over.
+
+    Args:
+        path: where it is from, for the message.
+
+    Raises:
+        UserError: it is not.
+    """
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split()).partition(": ")[2]  # torch's heading names our class
+        name = type(module).__name__.strip("_")
+        raise UserError(f"{os.fspath(path)!r} does not fit {name}: {reason[:300]}") from error
+
+
+def resize(images: Tensor, side: int) -> Tensor:
+    """Return images [B, 3, H, W] in [0, 1] as squares of `side` pixels, antialiased bicubic."""
+    if images.shape[-2:] == (side, side):
+        return images
+    return F.interpolate(images, (side, side), mode="bicubic", antialias=True).clamp(0, 1)

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import timm
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mimtransfer.backbones.probe import probe
@@ -13,7 +12,7 @@ from mimtransfer.errors import UserError, near_matches
 from mimtransfer.pretrained_config import config_in_checkpoint
 from mimtransfer.registry import MODELS, PATCH_FEATURES
 from pretrain.patches import patchify
-from pretrain.tokenizers.base import check_file
+from pretrain.tokenizers.base import check_file, resize
 
 
 class PatchFeatures(nn.Module, ABC):
@@ -34,9 +33,8 @@ class PatchFeatures(nn.Module, ABC):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return [B, h, w, D] float32 of images [B, 3, H, W] float32 in [0, 1]."""
-        if self.input_size and images.shape[-2:] != (self.input_size, self.input_size):
-            size = (self.input_size, self.input_size)
-            images = F.interpolate(images, size, mode="bicubic", antialias=True).clamp(0, 1)
+        if self.input_size:
+            images = resize(images, self.input_size)
         return self.extract(images).float()
 
     @abstractmethod
