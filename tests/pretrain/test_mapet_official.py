@@ -14,6 +14,7 @@ import pytest
 import torch
 from brightness_tokenizer import BrightnessTokenizer  # noqa: F401  registers it
 from deterministic import numbers
+from mapet_in_float_masks import float_masks, predict
 from torch import Tensor
 
 from mimtransfer.backbones.vit import TimmViT
@@ -164,3 +165,13 @@ def test_initialisation_is_that_of_the_official_codes():
     # The class token of MaPeT begins at almost nothing, its patch projection as PyTorch does.
     assert models["MaPeT"].encoder.cls_token.abs().max() < 1e-5 < models["BEiT"].encoder.cls_token.abs().max() <= 0.02
     assert 0.95 < models["MaPeT"].encoder.patch_embed.proj.weight.abs().max() * (3 * 8 * 8) ** 0.5 <= 1
+
+
+def test_the_step_that_benchmarks_compare_with_computes_the_same():
+    model, _ = build("MaPeT", MAPET[0])
+    images, order, _ = batch_of(model, 64)
+    layout = TokenLayout(order[:, :4], order[:, 4:], order[:, :0])
+    masks = [torch.stack(parts) for parts in zip(*(float_masks(row, 4, 3) for row in order))]
+    with torch.no_grad():
+        ours = model.predict(images, layout).gather(1, layout.masked.argsort(1)[:, :, None].expand(-1, -1, 64))
+        assert torch.allclose(predict(model.encoder, model.mask_token, model.head, images, masks), ours, atol=1e-5)

@@ -1,0 +1,3 @@
+"""ImageNet-1K, the largest square in the middle of each image: what stored ids belong to (MaPeT, arXiv 2306.07346)."""
+_base_ = ["in1k.py"]
+train_dataloader = dict(dataset=dict(transform=dict(_delete_=True, type="CenterCrop", size=224, ratio=1.0)))
