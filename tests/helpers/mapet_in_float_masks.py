@@ -72,7 +72,7 @@ def predict(vit: VisionTransformer, mask_token: Tensor, head: nn.Module, images:
 
 
 def build(batch_size: int, image_size: int, device: str) -> Callable[[], object]:
-    """Return a step for tools/benchmark.py: a ViT of the size that ARCH names (else base), patches of 16, 8192 codes."""
+    """Return a step for tools/benchmark.py: a ViT of the size that ARCH names (else base), 8192 codes, AdamW."""
     arch = f"vit_{os.environ.get('ARCH', 'base')}_patch16_224"
     vit = timm.create_model(arch, num_classes=0, img_size=image_size, init_values=0.1).to(device)
     head = nn.Linear(vit.embed_dim, 8192, device=device)
