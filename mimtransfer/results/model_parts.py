@@ -51,7 +51,8 @@ def _flatten(value: Any, prefix: str) -> Iterator[tuple[str, Any]]:
 def _name(identity: Mapping | None) -> str:
     if identity is None:
         return "no tokenizer"
-    return f"the {identity['type']} of sha256 {identity['sha256'][:12]} ({identity['num_codes']} codes)"
+    content = f"sha256 {identity['sha256'][:12]}" if identity["sha256"] else identity["source"]
+    return f"the {identity['type']} of {content} ({identity['num_codes']} codes)"
 
 
 def _model(runner: Runner):

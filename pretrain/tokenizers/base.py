@@ -20,7 +20,8 @@ class Tokenizer(nn.Module, ABC):
 
     Args:
         num_codes: ids are below it.
-        identity: what decides the ids, as plain values for JSON: `type`, `num_codes`, `sha256` of the file, `source`.
+        identity: what decides the ids, as plain values for JSON: `type`, `num_codes`, `sha256` of the file (None
+            without one), `source`.
             Results and checkpoints carry it, and a run is resumed with the same one only.
     """
 
