@@ -21,8 +21,7 @@ class Tokenizer(nn.Module, ABC):
     Args:
         num_codes: ids are below it.
         identity: what decides the ids, as plain values for JSON: `type`, `num_codes`, `sha256` of the file (None
-            without one), `source`.
-            Results and checkpoints carry it, and a run is resumed with the same one only.
+            without one), `source`. Results and checkpoints carry it, and a run is resumed with the same one only.
     """
 
     def __init__(self, num_codes: int, identity: dict[str, Any]):

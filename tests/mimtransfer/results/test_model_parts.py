@@ -24,6 +24,6 @@ def test_protocol_says_what_the_tokenizer_is_and_not_where():
 @mark.parametrize("own, signed", [(IDENTITY, OTHER), (IDENTITY, None), (None, IDENTITY), (IDENTITY, WITHOUT_FILE)])
 def test_resume_with_another_tokenizer(own, signed):
     check_tokenizer(own, own)
-    with raises(UserError, match="was trained with (the|no) ") as error:
+    with raises(UserError, match=r"was trained with (the|no) ") as error:
         check_tokenizer(own, signed)
     assert "\n" not in str(error.value)
