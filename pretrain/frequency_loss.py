@@ -74,7 +74,8 @@ class FrequencyLoss:
         if self.average_spectrum:
             error = error.mean(0, keepdim=True)
         spectrum = torch.fft.rfft2(error.detach(), norm="ortho")  # [B, n, H', W'//2+1]
-        power = spectrum.real.square().add_(spectrum.imag.square())
+        real, imaginary = spectrum.real, spectrum.imag
+        power = torch.addcmul(real.new_tensor(1e-12), real, real).addcmul_(imaginary, imaginary)
 
         bins = mirror_weights(error.shape[-1], error).expand(1, 1, *power.shape[-2:])
         if kept is not None and self.bins == "masked":
@@ -108,11 +109,11 @@ class FrequencyLoss:
         if self.focal_log:
             weights = weights.log1p()
         largest = weights.amax() if self.focal_batch else weights.amax((-2, -1), keepdim=True)
-        return weights / largest.clamp_min(torch.finfo(weights.dtype).tiny)  # 0 where nothing differs
+        return weights / largest
 
 
 class SpectralDistance(torch.autograd.Function):
-    """Add up weight * (|spectrum|^2 + 1e-12)^(gamma / 2) over all bins.
+    """Add up weight * power^(gamma / 2) over all bins.
 
     The gradient is an inverse transform of half a spectrum, too; autograd would fill the spectrum up to a whole one.
     It has no second derivative.
@@ -120,26 +121,27 @@ class SpectralDistance(torch.autograd.Function):
     Args:
         images: [B, n, H, W] real.
         spectrum: their orthonormal `rfft2`, [B, n, H, W//2+1].
-        power: |spectrum|^2.
+        power: |spectrum|^2 + 1e-12.
         weight: of each bin, 2 / 1 for those with and without a mirror image included; broadcasts to `power`.
         gamma: exponent.
     """
 
     @staticmethod
     def forward(ctx, images: Tensor, spectrum: Tensor, power: Tensor, weight: Tensor, gamma: float) -> Tensor:
-        """Return the sum, a scalar."""
-        ctx.save_for_backward(spectrum, power, weight)
-        ctx.gamma, ctx.width = gamma, images.shape[-1]
-        return ((power + 1e-12).pow_(gamma / 2) * weight).sum()
+        """Return the sum, a scalar. The spectrum is used up."""
+        distance = power.pow(gamma / 2)
+        total = (distance * weight).sum()
+        # d|X|^g / dX = g |X|^(g-2) X; irfft2 counts bins with a mirror image twice, as the weights do.
+        factor = distance.div_(power).mul_(weight * (gamma / mirror_weights(images.shape[-1], power)))
+        ctx.save_for_backward(spectrum.mul_(factor))
+        ctx.size = images.shape[-2:]
+        return total
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None, None, None]:
         """Return the gradient of the images."""
-        spectrum, power, weight = ctx.saved_tensors
-        # d|X|^g / dX = g |X|^(g-2) X; irfft2 counts bins with a mirror image twice, as the weights do.
-        weight = weight * (grad * ctx.gamma / mirror_weights(ctx.width, power))
-        factor = (power + 1e-12).pow_(ctx.gamma / 2 - 1).mul_(weight)
-        return torch.fft.irfft2(spectrum * factor, s=(power.shape[-2], ctx.width), norm="ortho"), None, None, None, None
+        (gradient,) = ctx.saved_tensors
+        return torch.fft.irfft2(gradient, s=ctx.size, norm="ortho").mul_(grad), None, None, None, None
 
 
 def mirror_weights(width: int, like: Tensor) -> Tensor:

@@ -83,7 +83,7 @@ class MFM(MIMethod):
             wide = images.to(torch.promote_types(images.dtype, torch.float32))
             pixels = torch.addcmul(shift, wide, scale).clamp_(0, 1)  # rounding may leave the range
             corrupted, kept = self.corruption(pixels, self.generator(images, record))
-            return Corrupted((corrupted - shift).div_(scale), kept)
+            return Corrupted(corrupted.sub_(shift).div_(scale), kept)
 
     def loss(self, images: Tensor, drawn: Corrupted) -> dict[str, Tensor]:
         """Return the distance of the spectra of prediction and original.
