@@ -107,7 +107,9 @@ def test_loss_and_gradients_of_a_resnet_equal_the_official_code_in_float64(case,
     # Untrained and 50 layers deep, it multiplies rounding a thousand times on the way to the stem.
     model = deepcopy(build("resnet")).double()
     filtered = case["low_pass"] is not None
-    model.corruption = CORRUPTIONS.build(dict(type="FrequencyMasking", radius=5) if filtered else dict(type="SuperResolution"))
+    model.corruption = CORRUPTIONS.build(
+        dict(type="FrequencyMasking", radius=5) if filtered else dict(type="SuperResolution")
+    )
     monkeypatch.setattr(model, "generator", lambda images, record: Fixed(case["low_pass"]))
     mean, std = (torch.tensor(PREPROCESSOR[key], dtype=torch.float64).view(3, 1, 1) for key in ("mean", "std"))
     model.data_preprocessor.mean, model.data_preprocessor.std = mean, std  # not rounded to float32
