@@ -22,7 +22,8 @@ from mimtransfer.registry import CORRUPTIONS, MODELS
 from pretrain.frequency_loss import FrequencyLoss
 from pretrain.methods.mfm import MFM
 
-OFFICIAL = json.loads((Path(__file__).parent / "fixtures" / "mfm_official.json").read_text())["cases"]
+FIXTURE = json.loads((Path(__file__).parent / "fixtures" / "mfm_official.json").read_text())
+OFFICIAL = FIXTURE["cases"]
 PREPROCESSOR = dict(type="ImgDataPreprocessor", mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
 ENCODERS = {
     "tiny": dict(type="TimmViT", arch="vit_tiny_patch16_224", img_size=32, patch_size=8,
@@ -100,6 +101,20 @@ def test_input_loss_and_gradients_equal_the_official_code(case, monkeypatch):
         loss = model.loss(images, drawn)["loss"]
     assert loss.item() == pytest.approx(case["loss"], rel=1e-5)
     check_gradients(model, loss, case.get("grad_norms", {}), 1e-4)
+
+
+@pytest.mark.parametrize("case", FIXTURE["given"], ids=lambda case: case["name"])
+def test_loss_of_given_degraded_images_equals_the_official_code(case):
+    # What degradations make of an image is compared in test_blur.py and test_noise.py.
+    model = build(case["encoder"])
+    model.corruption = lambda images, generator: (images + numbers(case["added"], tuple(images.shape), 0.2), None)
+    model.frequency_loss = FrequencyLoss()
+    side = 32 if case["encoder"] == "tiny" else 224
+    pixels = images_of(1 if case["encoder"] == "base" else 2, side) * 255
+    images = model.data_preprocessor(dict(inputs=pixels))["inputs"]
+    with torch.no_grad():
+        loss = model.loss(images, model.draw_layout(images, None))["loss"]
+    assert loss.item() == pytest.approx(case["loss"], rel=1e-5)
 
 
 @pytest.mark.parametrize("case", [case for case in OFFICIAL if "float64" in case], ids=lambda case: case["name"])
