@@ -45,8 +45,8 @@ def apply_options(cfg: Config, cfg_options: list[str], path: str) -> None:
         if not equals:
             raise UserError(f"--cfg-options: got {option!r}, expected KEY=VALUE without spaces")
         if value.startswith(("dict(", "{")):
-            raise UserError(f"--cfg-options {option}: a value is a number, a word or a list; write {key}.type=NAME, and "
-                            f"{key}._delete_=True where the other keys of {key} shall go")
+            raise UserError(f"--cfg-options {option}: a value is a number, a word or a list: write {key}.type=NAME, "
+                            f"and {key}._delete_=True where the other keys of {key} shall go")
         top = key.split(".")[0]
         if top not in known:
             hint = near_matches(top, known) or f"the config has {', '.join(sorted(cfg.keys()))}"
