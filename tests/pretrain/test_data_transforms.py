@@ -168,7 +168,8 @@ def test_color_jitter_is_torchvisions():
         for i in order:
             bounds = [(factors[i],) * 2 if k == i else None for k in range(3)]
             expected = ColorJitter(*bounds)(expected)
-        assert torch.equal(jitter_colors(pixels, 0.4, Random(seed)), expected)
+        # It rounds factors to float32.
+        assert (jitter_colors(pixels, 0.4, Random(seed)).int() - expected.int()).abs().max() <= 1
         seen.add(order)
     assert len(seen) == 6
 
