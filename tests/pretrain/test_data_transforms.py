@@ -168,8 +168,8 @@ def test_color_jitter_is_torchvisions():
         for i in order:
             bounds = [(factors[i],) * 2 if k == i else None for k in range(3)]
             expected = ColorJitter(*bounds)(expected)
-        # It rounds factors to float32.
-        assert (jitter_colors(pixels, 0.4, Random(seed)).int() - expected.int()).abs().max() <= 1
+        # It rounds factors to float32; three roundings to whole grey levels follow.
+        assert (jitter_colors(pixels, 0.4, Random(seed)).int() - expected.int()).abs().max() <= 2
         seen.add(order)
     assert len(seen) == 6
 
