@@ -1,4 +1,4 @@
-"""Look at the data of a detection or segmentation config before the run: one clear line instead of a late traceback.
+"""Look at the data of a transfer config before the run: one clear line instead of a late traceback.
 
 Checked are local files only; data behind an URL, LMDB and the like are left to OpenMMLab.
 """
@@ -51,6 +51,30 @@ def check_data(cfg: Config, splits: tuple[str, ...] = ("train", "val", "test")) 
             if classes:
                 _check_heads(cfg.model, len(classes), where)
         _check_evaluator(cfg, split, loader.dataset)
+    if cfg.get("task") == "classification" and "num_classes" in cfg.model:
+        _check_class_numbers(cfg, splits)
+
+
+def _check_class_numbers(cfg: Config, splits: tuple[str, ...]) -> None:
+    """A classifier needs as many outputs as there are classes, and the same classes in every split."""
+    found = {split: _folders_of_classes(cfg[f"{split}_dataloader"].dataset) for split in splits}
+    for split, classes in found.items():
+        if classes is not None and len(classes) != cfg.model.num_classes:
+            raise UserError(f"{split} data: {len(classes)} classes, but model.num_classes is {cfg.model.num_classes}; "
+                            "make them equal")
+    named = {split: classes for split, classes in found.items() if classes is not None}
+    first = next(iter(named), None)
+    for split, classes in named.items():
+        if odd := sorted(classes ^ named[first])[:5]:
+            raise UserError(f"the {first} data and the {split} data have other classes; not in both: {', '.join(odd)}")
+
+
+def _folders_of_classes(dataset: dict) -> set[str] | None:
+    """Return the names of a ClassFolder's classes; None for other data sets, which know theirs, or without a folder."""
+    root = osp.expanduser(dataset.get("root") or "")
+    if str(dataset.get("type")).rpartition(".")[2] != "ClassFolder" or not osp.isdir(root):
+        return None
+    return {entry.name for entry in os.scandir(root) if entry.is_dir()}
 
 
 def _leaves(dataset: dict) -> Iterator[dict]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import logging
 import os.path as osp
 from collections.abc import Iterator
 
@@ -216,6 +217,29 @@ def check_checkpoint(model: nn.Module, path: str) -> None:
         raise UserError(f"checkpoint {path!r}: {len(wrong)} tensors have another shape than the model's, the first is "
                         f"{name!r}, got {tuple(state[name].shape)}, expected {tuple(expected[name].shape)}; choose "
                         "the config it was trained with")
+
+
+def check_epoch(runner: Runner) -> None:
+    """Refuse a training set smaller than a batch, and warn of epochs that gradient accumulation does not divide.
+
+    Raises:
+        UserError: the training set is smaller than a batch.
+    """
+    loader = runner.build_dataloader(runner._train_dataloader, seed=runner.seed)
+    runner._train_dataloader = loader  # the Runner takes a built one as it is
+    iterations, accumulation = len(loader), runner.cfg.optim_wrapper.get("accumulative_counts", 1)
+    if iterations == 0:
+        raise UserError(
+            f"the training set has {len(loader.dataset)} images, less than one batch of {loader.batch_size}: "
+            "lower train_dataloader.batch_size or add images"
+        )
+    if iterations % accumulation:
+        print_log(
+            f"an epoch has {iterations} iterations, which accumulative_counts={accumulation} does not divide: the "
+            "gradients that are left over go into the next epoch, and a resume drops them, so it is not bit-exact",
+            logger="current",
+            level=logging.WARNING,
+        )
 
 
 def evaluate_if_never(runner: Runner) -> None:

@@ -1,8 +1,11 @@
-"""Layer-wise lr decay: one optimizer constructor for every plain ViT, in a detector, a segmentor or a method.
+"""Layer-wise lr decay: one optimizer constructor for every plain ViT and Swin, in whatever model they are.
 
 The published rule (BEiT, Bao et al., 2021, arXiv 2106.08254; MAE, He et al., 2021, arXiv 2111.06377; ViTDet, Li et al.,
 2022, arXiv 2203.16527): with L blocks, the stem has id 0, block i has id i + 1, all else has id L + 1, and
 lr = base lr * rate ** (L + 1 - id). The last block is thus scaled by rate ** 1 and the stem by rate ** (L + 1).
+
+In a Swin L counts the blocks of all stages (SimMIM, Xie et al., 2021, arXiv 2111.09886). The merging of patches between
+two stages has the id of the block before it.
 """
 from __future__ import annotations
 
@@ -47,12 +50,36 @@ def find_vits(model: nn.Module) -> dict[str, int]:
     return vits
 
 
-def layer_scale(name: str, vits: dict[str, int], rate: float) -> float:
-    """Return what multiplies the base lr of parameter `name`: rate ** (L + 1 - id), and 1 outside of every ViT.
+def find_swins(model: nn.Module) -> dict[str, tuple[int, ...]]:
+    """Find the Swins in a model, modules with a `patch_embed` and stages `layers` of `blocks`.
+
+    Returns:
+        Prefix of the parameter names -> number of blocks of each stage.
+    """
+    swins = {}
+    for name, module in model.named_modules():
+        stages = getattr(module, "layers", None)
+        if hasattr(module, "patch_embed") and isinstance(stages, (nn.ModuleList, nn.Sequential)):
+            swins[f"{name}." if name else ""] = tuple(len(stage.blocks) for stage in stages)
+    return swins
+
+
+def layer_scale(name: str, vits: dict[str, int], rate: float, swins: dict[str, tuple[int, ...]] | None = None) -> float:
+    """Return what multiplies the base lr of parameter `name`: rate ** (L + 1 - id), and 1 outside of every ViT and
+    Swin.
 
     Args:
         vits: as `find_vits` returns it.
+        swins: as `find_swins` returns it.
     """
+    for prefix, depths in (swins or {}).items():
+        local = name[len(prefix):] if name.startswith(prefix) else ""
+        inside = re.match(r"layers\.(\d+)\.(?:blocks\.(\d+)\.|downsample\.)", local)
+        if inside:
+            before = sum(depths[: int(inside[1])])
+            return rate ** (sum(depths) + 1 - (before if inside[2] is None else before + int(inside[2]) + 1))
+        if local.split(".")[0] in STEM:
+            return rate ** (sum(depths) + 1)
     for prefix, num_layers in vits.items():
         if not name.startswith(prefix):
             continue
@@ -85,7 +112,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
     Raises:
         UserError: on an unknown key, a missing `lr` or `weight_decay`, a rate outside (0, 1], and a rate below 1 when
-            the model has no ViT to decay.
+            the model has no ViT or Swin to decay.
     """
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None):
@@ -109,12 +136,12 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         if not 0 < rate <= 1:
             raise UserError(f"paramwise_cfg: layer_decay_rate is {rate}, expected a number in (0, 1]")
 
-    def _check_vits(self, vits: dict[str, int]) -> None:
+    def _check_vits(self, vits: dict[str, int], swins: dict[str, tuple[int, ...]]) -> None:
         rate, num_layers = self.paramwise_cfg["layer_decay_rate"], self.paramwise_cfg.get("num_layers")
-        if rate < 1 and not vits:
+        if rate < 1 and not vits and not swins:
             raise UserError(f"paramwise_cfg: layer_decay_rate is {rate} but the model holds no plain ViT (a module "
-                            "with patch_embed and blocks); use a mimtransfer.TimmViT backbone or set "
-                            "layer_decay_rate=1.0")
+                            "with patch_embed and blocks) and no Swin; use a mimtransfer.TimmViT or TimmSwin backbone "
+                            "or set layer_decay_rate=1.0")
         if num_layers is not None and vits and num_layers not in vits.values():
             found = sorted(vits.values())
             raise UserError(f"paramwise_cfg: num_layers is {num_layers} but the ViT has {found} blocks; "
@@ -138,14 +165,15 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
     def add_params(self, params: list[dict], module: nn.Module, prefix: str = "", is_dcn_module=None) -> None:
         """Append the groups of the whole model to `params`, smallest lr first, and log them as a table."""
-        vits = find_vits(module)
-        self._check_vits(vits)
+        vits, swins = find_vits(module), find_swins(module)
+        self._check_vits(vits, swins)
         norm_prefixes = {name for name, child in module.named_modules() if isinstance(child, _NORMS)}
         groups: dict[tuple[float, float], list[str]] = {}
         tensors = {name: param for name, param in module.named_parameters() if param.requires_grad}
         for name, param in tensors.items():
             custom = self._custom(name)
-            scale = layer_scale(name, vits, self.paramwise_cfg["layer_decay_rate"]) * custom.get("lr_mult", 1.0)
+            scale = layer_scale(name, vits, self.paramwise_cfg["layer_decay_rate"], swins)
+            scale *= custom.get("lr_mult", 1.0)
             decay_mult = custom.get("decay_mult")
             if decay_mult is None:
                 decay_mult = self._decay_mult(name, param, name.rpartition(".")[0] in norm_prefixes)

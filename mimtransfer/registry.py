@@ -15,19 +15,19 @@ def _child(parent: Registry, *locations: str) -> Registry:
 
 
 MODELS = _child(_mmengine.MODELS, "mimtransfer.backbones", "mimtransfer.evaluation")
-DATASETS = _child(_mmengine.DATASETS, "mimtransfer.datasets.classification")
-DATA_SAMPLERS = _child(_mmengine.DATA_SAMPLERS)
+DATASETS = _child(_mmengine.DATASETS, "mimtransfer.datasets.classification", "mimtransfer.datasets.published")
+DATA_SAMPLERS = _child(_mmengine.DATA_SAMPLERS, "mimtransfer.datasets.epoch_sampler")
 TRANSFORMS = _child(_mmengine.TRANSFORMS)
-HOOKS = _child(_mmengine.HOOKS, "mimtransfer.results.hook")
+HOOKS = _child(_mmengine.HOOKS, "mimtransfer.results.hook", "mimtransfer.hooks")
 METRICS = _child(_mmengine.METRICS, "mimtransfer.evaluation")
 LOOPS = _child(_mmengine.LOOPS, "mimtransfer.evaluation")
+OPTIMIZERS = _child(_mmengine.OPTIMIZERS, "mimtransfer.optimizers")
 OPTIM_WRAPPERS = _child(_mmengine.OPTIM_WRAPPERS, "mimtransfer.bf16")
 OPTIM_WRAPPER_CONSTRUCTORS = _child(_mmengine.OPTIM_WRAPPER_CONSTRUCTORS, "mimtransfer.layer_decay")
 
 # We register nothing here, but mmengine warns at each lookup from a scope without its own.
 VISUALIZERS = _child(_mmengine.VISUALIZERS)
 VISBACKENDS = _child(_mmengine.VISBACKENDS)
-OPTIMIZERS = _child(_mmengine.OPTIMIZERS)
 PARAM_SCHEDULERS = _child(_mmengine.PARAM_SCHEDULERS)
 LOG_PROCESSORS = _child(_mmengine.LOG_PROCESSORS)
 FUNCTIONS = _child(_mmengine.FUNCTIONS)

@@ -5,7 +5,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_MASK = (1 << 64) - 1
+from mimtransfer.datasets.epoch_sampler import sample_seed
+
+__all__ = ["AugRecord", "crop_maps", "sample_seed"]
 
 
 class AugRecord(NamedTuple):
@@ -19,21 +21,6 @@ class AugRecord(NamedTuple):
     seed: Tensor  # [B] int64 >= 0, from (run seed, epoch, index): all randomness of this sample
     box: Tensor  # [B, 4] float32, y0 x0 y1 x1 of the crop as fractions of the full image
     flip: Tensor  # [B] bool, left-right, after the crop
-
-
-def sample_seed(run_seed: int, epoch: int, index: int) -> int:
-    """Hash three whole numbers to the seed of a sample, in [0, 2^63).
-
-    Three rounds of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014). A round is a bijection both of its number and of
-    the state before it, so until the last bit is dropped, samples that differ in one of the three never share a seed.
-    """
-    state = 0
-    for number in (run_seed, epoch, index):
-        state = ((state ^ number) + 0x9E3779B97F4A7C15) & _MASK
-        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
-        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & _MASK
-        state ^= state >> 31
-    return state >> 1
 
 
 def crop_maps(maps: Tensor, record: AugRecord, grid: tuple[int, int], mode: str = "bilinear") -> Tensor:

@@ -8,7 +8,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
-from mimtransfer.errors import UserError
+from mimtransfer.launch import check_epoch
 
 
 class PretrainRunner(Runner):
@@ -40,28 +40,10 @@ def build_runner(cfg: Config) -> Runner:
     import pretrain.methods  # noqa: F401
 
     runner = PretrainRunner.from_cfg(cfg)
-    _check_epoch(runner, cfg.optim_wrapper.get("accumulative_counts", 1))
+    check_epoch(runner)
     _check_maps(runner)
     _check_stored_ids(runner)
     return runner
-
-
-def _check_epoch(runner: Runner, accumulation: int) -> None:
-    loader = runner.build_dataloader(runner._train_dataloader, seed=runner.seed)
-    runner._train_dataloader = loader  # the Runner takes a built one as it is
-    iterations = len(loader)
-    if iterations == 0:
-        raise UserError(
-            f"the training set has {len(loader.dataset)} images, less than one batch of {loader.batch_size}: "
-            "lower train_dataloader.batch_size or add images"
-        )
-    if iterations % accumulation:
-        print_log(
-            f"an epoch has {iterations} iterations, which accumulative_counts={accumulation} does not divide: the "
-            "gradients that are left over go into the next epoch, and a resume drops them, so it is not bit-exact",
-            logger="current",
-            level=logging.WARNING,
-        )
 
 
 def _check_maps(runner: Runner) -> None:

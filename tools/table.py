@@ -16,7 +16,7 @@ def parse_args() -> argparse.Namespace:
         "--metrics",
         type=lambda text: text.split(","),
         metavar="NAME,...",
-        help="columns, by their names in the records (default: knn_top1,box_ap,mask_ap,miou)",
+        help="columns, by their names in the records (default: knn_top1,top1,box_ap,mask_ap,miou)",
     )
     parser.add_argument("--digits", type=int, default=1, help="digits behind the point in md and latex (default: 1)")
     parser.add_argument("--out", metavar="FILE", help="write there instead of to the screen")

@@ -1,4 +1,4 @@
-"""Evaluate a trained detector or segmentor on the test data of its config, or a pretraining by its frozen features."""
+"""Evaluate a trained detector, segmentor or classifier on its test data, or a pretraining by its frozen features."""
 import argparse
 import os
 

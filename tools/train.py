@@ -1,4 +1,4 @@
-"""Train a detector or segmentor on a pretrained ViT, and evaluate it at the end."""
+"""Train a detector, segmentor or classifier on a pretrained backbone, and evaluate it at the end."""
 import argparse
 import os
 
@@ -47,6 +47,8 @@ def main() -> None:
         from mmengine.runner import Runner
 
         runner = Runner.from_cfg(cfg)
+        if cfg.get("task") == "classification":
+            launch.check_epoch(runner)
         runner.logger.info(launch.initialisation(cfg))
         runner.train()
         launch.evaluate_if_never(runner)

@@ -1,17 +1,23 @@
 """Labelled images for classification: an item is dict(inputs=[3, H, W] uint8 RGB, label=int).
 
-Transforms are torchvision's (`torchvision.transforms.v2`), by their class names, on Pillow images.
+Transforms are torchvision's (`torchvision.transforms.v2`), by their class names, on Pillow images; `TimmAugment` stands
+for the whole of timm's training augmentation.
 """
 import os
-from collections.abc import Sequence
+import random
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
+import torch
 import torchvision
 from PIL import Image
+from timm.data import create_transform
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import InterpolationMode, v2
 
+from mimtransfer.datasets.epoch_sampler import sample_seed
 from mimtransfer.errors import UserError, near_files, near_matches
 from mimtransfer.registry import DATASETS
 
@@ -19,12 +25,17 @@ from mimtransfer.registry import DATASETS
 class LabelledImages(Dataset):
     """Images with class numbers, all of them or a class-balanced subset. A subclass gives `open`.
 
+    With `EpochSampler` an item is a function of (run seed, epoch, number of the image) alone, whatever its transform
+    draws: not of workers, ranks, or what was read before. Other samplers are for transforms that draw nothing.
+
     Args:
         labels: class number of each image.
         classes: names of the classes.
-        transform: what happens to each picture, e.g. `[dict(type='Resize', size=256, interpolation='bicubic')]`.
+        transform: what happens to each picture, e.g. `[dict(type='Resize', size=256, interpolation='bicubic')]` or
+            `[dict(type='TimmAugment', input_size=224, auto_augment='rand-m9-mstd0.5-inc1')]`.
         num_images: size of a class-balanced subset; None for no subset.
         images_per_class: size of the subset for each class, in place of `num_images`.
+        fraction: size of the subset as a share of all images, in place of `num_images`: 0.01 for 1 %.
         seed: draws the subset; a smaller one is part of a larger one.
 
     Raises:
@@ -38,12 +49,19 @@ class LabelledImages(Dataset):
         transform: Sequence[dict] = (),
         num_images: int | None = None,
         images_per_class: int | None = None,
+        fraction: float | None = None,
         seed: int = 0,
     ):
         self.metainfo = {"classes": tuple(classes)}  # mmengine hands it to the evaluator
         self.labels = np.asarray(labels)
         self.transform = v2.Compose([*map(_build, transform), v2.PILToTensor()])
         self.indices = np.arange(len(self.labels))
+        self.run_seed = 0
+        if fraction is not None:
+            if num_images is not None or images_per_class is not None or not 0 < fraction <= 1:
+                raise UserError(f"{type(self).__name__}: got fraction={fraction}, num_images={num_images}, "
+                                f"images_per_class={images_per_class}, expected one of them, fraction in (0, 1]")
+            num_images = max(1, round(fraction * len(self.labels)))
         if images_per_class is not None:
             fewest = int(np.bincount(self.labels, minlength=len(classes)).min())
             if num_images is not None or images_per_class > fewest:
@@ -65,8 +83,16 @@ class LabelledImages(Dataset):
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitem__(self, item: int) -> dict[str, Tensor | int]:
-        index = int(self.indices[item])
+    def set_seed(self, seed: int) -> None:
+        """Take the run seed from the sampler."""
+        self.run_seed = seed
+
+    def __getitem__(self, item: int | tuple[int, int]) -> dict[str, Tensor | int]:
+        """Show an image. `item` is (epoch, number), as `EpochSampler` gives it, or a number."""
+        epoch, number = item if isinstance(item, tuple) else (None, item)
+        index = int(self.indices[number])
+        if epoch is not None:
+            _seed_generators(sample_seed(self.run_seed, epoch, index))
         return {"inputs": self.transform(self.open(index)), "label": int(self.labels[index])}
 
 
@@ -78,12 +104,15 @@ class ClassFolder(LabelledImages):
 
     Args:
         root: folder of the class folders.
+        list_file: text file with the names of the images that count, one a line, with their class folder or without,
+            as the published 1 % and 10 % of ImageNet have them (SimCLR, arXiv 2002.05709); not with other subsets.
 
     Raises:
-        UserError: no such folder, a class without pictures, or, from an item, a picture that cannot be read.
+        UserError: no such folder or list, a class without pictures, a listed image that is not there, or, from an item,
+            a picture that cannot be read.
     """
 
-    def __init__(self, root: str, **kwargs):
+    def __init__(self, root: str, list_file: str | None = None, **kwargs):
         root = os.path.expanduser(root)
         if not os.path.isdir(root):
             raise UserError(f"ClassFolder: folder {root!r} does not exist{near_files(root.rstrip('/'))}; set the data "
@@ -94,6 +123,10 @@ class ClassFolder(LabelledImages):
             raise UserError(f"ClassFolder: {str(error).split('Supported')[0].strip(' .')} in {root!r}; expected one "
                             "folder of images for each class") from None
         super().__init__(self.source.targets, self.source.classes, **kwargs)
+        if list_file is not None:
+            if len(self.indices) < len(self.labels):
+                raise UserError(f"ClassFolder: got list_file={list_file!r} and another subset, expected one of them")
+            self.indices = _listed(list_file, [path for path, _ in self.source.samples], root)
 
     def open(self, index: int) -> Image.Image:
         path = self.source.samples[index][0]
@@ -101,36 +134,6 @@ class ClassFolder(LabelledImages):
             return self.source.loader(path)
         except (OSError, SyntaxError, ValueError) as error:
             raise UserError(f"image {path!r} cannot be read ({error}); repair it or remove it") from None
-
-
-@DATASETS.register_module()
-class TorchvisionCIFAR(LabelledImages):
-    """CIFAR-10 or CIFAR-100 (Krizhevsky 2009) from the published binaries.
-
-    Args:
-        root: folder that holds `cifar-10-batches-py` or `cifar-100-python`.
-        num_classes: 10 or 100.
-        train: the 50,000 training images, or else the 10,000 test images.
-        download: fetch the archive when it is not there.
-
-    Raises:
-        UserError: the archive is missing or damaged.
-    """
-
-    def __init__(self, root: str, num_classes: int = 10, train: bool = True, download: bool = False, **kwargs):
-        sources = {10: torchvision.datasets.CIFAR10, 100: torchvision.datasets.CIFAR100}
-        if num_classes not in sources:
-            raise UserError(f"TorchvisionCIFAR: got num_classes={num_classes!r}, expected 10 or 100")
-        source, root = sources[num_classes], os.path.expanduser(root)
-        try:
-            self.source = source(root, train=train, download=download)
-        except (RuntimeError, OSError) as error:
-            raise UserError(f"TorchvisionCIFAR: no whole {source.base_folder!r} in {root!r} ({error}); unpack "
-                            f"{source.url} there, or set download=True of the data set") from None
-        super().__init__(self.source.targets, self.source.classes, **kwargs)
-
-    def open(self, index: int) -> Image.Image:
-        return Image.fromarray(self.source.data[index])
 
 
 def balanced_subset(labels: np.ndarray, num_images: int, seed: int) -> np.ndarray:
@@ -147,12 +150,46 @@ def balanced_subset(labels: np.ndarray, num_images: int, seed: int) -> np.ndarra
     return np.sort(order[np.argsort(turn, kind="stable")[:num_images]])
 
 
-def _build(config: dict) -> v2.Transform:
+def _listed(list_file: str, paths: list[str], root: str) -> np.ndarray:
+    """Return the numbers of the images that a list names, ascending."""
+    if not os.path.isfile(list_file):
+        raise UserError(f"ClassFolder: list_file {list_file!r} does not exist{near_files(list_file)}")
+    with open(list_file, encoding="utf-8") as file:
+        names = list(filter(None, map(str.strip, file)))
+    numbers = {os.path.basename(path): number for number, path in enumerate(paths)}
+    numbers |= {os.path.relpath(path, root): number for number, path in enumerate(paths)}
+    absent = [name for name in names if name not in numbers]
+    if absent or not names:
+        what = f"{absent[0]!r}, which is not in {root!r}" if absent else "no image"
+        raise UserError(f"ClassFolder: list_file {list_file!r} names {what}; expected file names, one a line")
+    return np.unique([numbers[name] for name in names])
+
+
+def _seed_generators(seed: int) -> None:
+    """Seed what transforms draw from. CUDA's generators are left alone: workers must not touch them."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.default_generator.manual_seed(seed)
+
+
+def _build(config: dict) -> Callable:
     kwargs = dict(config)
     name = kwargs.pop("type")
+    if name == "TimmAugment":
+        return _timm_augment(**kwargs)
     known = [key for key, value in vars(v2).items() if isinstance(value, type)]
     if name not in known:
-        raise UserError(f"transform {name!r} is not in torchvision.transforms.v2; {near_matches(name, known)}")
+        hint = near_matches(name, [*known, "TimmAugment"])
+        raise UserError(f"transform {name!r} is not in torchvision.transforms.v2; {hint}")
     if "interpolation" in kwargs:
         kwargs["interpolation"] = InterpolationMode(kwargs["interpolation"])
     return getattr(v2, name)(**kwargs)
+
+
+def _timm_augment(**kwargs: Any) -> Callable:
+    """Build timm's training augmentation (`timm.data.create_transform`), up to uint8 pixels."""
+    if kwargs.get("re_prob"):
+        raise UserError("TimmAugment: got re_prob, but images are normalised later, on the device, and erasing comes "
+                        "after that; set model.random_erasing of the Classifier")
+    # timm's own default would be applied where no auto_augment is given.
+    return create_transform(is_training=True, normalize=False, **{"color_jitter": None, **kwargs})

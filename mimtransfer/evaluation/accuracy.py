@@ -20,6 +20,8 @@ class TopAccuracy(BaseMetric):
         collect_device: of mmengine.
     """
 
+    default_prefix = ""  # None would warn
+
     def __init__(self, topk: Sequence[int] = (1, 5), prefix: str | None = None, collect_device: str = "cpu"):
         super().__init__(collect_device, prefix)
         self.topk = tuple(topk)

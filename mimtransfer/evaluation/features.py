@@ -2,7 +2,7 @@
 from mmengine.model import BaseModel
 from torch import Tensor
 
-from mimtransfer.errors import UserError
+from mimtransfer.evaluation.pooling import check_pooling, pool
 from mimtransfer.registry import MODELS
 
 
@@ -29,10 +29,7 @@ class FrozenFeatures(BaseModel):
     ):
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.backbone = MODELS.build(backbone)
-        if pooling not in ("mean", "class"):
-            raise UserError(f"FrozenFeatures: got pooling={pooling!r}, expected 'mean' or 'class'")
-        if pooling == "class" and getattr(self.backbone, "cls_token", None) is None:
-            raise UserError("FrozenFeatures: pooling='class', but the backbone has no class token; use 'mean'")
+        check_pooling(self.backbone, pooling, "FrozenFeatures")
         self.pooling = pooling
 
     def forward(
@@ -44,7 +41,4 @@ class FrozenFeatures(BaseModel):
         """
         if mode == "loss":
             raise ValueError("FrozenFeatures has no loss: nothing is trained")
-        if self.pooling == "mean":
-            return self.backbone(inputs)[-1].mean(dim=(2, 3))
-        tokens = self.backbone.add_position(self.backbone.embed(inputs), self.backbone.patch_grid(inputs))
-        return self.backbone.encode(tokens)[:, 0]
+        return pool(self.backbone, inputs, self.pooling)

@@ -28,16 +28,19 @@ _FROM_RAW = {
     "mIoU": Metric("miou", 1.0),
     "mAcc": Metric("macc", 1.0),
     "aAcc": Metric("aacc", 1.0),
-    # classification says by what
+    "top1": Metric("top1", 1.0),
+    "top5": Metric("top5", 1.0),
+    # the votes of k-NN are no classifier that was trained
     "knn/top1": Metric("knn_top1", 1.0),
     "knn/top5": Metric("knn_top5", 1.0),
 }
 _TITLES = {
+    "top1": "top-1", "top5": "top-5",
     "knn_top1": "k-NN top-1", "knn_top5": "k-NN top-5",
     "box_ap": "box AP", "mask_ap": "mask AP", "miou": "mIoU", "macc": "mAcc", "aacc": "aAcc",
 }
 # What the table shows unless it is asked for more, in this order.
-PRIMARY = ("knn_top1", "box_ap", "mask_ap", "miou")
+PRIMARY = ("knn_top1", "top1", "box_ap", "mask_ap", "miou")
 
 
 def standard_metrics(raw: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -132,7 +132,7 @@ def _annotation_digests(dataset: Mapping) -> Iterator[str]:
             if prefix[key] and folder.is_dir():
                 yield f"{key} {_listing_digest(folder)}"
     folder = Path(str(dataset.get("root") or "")).expanduser()
-    if short_name(dataset.get("type")) == "ClassFolder" and folder.is_dir():
+    if short_name(dataset.get("type")) in ("ClassFolder", "TinyImageNet") and folder.is_dir():
         yield f"classes {_listing_digest(folder, sizes=False)}"
 
 

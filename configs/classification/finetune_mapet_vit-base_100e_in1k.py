@@ -1,0 +1,32 @@
+"""Fine-tuning of MaPeT, ViT-B/16, 100 epochs on ImageNet-1K (released config).
+
+Aims at   no number is published that we could read (arXiv 2306.07346)
+Command   torchrun --nproc_per_node=8 tools/train.py CONFIG --launcher pytorch --amp --pretrained work_dirs/CKPT
+Batch     8 GPUs x 64 = 512. The released file says 512 for each process and not how many: lr 5e-4 is taken as it is
+Time      not yet run
+"""
+_base_ = [
+    "../_base_/model/classifier_vit-base.py",
+    "../_base_/data/in1k_labelled.py",
+    "../_base_/schedule/finetune_mae.py",
+    "../_base_/classification_training.py",
+]
+protocol = "fine-tuning of MaPeT, 100 epochs, ImageNet-1k"
+train_transform = [
+    dict(type="TimmAugment", input_size=224, auto_augment="rand-m9-mstd0.5", interpolation="bicubic"),
+]
+model = dict(backbone=dict(layer_scale=0.1), head_std=0.02)
+train_dataloader = dict(batch_size=64, dataset=dict(transform=train_transform))
+auto_scale_lr = dict(enable=False)
+param_scheduler = [
+    dict(type="LinearLR", start_factor=1e-6 / 5e-4, begin=0, end=20, by_epoch=True, convert_to_iter_based=True),
+    dict(
+        type="CosineAnnealingLR",
+        T_max=100 - 20,
+        eta_min_ratio=1e-6 / 5e-4,
+        begin=20,
+        end=100,
+        by_epoch=True,
+        convert_to_iter_based=True,
+    ),
+]

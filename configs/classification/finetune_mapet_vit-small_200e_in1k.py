@@ -1,0 +1,24 @@
+"""Fine-tuning of MaPeT, ViT-S/16, 200 epochs on ImageNet-1K (released config).
+
+Aims at   no number is published that we could read (arXiv 2306.07346)
+Command   torchrun --nproc_per_node=8 tools/train.py CONFIG --launcher pytorch --amp --pretrained work_dirs/CKPT
+Batch     8 GPUs x 64 = 512. The released file says 512 for each process and not how many: lr 5e-3 is taken as it is
+Time      not yet run
+"""
+_base_ = "./finetune_mapet_vit-base_100e_in1k.py"
+protocol = "fine-tuning of MaPeT, ViT-S, 200 epochs, ImageNet-1k"
+model = dict(backbone=dict(arch="vit_small_patch16_224"))
+train_cfg = dict(max_epochs=200)
+optim_wrapper = dict(optimizer=dict(lr=5e-3))
+param_scheduler = [
+    dict(type="LinearLR", start_factor=1e-6 / 5e-3, begin=0, end=20, by_epoch=True, convert_to_iter_based=True),
+    dict(
+        type="CosineAnnealingLR",
+        T_max=200 - 20,
+        eta_min_ratio=1e-6 / 5e-3,
+        begin=20,
+        end=200,
+        by_epoch=True,
+        convert_to_iter_based=True,
+    ),
+]

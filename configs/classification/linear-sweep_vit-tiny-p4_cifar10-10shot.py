@@ -1,0 +1,11 @@
+"""Linear probes on cached features of a ViT-Ti/4, CIFAR-10 with 10 images of each class.
+
+Command   python tools/test.py CONFIG --amp --pretrained work_dirs/CKPT
+Data      a class-balanced subset, drawn by test_cfg.memory_dataloader.dataset.seed
+Time      the features of 10,000 test images
+Score     top-1: not yet run
+"""
+_base_ = "./linear-sweep_vit-tiny-p4_cifar10.py"
+protocol = "linear probe, CIFAR-10, cached features, 10 images of each class"
+
+test_cfg = dict(memory_dataloader=dict(dataset=dict(num_images=None, images_per_class=10)), batch_size=64)
