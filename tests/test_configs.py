@@ -150,7 +150,8 @@ def test_files_of_tokenizers_are_those_that_their_configs_write(leaf):
         assert path.name == ("ids" if tokenizer.type == "StoredTokens" else "codebook.pth")
         if tokenizer.type == "StoredTokens":
             shown = cfg.train_dataloader.dataset.transform
-            same = {key: value for key, value in shown.to_dict().items() if key != "color_jitter"}  # ids are of the image as it is
+            # Ids are those of the image as it is.
+            same = {key: value for key, value in shown.to_dict().items() if key != "color_jitter"}
             assert {**fitted.view, "size": shown.size} == same and shown.size == 224
             assert fitted.get("kmeans", {}).get("num_codes", 8192) == cfg.model.num_codes
     else:
