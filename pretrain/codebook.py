@@ -28,6 +28,7 @@ class Sample:
     pixels: Tensor  # [n, p, p, 3] uint8, the same patches of the pictures
 
 
+@torch.no_grad()
 def sample_patches(
     dataset: Dataset,
     features: PatchFeatures,
@@ -56,7 +57,6 @@ def sample_patches(
     return Sample(torch.cat(points)[:num_patches], torch.cat(pixels)[:num_patches])
 
 
-@torch.inference_mode()
 def batches(loader: DataLoader, device: torch.device | str, title: str) -> Iterator[tuple[Tensor, tuple]]:
     """Yield images [B, 3, H, W] float32 in [0, 1] and their records on the device, with a progress bar."""
     for batch in tqdm(loader, title, unit="batch", smoothing=0.05):

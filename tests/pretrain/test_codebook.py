@@ -52,6 +52,19 @@ def test_pixels_under_cells_that_they_do_not_fill_evenly(dataset):
     assert found.points.shape == (10, 3) and found.pixels.shape == (10, 8, 8, 3)
 
 
+def test_features_are_kept_without_what_led_to_them(dataset):
+    class Trained(PixelFeatures):
+        def __init__(self):
+            super().__init__(4)
+            self.scale = torch.nn.Parameter(torch.ones(()))
+
+        def extract(self, images):
+            return super().extract(images) * self.scale
+
+    # Else memory grows with each batch by all that a gradient would need.
+    assert not sample_patches(dataset, Trained(), 10, 1, 5, 0, "cpu").points.requires_grad
+
+
 def test_centroids_are_those_of_separate_clusters_and_follow_from_the_seed():
     torch.manual_seed(0)
     centres = torch.randn(12, 6) * 20
