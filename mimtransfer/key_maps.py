@@ -119,6 +119,20 @@ def official_mim(state: State) -> Dialect | None:
     return Dialect(f"official {method} (encoder and decoder)", encoder, rest)
 
 
+def official_mapet(state: State) -> Dialect | None:
+    """Official MaPeT files, of pretraining and of fine-tuning: queries apart from keys and values."""
+    if "blocks.0.attn.kv.weight" not in state:
+        return None
+    rest = [name for name in state if name.startswith(("mask_positional_token", "decoder.", "head."))]
+    encoder = {}
+    for name in (name for name in state if name not in rest and ".attn.kv." not in name):
+        if ".attn.q." in name:
+            encoder[name.replace(".q.", ".qkv.")] = torch.cat([state[name], state[name.replace(".q.", ".kv.")]])
+        else:
+            encoder[name] = state[name]
+    return Dialect("official MaPeT", encoder, rest)
+
+
 def timm_classifier(state: State) -> Dialect | None:
     """Average-pooling classifiers of timm and of MAE's fine-tuning: `fc_norm` after the pooling, and no `norm`.
 
@@ -150,4 +164,7 @@ def _split_head(state: State) -> tuple[State, list[str]]:
     return {name: value for name, value in state.items() if name not in rest}, rest
 
 
-DIALECTS = (official_mae, official_mim, timm_classifier, timm_plain, mimtransfer_method, openmmlab_model, one_prefix)
+DIALECTS = (
+    official_mae, official_mim, official_mapet, timm_classifier, timm_plain, mimtransfer_method, openmmlab_model,
+    one_prefix,
+)

@@ -42,9 +42,12 @@ def apply_options(cfg: Config, cfg_options: list[str], path: str) -> None:
         return
     known = [*cfg.keys(), *inspect.signature(Runner.__init__).parameters, *_RUNNER_KEYS]
     for option in cfg_options:
-        key, equals, _ = option.partition("=")
+        key, equals, value = option.partition("=")
         if not equals:
             raise UserError(f"--cfg-options: got {option!r}, expected KEY=VALUE without spaces")
+        if value.startswith(("dict(", "{")):
+            raise UserError(f"--cfg-options {option}: a value is a number, a word or a list: write {key}.type=NAME, "
+                            f"and {key}._delete_=True where the other keys of {key} shall go")
         top = key.split(".")[0]
         if top not in known:
             hint = near_matches(top, known) or f"the config has {', '.join(sorted(cfg.keys()))}"

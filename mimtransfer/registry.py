@@ -1,4 +1,4 @@
-"""Registries of the project: children of mmengine's in the scope `mimtransfer`, and three of our own.
+"""Registries of the project: children of mmengine's in the scope `mimtransfer`, and four of our own.
 
 `locations` are imported by mmengine at the first lookup, so importing this file costs neither torch nor timm. They
 name only modules that need no mmdet or mmseg: `type='mimtransfer.TimmViT'` in an mmdet config finds its class here, and
@@ -38,3 +38,4 @@ WEIGHT_INITIALIZERS = _child(_mmengine.WEIGHT_INITIALIZERS)
 MASKINGS = Registry("masking strategy", scope=_SCOPE, locations=["pretrain.masking"])
 CORRUPTIONS = Registry("corruption", scope=_SCOPE, locations=["pretrain.corruptions"])
 TOKENIZERS = Registry("tokenizer", scope=_SCOPE, locations=["pretrain.tokenizers"])
+PATCH_FEATURES = Registry("patch features", scope=_SCOPE, locations=["pretrain.tokenizers.features"])

@@ -14,9 +14,11 @@ import pickle
 import re
 import string
 import zipfile
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from mimtransfer.errors import UserError, near_files
 
@@ -97,19 +99,69 @@ def read_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
             that are not on the list.
     """
     path = os.fspath(path)
+    checkpoint = _read(path)
+    if not isinstance(checkpoint, dict):
+        raise UserError(f"checkpoint {path!r} holds a {type(checkpoint).__name__}, expected a dict of tensors")
+    return checkpoint
+
+
+def read_pickled_module(path: str | os.PathLike, classes: Iterable[str]) -> dict[str, Any]:
+    """Read the state dict out of a pickled module, without its classes and without running its code.
+
+    Args:
+        path: a file of `torch.save(module)`, or of a dict: that is returned as `read_checkpoint` does.
+        classes: full names of the classes in the file, e.g. "torch.nn.modules.container.Sequential"; each is read as
+            nothing but its attributes.
+
+    Raises:
+        UserError: as `read_checkpoint`; the file holds other classes.
+    """
+    path = os.fspath(path)
+    known = torch.serialization.get_safe_globals()
+    stand_ins = [_stand_in(name, _Attributes) for name in classes]
+    stand_ins += [_stand_in("__builtin__.set", set)]  # torch 2.4 and 2.5 look the name of Python 2 up as it stands
+    torch.serialization.add_safe_globals(stand_ins)
+    try:
+        content = _read(path)
+    finally:
+        torch.serialization.clear_safe_globals()
+        torch.serialization.add_safe_globals(known)
+    if isinstance(content, dict):
+        return content
+    if not isinstance(content, _Attributes):
+        raise UserError(f"checkpoint {path!r} holds a {type(content).__name__}, expected a module or a dict of tensors")
+    return dict(content.tensors())
+
+
+class _Attributes:
+    """Stand in for an `nn.Module` in a pickle: unpickling sets attributes, and nothing else."""
+
+    def tensors(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+        """Yield parameters and buffers by name, as a state dict has them."""
+        for name, tensor in {**self._parameters, **self._buffers}.items():
+            if tensor is not None and name not in getattr(self, "_non_persistent_buffers_set", ()):
+                yield prefix + name, tensor.detach()
+        for name, module in self._modules.items():
+            if module is not None:
+                yield from module.tensors(f"{prefix}{name}.")
+
+
+def _stand_in(name: str, base: type) -> type:
+    module, _, name = name.rpartition(".")
+    return type(name, (base,), {"__module__": module})
+
+
+def _read(path: str) -> Any:
     kind = _file_kind(path)
     if kind == "safetensors":
         return _read_safetensors(path)
     allow_mmengine_checkpoints()
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=kind == "zip")
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=kind == "zip")
     except pickle.UnpicklingError as error:
         raise _refused(path, str(error)) from error
     except Exception as error:  # a damaged pickle fails wherever its first wrong byte leads
         raise _damaged(path, _first_line(error)) from error
-    if not isinstance(checkpoint, dict):
-        raise UserError(f"checkpoint {path!r} holds a {type(checkpoint).__name__}, expected a dict of tensors")
-    return checkpoint
 
 
 def _file_kind(path: str) -> str:

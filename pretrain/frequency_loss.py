@@ -73,22 +73,27 @@ class FrequencyLoss:
         error = self._tiles(prediction.to(wide) - target.to(wide))  # [B, n, H', W']
         if self.average_spectrum:
             error = error.mean(0, keepdim=True)
-        power = PowerSpectrum.apply(error)  # [B, n, H', W'//2+1]
-        distance = (power + 1e-12) ** (self.gamma / 2)
-        if self.focal_gamma is not None:
-            distance = distance * self._focal_weights(power.detach())
+        spectrum = torch.fft.rfft2(error.detach(), norm="ortho")  # [B, n, H', W'//2+1]
+        real, imaginary = spectrum.real, spectrum.imag
+        power = torch.addcmul(real.new_tensor(1e-12), real, real).addcmul_(imaginary, imaginary)
 
-        weight = mirror_weights(error.shape[-1], error).expand(1, *distance.shape[-2:])  # [1, H', W'//2+1]
+        bins = mirror_weights(error.shape[-1], error).expand(1, 1, *power.shape[-2:])
         if kept is not None and self.bins == "masked":
             if self.patch_factor > 1:
                 raise UserError(
                     f"FrequencyLoss: patch_factor={self.patch_factor} gives tiles with other frequencies than those "
                     "that are masked; expected patch_factor=1 or bins='all'"
                 )
-            weight = weight * ~kept  # [B, H', W'//2+1]
-        total = (distance.mean(1) * weight).sum((1, 2))  # [B]
-        count = weight.sum((1, 2)).expand_as(total)
-        return total.sum() / count.sum() if self.normalise == "batch" else (total / count).mean()
+            bins = bins * ~kept[:, None]
+        bins = bins.expand(max(len(error), len(bins)), -1, -1, -1)
+        count = bins.sum((1, 2, 3), keepdim=True)
+        count = count.sum() if self.normalise == "batch" else count * len(bins)
+        weight = bins / (count * error.shape[1])  # [B, 1, H', W'//2+1]
+        if self.average_spectrum:
+            weight = weight.sum(0, keepdim=True)
+        if self.focal_gamma is not None:
+            weight = weight * self._focal_weights(power)
+        return SpectralDistance.apply(error, spectrum, power, weight, self.gamma)
 
     def _tiles(self, images: Tensor) -> Tensor:
         n, (height, width) = self.patch_factor, images.shape[-2:]
@@ -104,31 +109,39 @@ class FrequencyLoss:
         if self.focal_log:
             weights = weights.log1p()
         largest = weights.amax() if self.focal_batch else weights.amax((-2, -1), keepdim=True)
-        return weights / largest.clamp_min(torch.finfo(weights.dtype).tiny)  # 0 where nothing differs
+        return weights / largest
 
 
-class PowerSpectrum(torch.autograd.Function):
-    """Compute |rfft2(x)|^2 of real images, orthonormal: [..., H, W] -> [..., H, W//2+1].
+class SpectralDistance(torch.autograd.Function):
+    """Add up weight * power^(gamma / 2) over all bins.
 
     The gradient is an inverse transform of half a spectrum, too; autograd would fill the spectrum up to a whole one.
     It has no second derivative.
+
+    Args:
+        images: [B, n, H, W] real.
+        spectrum: their orthonormal `rfft2`, [B, n, H, W//2+1].
+        power: |spectrum|^2 + 1e-12.
+        weight: of each bin, 2 / 1 for those with and without a mirror image included; broadcasts to `power`.
+        gamma: exponent.
     """
 
     @staticmethod
-    def forward(ctx, images: Tensor) -> Tensor:
-        """Return the powers."""
-        spectrum = torch.fft.rfft2(images, norm="ortho")
-        ctx.save_for_backward(spectrum)
-        ctx.width = images.shape[-1]
-        return spectrum.real.square().add_(spectrum.imag.square())
+    def forward(ctx, images: Tensor, spectrum: Tensor, power: Tensor, weight: Tensor, gamma: float) -> Tensor:
+        """Return the sum, a scalar. The spectrum is used up."""
+        distance = power.pow(gamma / 2)
+        total = (distance * weight).sum()
+        # d|X|^g / dX = g |X|^(g-2) X; irfft2 counts bins with a mirror image twice, as the weights do.
+        factor = distance.div_(power).mul_(weight * (gamma / mirror_weights(images.shape[-1], power)))
+        ctx.save_for_backward(spectrum.mul_(factor))
+        ctx.size = images.shape[-2:]
+        return total
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> Tensor:
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None, None, None]:
         """Return the gradient of the images."""
-        (spectrum,) = ctx.saved_tensors
-        # irfft2 counts bins with a mirror image twice.
-        weighted = spectrum * (grad * (2 / mirror_weights(ctx.width, grad)))
-        return torch.fft.irfft2(weighted, s=(grad.shape[-2], ctx.width), norm="ortho")
+        (gradient,) = ctx.saved_tensors
+        return torch.fft.irfft2(gradient, s=ctx.size, norm="ortho").mul_(grad), None, None, None, None
 
 
 def mirror_weights(width: int, like: Tensor) -> Tensor:

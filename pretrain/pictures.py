@@ -17,6 +17,7 @@ from pretrain.corruptions.base import Corrupted
 from pretrain.layout import TokenLayout
 from pretrain.masking.measured import Measured
 from pretrain.methods.base import MIMethod
+from pretrain.methods.token_prediction import Targets
 from pretrain.record import AugRecord
 
 # Number in `TokenLayout.roles` and colour of the patches that are painted over: grey, dark red.
@@ -67,7 +68,7 @@ def show_spectrum(images: Tensor, reference: Tensor) -> Tensor:
 
 def picture_columns(
     method: MIMethod, images: Tensor, record: AugRecord
-) -> tuple[dict[str, Tensor], TokenLayout | Corrupted]:
+) -> tuple[dict[str, Tensor], TokenLayout | Targets | Corrupted]:
     """Draw roles, or corrupt, then reconstruct, and make it visible; the method in evaluation mode, without gradients.
 
     Args:
@@ -75,25 +76,28 @@ def picture_columns(
         record: where the images came from.
 
     Returns:
-        Pictures by title, [B, 3, H, W] in [0, 1] each: `image`; `weights` or `parts` if the strategy has maps of these
-        images; `roles`; `reconstruction`, with thrown patches painted, for nothing restores them. Of a method that
-        corrupts images `image`, `corrupted`, `spectrum` of the latter, `reconstruction`. And what was drawn.
+        Pictures by title, [B, 3, H, W] in [0, 1] each: `image`; `codes` of all patches if those are predicted;
+        `weights` or `parts` if the strategy has maps of these images; `roles`; `reconstruction`, with thrown patches
+        painted, for nothing restores them. Of a method that corrupts images `image`, `corrupted`, `spectrum` of the
+        latter, `reconstruction`. And what was drawn.
     """
-    layout, restored = method(images, record, mode="predict")
+    drawn, restored = method(images, record, mode="predict")
     image, restored = (to_unit_range(pixels, method.data_preprocessor) for pixels in (images, restored))
-    if isinstance(layout, Corrupted):
-        corrupted = to_unit_range(layout.images, method.data_preprocessor)
+    if isinstance(drawn, Corrupted):
+        corrupted = to_unit_range(drawn.images, method.data_preprocessor)
         spectrum = show_spectrum(corrupted, image)
-        return {"image": image, "corrupted": corrupted, "spectrum": spectrum, "reconstruction": restored}, layout
+        return {"image": image, "corrupted": corrupted, "spectrum": spectrum, "reconstruction": restored}, drawn
     grid = method.encoder.patch_grid(images)
-    columns = {"image": image}
+    columns, layout = {"image": image}, drawn
+    if isinstance(drawn, Targets):
+        columns["codes"], layout = method.show_codes(drawn.ids, images), drawn.layout
     picture = method.strategy.picture(record, grid)
     if picture is not None:
         title, maps = picture
         columns[title] = show_map(image, maps)
     columns["roles"] = show_roles(image, layout, grid)
     columns["reconstruction"] = show_roles(restored, layout, grid, painted=("thrown",))
-    return columns, layout
+    return columns, drawn
 
 
 def attention_columns(method: MIMethod, images: Tensor) -> dict[str, Tensor]:
@@ -139,7 +143,8 @@ def draw_whole_images(method: MIMethod, images: Dataset, path: str) -> None:
     if isinstance(drawn, Corrupted):
         caption += f" with {type(method.corruption).__name__}"
     else:
-        counts = ", ".join(f"{part.shape[1]} {role}" for role, part in drawn._asdict().items())
+        layout = drawn.layout if isinstance(drawn, Targets) else drawn
+        counts = ", ".join(f"{part.shape[1]} {role}" for role, part in layout._asdict().items())
         caption += f" with {type(strategy).__name__}: {counts}"
     save_figure(columns, caption, path)
 

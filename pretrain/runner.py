@@ -42,6 +42,7 @@ def build_runner(cfg: Config) -> Runner:
     runner = PretrainRunner.from_cfg(cfg)
     check_epoch(runner)
     _check_maps(runner)
+    _check_stored_ids(runner)
     return runner
 
 
@@ -57,3 +58,12 @@ def _check_maps(runner: Runner) -> None:
             logger="current",
             level=logging.WARNING,
         )
+
+
+def _check_stored_ids(runner: Runner) -> None:
+    from pretrain.tokenizers.stored import StoredTokens
+
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    tokenizer = getattr(model, "tokenizer", None)
+    if isinstance(tokenizer, StoredTokens):
+        tokenizer.check_images(runner._train_dataloader.dataset)

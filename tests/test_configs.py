@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from brightness_tokenizer import BrightnessTokenizer  # noqa: F401  registers it
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
@@ -11,14 +12,14 @@ import pretrain.data
 import pretrain.hooks
 import pretrain.methods  # noqa: F401
 from mimtransfer.pretrained_config import read_values
-from mimtransfer.registry import CORRUPTIONS, HOOKS, MODELS
+from mimtransfer.registry import CORRUPTIONS, HOOKS, MODELS, TOKENIZERS
 from pretrain.draws import SampleGenerator
 from pretrain.masking.measured import Measured
 from pretrain.methods.mfm import MFM
 
 ROOT = Path(__file__).parents[1] / "configs"
 LEAVES = sorted(str(path.relative_to(ROOT)) for path in [*ROOT.glob("pretrain/*.py"), *ROOT.glob("debug/*.py")])
-METHODS = {"mae": "MAE", "simmim": "SimMIM", "mfm": "MFM"}
+METHODS = {"mae": "MAE", "simmim": "SimMIM", "mfm": "MFM", "mapet": "MaPeT", "beit": "BEiT"}
 STRATEGIES = {"amt": "AMT", "famt": "FAMT", "semantic": "Semantic", "noise": "Noise", "block": "Block", "grid": "Grid"}
 VARIANTS = {"sr": "SuperResolution", "deblur": "Blur", "denoise": "Noise"}
 # visible, masked, thrown of 14 x 14 patches (arXiv 2211.15362; MAE's sizes where nothing is thrown)
@@ -37,7 +38,20 @@ COUNTS = {
     "mae_noise_vit-base_800e_in1k": (49, 147, 0),
     "mae_block_vit-base_800e_in1k": (98, 98, 0),
     "mae_grid_vit-base_800e_in1k": (49, 147, 0),
+    "mapet_vit-base_300e_in1k": (49, 147, 0),
+    "mapet_permuted_vit-base_300e_in1k": (49, 147, 0),
+    "beit_block_vit-base_300e_in1k": (121, 75, 0),
+    "beit_block_vit-base_800e_in1k_dvae": (121, 75, 0),
 }
+
+
+def with_toy_tokenizer(cfg: Config) -> Config:
+    """Put a tokenizer without a file, of the size that the config names, in place of the config's."""
+    if "tokenizer" in cfg.model:
+        num_codes, side = cfg.model.get("num_codes", 16), cfg.model.encoder.get("patch_size", 16)
+        toy = dict(type="BrightnessTokenizer", num_codes=num_codes, patch_size=side, _delete_=True)
+        cfg.merge_from_dict({"model": {"tokenizer": toy}})
+    return cfg
 
 
 def load(leaf: str) -> Config:
@@ -52,6 +66,11 @@ def test_is_what_its_name_says(leaf):
     method, *rest = stem.split("_")
     assert cfg.model.type == METHODS[method]
     variant = None if re.match("vit|swin|resnet", rest[0]) else rest[0].split("-")[0]
+    if method == "mapet":
+        assert cfg.model.get("auxiliary", True) == (variant != "permuted")
+        # Else its rows in a table would have the name of MaPeT's.
+        assert cfg.custom_hooks[-1].get("label") == ("MaPeT, permuted only" if variant else None)
+        variant = None
     if method == "mfm":
         assert cfg.model.corruption.type == VARIANTS.get(variant, "FrequencyMasking")
     else:
@@ -77,7 +96,7 @@ def test_is_what_its_name_says(leaf):
 
 @pytest.mark.parametrize("leaf", LEAVES)
 def test_model_and_hooks_build(leaf):
-    cfg = load(leaf)
+    cfg = with_toy_tokenizer(load(leaf))
     with torch.device("meta"):
         method = MODELS.build(cfg.model)
     size = cfg.train_dataloader.dataset.transform.size
@@ -118,6 +137,37 @@ def test_published_recipes():
     assert base.model.decoder.embed_dim == 512 and not base.model.norm_pix_loss
     assert (base.custom_hooks[-1].begin, base.custom_hooks[-1].interval) == (40, 20)
     assert load("pretrain/mae_semantic_vit-base_800e_in1k.py").model.norm_pix_loss
+
+
+@pytest.mark.parametrize("leaf", [leaf for leaf in LEAVES if re.search("mapet_|beit_", leaf)])
+def test_files_of_tokenizers_are_those_that_their_configs_write(leaf):
+    cfg = load(leaf)
+    tokenizer = cfg.model.tokenizer
+    assert TOKENIZERS.get(tokenizer.type) is not None
+    path = Path(tokenizer.get("codebook") or tokenizer.get("path") or tokenizer.checkpoint)
+    if path.parts[0] == "work_dirs":
+        fitted = Config.fromfile(ROOT / "tokenizer" / f"{path.parts[1]}.py")
+        assert path.name == ("ids" if tokenizer.type == "StoredTokens" else "codebook.pth")
+        if tokenizer.type == "StoredTokens":
+            shown = cfg.train_dataloader.dataset.transform
+            # Ids are those of the image as it is.
+            same = {key: value for key, value in shown.to_dict().items() if key != "color_jitter"}
+            assert {**fitted.view, "size": shown.size} == same and shown.size == 224
+            assert fitted.get("kmeans", {}).get("num_codes", 8192) == cfg.model.num_codes
+    else:
+        assert path.parts[0] == "weights"
+
+
+@pytest.mark.parametrize("leaf", [leaf for leaf in LEAVES if re.search("(mapet|beit)_.*_in1k", leaf)])
+def test_published_recipe_of_mapet(leaf):
+    cfg = load(leaf)
+    encoder, optimizer = cfg.model.encoder, cfg.optim_wrapper.optimizer
+    assert (encoder.layer_scale, encoder.drop_path_rate, cfg.model.num_codes) == (0.1, 0.1, 8192)
+    assert (optimizer.lr, optimizer.betas, optimizer.weight_decay) == (1.5e-3, (0.9, 0.999), 0.05)
+    assert cfg.auto_scale_lr.base_batch_size == 2048 and cfg.optim_wrapper.clip_grad.max_norm == 3
+    warmup, cosine = cfg.param_scheduler
+    assert (warmup.end, cosine.begin, cosine.end) == (10, 10, cfg.train_cfg.max_epochs)
+    assert 1.5e-3 * warmup.start_factor == pytest.approx(1e-6) and 1.5e-3 * cosine.eta_min_ratio == pytest.approx(1e-5)
 
 
 @pytest.mark.parametrize("leaf", [leaf for leaf in LEAVES if re.search("/mfm_.*300e_in1k", leaf)])

@@ -51,23 +51,33 @@ def test_resolves_and_builds(leaf):
         "mimtransfer.RecordHook", "mimtransfer.PredictionPictureHook"
     ]
     assert '"""' in (ROOT / leaf).read_text()[:3] and "Command" in (ROOT / leaf).read_text()
-    # nothing of the bases' ResNet, SGD or synchronised BN is left
-    assert cfg.model.backbone.type == "mimtransfer.TimmViT" and "depth" not in cfg.model.backbone
-    assert set(cfg.optim_wrapper.optimizer) == {"type", "lr", "betas", "weight_decay"}
+    # nothing of the bases' own backbone or synchronised BN is left
+    assert cfg.model.backbone.type in ("mimtransfer.TimmViT", "mimtransfer.TimmCNN")
+    assert "depth" not in cfg.model.backbone and not cfg.model.get("pretrained")
     assert not [n for n in nodes(cfg.model.to_dict()) if n.get("type") in ("SyncBN", "MMSyncBN")]
     for split in ("train", "val", "test"):
         for dataset in _leaves(cfg[f"{split}_dataloader"].dataset):
             classes = len(_classes(dataset))
             heads = [n["num_classes"] for n in nodes(cfg.model.to_dict()) if "num_classes" in n]
             assert heads and set(heads) == {classes}
+    # the schedule ends where training ends
+    last = cfg.param_scheduler[-1]
+    assert last["end"] == (cfg.train_cfg.max_epochs if last["by_epoch"] else cfg.train_cfg.max_iters)
+    build_optim_wrapper(build(cfg), cfg.optim_wrapper)
+
+
+@pytest.mark.parametrize("leaf", [leaf for leaf in LEAVES if "resnet" not in leaf])
+def test_rates_of_a_vit(leaf):
+    cfg = load(leaf)
+    assert cfg.model.backbone.type == "mimtransfer.TimmViT"
+    assert set(cfg.optim_wrapper.optimizer) == {"type", "lr", "betas", "weight_decay"}  # nothing of SGD
     model = build(cfg)
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     rate, layers = cfg.optim_wrapper.paramwise_cfg.layer_decay_rate, len(model.backbone.blocks)
     lrs = sorted({g["lr"] for g in wrapper.optimizer.param_groups})
     base = cfg.optim_wrapper.optimizer.lr
     assert lrs == pytest.approx([base * rate ** (layers + 1 - i) for i in range(layers + 2)])
-    # the schedule ends where training ends, and the ratios survive it: no absolute floor of the lr
-    assert cfg.param_scheduler[-1]["end"] == cfg.train_cfg.max_iters
+    # the ratios survive the schedule: no absolute floor of the lr
     assert all(s.get("eta_min", 0.0) == 0.0 for s in cfg.param_scheduler)
     cosine = [s for s in cfg.param_scheduler if s["type"] == "CosineAnnealingLR"]
     assert all(s["begin"] + s["T_max"] == s["end"] for s in cosine)

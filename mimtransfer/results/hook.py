@@ -17,8 +17,9 @@ from mimtransfer.results.curves import read_curves
 from mimtransfer.results.files import run_files
 from mimtransfer.results.final_loss import final_loss
 from mimtransfer.results.fingerprint import fingerprint, protocol_config
-from mimtransfer.results.initialisation import grid_of, initialisation
+from mimtransfer.results.initialisation import initialisation
 from mimtransfer.results.metrics import raw_metrics, standard_metrics, without_detections
+from mimtransfer.results.model_parts import check_tokenizer, grid_of, tokenizer_of, with_tokenizer
 from mimtransfer.results.record import FILE_NAME, SCHEMA, read_record, write_record
 
 # Under this key of a checkpoint's meta: which run wrote it. A transfer record names its pretraining from there,
@@ -57,7 +58,7 @@ class RecordHook(Hook):
         self._meter = CostMeter(self.warmup)
         self._task = naming.task_of(runner.cfg)
         self._run_id = f"{datetime.now(timezone.utc):%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
-        self._started_at, self._seed, self._processes = _now(), runner.seed, get_world_size()
+        self._started_at, self._seed, self._processes = provenance.now(), runner.seed, get_world_size()
         self._init: dict[str, Any] | None = None
         self._git = provenance.git_state() if is_main_process() else None
 
@@ -71,6 +72,7 @@ class RecordHook(Hook):
         self._trained = True
         signed = self._signature()
         if runner._resume and signed.get("kind") == self._kind:
+            check_tokenizer(tokenizer_of(runner), signed.get("tokenizer"))
             self._run_id, self._started_at, self._init = signed["run_id"], signed["started_at"], signed["init"]
             self._meter.resume(signed["cost"])
         else:
@@ -106,11 +108,12 @@ class RecordHook(Hook):
             "backbone": naming.backbone_of(runner.cfg)["type"],
             "arch": naming.backbone_of(runner.cfg)["arch"],
             "grid": grid_of(runner),
+            "tokenizer": tokenizer_of(runner),
             **self._schedule(runner),
             "epoch": meta.get("epoch"),
             "iter": meta.get("iter"),
             "seed": runner.seed,
-            "config_fingerprint": fingerprint(protocol_config(runner.cfg, processes=self._processes)),
+            "config_fingerprint": fingerprint(self._config(runner)),
             "processes": self._processes,
             **provenance.device(),
             "started_at": self._started_at,
@@ -194,14 +197,17 @@ class RecordHook(Hook):
         speed = self._meter.images_per_s
         return None if speed is None else speed * self._processes
 
+    def _config(self, runner: Runner, on: str = "val") -> dict[str, Any]:
+        return with_tokenizer(protocol_config(runner.cfg, on, self._processes), tokenizer_of(runner))
+
     def _scored(self, runner: Runner) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         """Return the protocol's config, the metrics, and the metrics as the evaluator gave them."""
         if self._evaluation is None:
-            return protocol_config(runner.cfg, "val", self._processes), {}, {}
+            return self._config(runner), {}, {}
         on, iteration, metrics = self._evaluation
         raw = raw_metrics(metrics)
         raw.update(without_detections(raw, runner.cfg.get(f"{on}_evaluator")))
-        config = protocol_config(runner.cfg, on, self._processes)
+        config = self._config(runner, on)
         if iteration != (runner.iter if self._trained else self._schedule(runner)["iters"]):
             # A best or early checkpoint is another protocol than the last one.
             config["evaluated_weights"] = "not the last"
@@ -222,6 +228,7 @@ class RecordHook(Hook):
             "task": self._task,
             **self._names(runner),
             "backbone": naming.backbone_of(runner.cfg),
+            "tokenizer": tokenizer_of(runner),
             "schedule": self._schedule(runner),
             "protocol": {"name": naming.protocol_of(runner.cfg), "fingerprint": fingerprint(config), "config": config},
             "data_fingerprint": {} if self._task == "pretrain" else provenance.data_digests(runner.cfg, on or "val"),
@@ -237,7 +244,7 @@ class RecordHook(Hook):
             "git": self._git,
             "command": provenance.command_line(),
             "started_at": self._started_at,
-            "finished_at": _now(),
+            "finished_at": provenance.now(),
         }
 
     def _cost(self, runner: Runner, peak: int) -> dict[str, Any]:
@@ -292,7 +299,3 @@ class RecordHook(Hook):
 
 def _protocol(record: dict[str, Any]) -> tuple[str, str]:
     return record["task"], record["protocol"]["name"]
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")

@@ -55,14 +55,6 @@ def initialisation(runner: Runner, loaded: tuple[str | None, Mapping[str, Any]] 
     return _unreported(path, None)
 
 
-def grid_of(runner: Runner) -> list[int] | None:
-    """Return (h, w) of the position embedding: `load_backbone` cannot tell 8x2 from 4x4 patches by their number."""
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    part = getattr(model, "backbone", None)
-    grid = getattr(getattr(model, "encoder", None) if part is None else part, "grid_size", None)
-    return None if grid is None else list(grid)
-
-
 def _unreported(path: str | None, pretraining: dict | None) -> dict[str, Any]:
     counts = dict.fromkeys(("matched", "missing", "expected_missing", "unexpected", "resized"))
     digest = sha256_file(path) if path is not None and Path(path).is_file() else None

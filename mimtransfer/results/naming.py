@@ -6,8 +6,8 @@ from typing import Any
 from mimtransfer.errors import UserError
 
 RANDOM_INIT = "random init"
-# What methods do unless they say otherwise is not named in a label.
-_DEFAULT_STRATEGIES = (None, "RandomMasking", "FrequencyMasking")
+# What a method does unless it says otherwise is not named in a label; of those not here it is random masking.
+_DEFAULT_STRATEGIES = {"MFM": "FrequencyMasking", "BEiT": "BlockMasking"}
 
 
 def task_of(cfg: Mapping) -> str:
@@ -40,7 +40,7 @@ def method_of(cfg: Mapping) -> tuple[str, str | None]:
 
 def label_of(method: str, strategy: str | None) -> str:
     """Return what a row is called: `MAE` for random masking, else `MAE + FAMT`; `MFM`, else `MFM + Blur`."""
-    if strategy in _DEFAULT_STRATEGIES:
+    if strategy in (None, _DEFAULT_STRATEGIES.get(method, "RandomMasking")):
         return method
     return f"{method} + {strategy.removesuffix('Masking')}"
 

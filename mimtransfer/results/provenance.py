@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,11 @@ def versions() -> dict[str, str]:
 def command_line() -> str:
     """Return the command that started this process, quoted for a shell."""
     return shlex.join([Path(sys.executable).name, *sys.argv])
+
+
+def now() -> str:
+    """Return the time in UTC, to the second, as ISO 8601."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 def device() -> dict[str, str]:

@@ -1,6 +1,8 @@
 """Frequency masking: Xie et al., "Masked Frequency Modeling for Self-Supervised Visual Pre-Training", ICLR 2023,
 arXiv 2206.07706, sec. 3.2.
 """
+import math
+
 import torch
 from torch import Tensor
 
@@ -46,9 +48,14 @@ class FrequencyMasking(Corruption):
                 f"half the shorter side, {min(height, width) / 2:g}"
             )
         low_pass = generator.uniform(1, 1) < self.low_pass_ratio  # [B, 1, 1]
-        kept = low_frequencies(height, width, self.radius, images.device) == low_pass  # [B, H, W//2+1]
-        filtered = torch.fft.irfft2(torch.fft.rfft2(images).mul_(kept[:, None]), s=(height, width))
-        return filtered.clamp_(0, 1) if self.clamp else filtered, kept
+        disc = low_frequencies(height, width, self.radius, images.device)  # [H, W//2+1]
+        # Few columns of the spectrum meet the disc; a high-pass is what a low-pass leaves.
+        columns = math.ceil(self.radius)
+        spectrum = torch.fft.fft(torch.fft.rfft(images)[..., :columns], dim=-2).mul_(disc[:, :columns])
+        low = torch.fft.irfft(torch.fft.ifft(spectrum, dim=-2), n=width)  # fills up with zeros
+        sign, rest = torch.where(low_pass, 1.0, -1.0), (~low_pass).to(images.dtype)
+        filtered = low.mul_(sign[:, None]).addcmul_(images, rest[:, None])
+        return filtered.clamp_(0, 1) if self.clamp else filtered, disc == low_pass
 
 
 def low_frequencies(height: int, width: int, radius: float, device: torch.device | str = "cpu") -> Tensor:

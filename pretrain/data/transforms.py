@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mimtransfer.errors import UserError
 from mimtransfer.registry import TRANSFORMS
+from pretrain.data.color_jitter import jitter_colors
 from pretrain.data.stored_image import StoredImage
 
 Box = tuple[int, int, int, int]  # top, left, bottom, right in pixels
@@ -33,29 +34,36 @@ class _Resized:
     Args:
         size: side of the square result, or (height, width), in pixels.
         interpolation: nearest, box, bilinear, bicubic or lanczos; all but the first with antialiasing.
+        color_jitter: strength of random brightness, contrast and saturation after resizing; 0 for none.
 
     Raises:
         UserError: a value out of its range.
     """
 
-    def __init__(self, size: int | tuple[int, int], interpolation: str = "bicubic"):
+    def __init__(self, size: int | tuple[int, int], interpolation: str = "bicubic", color_jitter: float = 0.0):
         name = type(self).__name__
         sides = (size, size) if isinstance(size, int) else tuple(size) if isinstance(size, (tuple, list)) else ()
         if len(sides) != 2 or not all(type(side) is int and side > 0 for side in sides):
             raise UserError(f"{name}: got size={size!r}, expected a positive int or (height, width)")
         if interpolation not in _FILTERS:
             raise UserError(f"{name}: got interpolation={interpolation!r}, expected one of {', '.join(_FILTERS)}")
+        if color_jitter < 0:
+            raise UserError(f"{name}: got color_jitter={color_jitter}, expected 0 or more")
         self.size = sides
         self.filter = _FILTERS[interpolation]
+        self.color_jitter = color_jitter
 
-    def show(self, image: StoredImage, box: Box, flip: bool = False) -> Shown:
+    def show(self, image: StoredImage, box: Box, rng: Random, flip: bool = False) -> Shown:
         top, left, bottom, right = box
         pixels = np.array(image.crop(box, self.size, self.filter))  # [H, W, 3], a copy, so writable
         if flip:
             pixels = pixels[:, ::-1]
+        pixels = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+        if self.color_jitter:
+            pixels = jitter_colors(pixels, self.color_jitter, rng)
         height, width = image.height, image.width
         where = (top / height, left / width, bottom / height, right / width)
-        return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))), where, flip
+        return pixels, where, flip
 
 
 @TRANSFORMS.register_module()
@@ -77,8 +85,9 @@ class RandomResizedCropFlip(_Resized):
         ratio: tuple[float, float] = (3 / 4, 4 / 3),
         interpolation: str = "bicubic",
         flip: float = 0.5,
+        color_jitter: float = 0.0,
     ):
-        super().__init__(size, interpolation)
+        super().__init__(size, interpolation, color_jitter)
         if not _is_range(scale) or scale[1] > 1:
             raise UserError(f"RandomResizedCropFlip: got scale={scale}, expected (low, high) with 0 < low <= high <= 1")
         if not _is_range(ratio):
@@ -91,7 +100,7 @@ class RandomResizedCropFlip(_Resized):
 
     def __call__(self, image: StoredImage, rng: Random) -> Shown:
         box = self.draw_box(image.height, image.width, rng)
-        return self.show(image, box, rng.random() < self.flip)
+        return self.show(image, box, rng, flip=rng.random() < self.flip)
 
     def draw_box(self, height: int, width: int, rng: Random) -> Box:
         log_low, log_high = math.log(self.ratio[0]), math.log(self.ratio[1])
@@ -116,7 +125,7 @@ class ResizeWhole(_Resized):
     """Show the whole image, squashed to the size: its box is (0, 0, 1, 1). For maps of whole images."""
 
     def __call__(self, image: StoredImage, rng: Random) -> Shown:
-        return self.show(image, (0, 0, image.height, image.width))
+        return self.show(image, (0, 0, image.height, image.width), rng)
 
 
 @TRANSFORMS.register_module()
@@ -128,8 +137,14 @@ class CenterCrop(_Resized):
             256 and cropping 224.
     """
 
-    def __init__(self, size: int | tuple[int, int], ratio: float = 0.875, interpolation: str = "bicubic"):
-        super().__init__(size, interpolation)
+    def __init__(
+        self,
+        size: int | tuple[int, int],
+        ratio: float = 0.875,
+        interpolation: str = "bicubic",
+        color_jitter: float = 0.0,
+    ):
+        super().__init__(size, interpolation, color_jitter)
         if not 0 < ratio <= 1:
             raise UserError(f"CenterCrop: got ratio={ratio}, expected 0 < ratio <= 1")
         self.ratio = ratio
@@ -138,7 +153,7 @@ class CenterCrop(_Resized):
         scale = self.ratio * min(image.height / self.size[0], image.width / self.size[1])
         h, w = (max(1, round(side * scale)) for side in self.size)
         top, left = (image.height - h) // 2, (image.width - w) // 2
-        return self.show(image, (top, left, top + h, left + w))
+        return self.show(image, (top, left, top + h, left + w), rng)
 
 
 def _is_range(value: tuple[float, float]) -> bool:

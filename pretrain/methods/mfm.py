@@ -76,13 +76,14 @@ class MFM(MIMethod):
 
     @torch.no_grad()
     def draw_layout(self, images: Tensor, record: AugRecord | None) -> Corrupted:
-        """Corrupt the images instead of hiding patches; in float32, also under autocast."""
+        """Corrupt the images instead of hiding patches; in float32, also under autocast (float64 for float64)."""
         self.check_image_size(images)
         shift, scale = self.data_preprocessor.mean / 255, self.data_preprocessor.std / 255  # [3, 1, 1] each
         with torch.autocast(images.device.type, enabled=False):
-            pixels = torch.addcmul(shift, images.float(), scale).clamp_(0, 1)  # rounding may leave the range
+            wide = images.to(torch.promote_types(images.dtype, torch.float32))
+            pixels = torch.addcmul(shift, wide, scale).clamp_(0, 1)  # rounding may leave the range
             corrupted, kept = self.corruption(pixels, self.generator(images, record))
-            return Corrupted((corrupted - shift).div_(scale), kept)
+            return Corrupted(corrupted.sub_(shift).div_(scale), kept)
 
     def loss(self, images: Tensor, drawn: Corrupted) -> dict[str, Tensor]:
         """Return the distance of the spectra of prediction and original.

@@ -30,6 +30,7 @@ def test_options_are_read_as_mmengine_reads_them(path):
 
 @pytest.mark.parametrize("option, message", [
     ("modle.backbone=1", "did you mean 'model'"), ("lr", "expected KEY=VALUE"), ("zzz=1", "the config has"),
+    ("model.corruption=dict(type='Blur')", r"write model\.corruption\.type=NAME, and model\.corruption\._delete_=True"),
 ])
 def test_unknown_options(path, option, message):
     with pytest.raises(UserError, match=message):

@@ -6,11 +6,13 @@ import pytest
 import torch
 from PIL import Image
 from torchvision.transforms import RandomResizedCrop
+from torchvision.transforms.v2 import ColorJitter
 
 from mimtransfer.errors import UserError
 from mimtransfer.registry import TRANSFORMS
 from pretrain.data import CenterCrop, RandomResizedCropFlip, ResizeWhole, StoredImage
 from pretrain.data import transforms as module
+from pretrain.data.color_jitter import jitter_colors
 
 
 def coordinates(height, width):
@@ -153,3 +155,30 @@ def test_wrong_settings_are_refused(name, options, message):
     with pytest.raises(UserError, match=message) as caught:
         TRANSFORMS.build({"type": name, **options})
     assert "\n" not in str(caught.value)
+
+
+def test_color_jitter_is_torchvisions():
+    image = np.random.RandomState(0).randint(0, 256, (3, 24, 20)).astype(np.uint8)
+    pixels, seen = torch.from_numpy(image), set()
+    for seed in range(40):
+        rng = Random(seed)
+        factors, keys = [0.6 + 0.8 * rng.random() for _ in range(3)], [rng.random() for _ in range(3)]
+        order = tuple(sorted(range(3), key=keys.__getitem__))
+        expected = pixels
+        for i in order:
+            bounds = [(factors[i],) * 2 if k == i else None for k in range(3)]
+            expected = ColorJitter(*bounds)(expected)
+        # It rounds factors to float32; three roundings to whole grey levels follow.
+        assert (jitter_colors(pixels, 0.4, Random(seed)).int() - expected.int()).abs().max() <= 2
+        seen.add(order)
+    assert len(seen) == 6
+
+
+@pytest.mark.parametrize("kind", [dict(type="CenterCrop"), dict(type="RandomResizedCropFlip", flip=1.0)])
+def test_color_jitter_changes_no_box_and_follows_from_the_seed(kind):
+    plain, jittered = (TRANSFORMS.build(dict(kind, size=16, color_jitter=strength)) for strength in (0.0, 0.4))
+    shown = [transform(coordinates(40, 30), Random(3)) for transform in (plain, jittered, jittered)]
+    assert shown[0][1:] == shown[1][1:]
+    assert torch.equal(shown[1][0], shown[2][0]) and not torch.equal(shown[0][0], shown[1][0])
+    with pytest.raises(UserError, match=f"{kind['type']}: got color_jitter=-1, expected 0 or more"):
+        TRANSFORMS.build(dict(kind, size=16, color_jitter=-1))

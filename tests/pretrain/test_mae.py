@@ -186,5 +186,5 @@ def test_a_reconstruction_without_masked_patches_is_the_picture():
 
 
 def test_an_encoder_that_needs_every_patch_is_refused():
-    with pytest.raises(UserError, match="which TimmSwin cannot; choose TimmViT, or SimMIM"):
+    with pytest.raises(UserError, match="which TimmSwin cannot; choose TimmViT, or a method that hides no patch"):
         MODELS.build(dict(type="MAE", encoder=dict(type="TimmSwin", arch="swin_tiny_patch4_window7_224", img_size=64)))

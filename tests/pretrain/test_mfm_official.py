@@ -5,6 +5,7 @@ models/mfm.py with the sizes below, every parameter filled by `official`, masks 
 `images_of`; in training mode; then the encoder's input (every n-th value of it), loss, and norms of gradients.
 """
 import json
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
 
@@ -21,7 +22,8 @@ from mimtransfer.registry import CORRUPTIONS, MODELS
 from pretrain.frequency_loss import FrequencyLoss
 from pretrain.methods.mfm import MFM
 
-OFFICIAL = json.loads((Path(__file__).parent / "fixtures" / "mfm_official.json").read_text())["cases"]
+FIXTURE = json.loads((Path(__file__).parent / "fixtures" / "mfm_official.json").read_text())
+OFFICIAL = FIXTURE["cases"]
 PREPROCESSOR = dict(type="ImgDataPreprocessor", mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
 ENCODERS = {
     "tiny": dict(type="TimmViT", arch="vit_tiny_patch16_224", img_size=32, patch_size=8,
@@ -98,14 +100,47 @@ def test_input_loss_and_gradients_equal_the_official_code(case, monkeypatch):
     with torch.set_grad_enabled("grad_norms" in case):
         loss = model.loss(images, drawn)["loss"]
     assert loss.item() == pytest.approx(case["loss"], rel=1e-5)
-    # Of the ResNet those of its end: untrained and 50 layers deep, it multiplies rounding a thousand times on the way.
+    check_gradients(model, loss, case.get("grad_norms", {}), 1e-4)
+
+
+@pytest.mark.parametrize("case", FIXTURE["given"], ids=lambda case: case["name"])
+def test_loss_of_given_degraded_images_equals_the_official_code(case):
+    # What degradations make of an image is compared in test_blur.py and test_noise.py.
+    model = build(case["encoder"])
+    model.corruption = lambda images, generator: (images + numbers(case["added"], tuple(images.shape), 0.2), None)
+    model.frequency_loss = FrequencyLoss()
+    side = 32 if case["encoder"] == "tiny" else 224
+    pixels = images_of(1 if case["encoder"] == "base" else 2, side) * 255
+    images = model.data_preprocessor(dict(inputs=pixels))["inputs"]
+    with torch.no_grad():
+        loss = model.loss(images, model.draw_layout(images, None))["loss"]
+    assert loss.item() == pytest.approx(case["loss"], rel=1e-5)
+
+
+@pytest.mark.parametrize("case", [case for case in OFFICIAL if "float64" in case], ids=lambda case: case["name"])
+def test_loss_and_gradients_of_a_resnet_equal_the_official_code_in_float64(case, monkeypatch):
+    # Untrained and 50 layers deep, it multiplies rounding a thousand times on the way to the stem.
+    model = deepcopy(build("resnet")).double()
+    filtered = case["low_pass"] is not None
+    model.corruption = CORRUPTIONS.build(
+        dict(type="FrequencyMasking", radius=5) if filtered else dict(type="SuperResolution")
+    )
+    monkeypatch.setattr(model, "generator", lambda images, record: Fixed(case["low_pass"]))
+    mean, std = (torch.tensor(PREPROCESSOR[key], dtype=torch.float64).view(3, 1, 1) for key in ("mean", "std"))
+    model.data_preprocessor.mean, model.data_preprocessor.std = mean, std  # not rounded to float32
+    images = (images_of(2, 64).double() * 255 - mean) / std
+    loss = model.loss(images, model.draw_layout(images, None))["loss"]
+    assert loss.item() == pytest.approx(case["float64"]["loss"], rel=1e-10)
+    check_gradients(model, loss, case["float64"]["grad_norms"], 1e-9)
+
+
+def check_gradients(model: MFM, loss: Tensor, norms: dict[str, float], tolerance: float) -> None:
     parameters = dict(model.named_parameters())
-    for name, expected in case.get("grad_norms", {}).items():
-        ours = name.replace("v_bias", "qkv.bias").replace("decoder.", "head.")
-        (grad,) = torch.autograd.grad(loss, parameters[ours], retain_graph=True)
+    names = [name.replace("v_bias", "qkv.bias").replace("decoder.", "head.") for name in norms]
+    grads = torch.autograd.grad(loss, [parameters[name] for name in names]) if names else []
+    for (name, expected), grad in zip(norms.items(), grads):
         if name.endswith("v_bias"):
             grad = grad.chunk(3)[2]
-        tolerance = 5e-4 if case["encoder"] == "resnet" else 1e-4
         assert grad.double().norm().item() == pytest.approx(expected, rel=tolerance), name
 
 

@@ -37,7 +37,14 @@ def test_a_detector_that_finds_nothing_scores_zero():
 
 @pytest.mark.parametrize(
     ("method", "strategy", "label"),
-    [("MAE", "RandomMasking", "MAE"), ("SimMIM", "FAMTMasking", "SimMIM + FAMT"), ("MFM", None, "MFM")],
+    [
+        ("MAE", "RandomMasking", "MAE"),
+        ("SimMIM", "FAMTMasking", "SimMIM + FAMT"),
+        ("MFM", None, "MFM"),
+        ("MAE", "BlockMasking", "MAE + Block"),
+        ("BEiT", "BlockMasking", "BEiT"),
+        ("BEiT", "RandomMasking", "BEiT + Random"),
+    ],
 )
 def test_label(method, strategy, label):
     model = {"type": f"mimtransfer.{method}", "strategy": {"type": strategy} if strategy else None}

@@ -1,0 +1,15 @@
+"""MaPeT on the unlabelled embedded scenes, codes by k-means on pixels; schedule and data as mae_vit-demo_scenes.py.
+
+Command: python tools/fit_tokenizer.py configs/tokenizer/kmeans-pixels_scenes.py
+    python tools/pretrain.py configs/pretrain/mapet_vit-demo_scenes.py
+Codes of our own MAE instead: configs/tokenizer/kmeans-mae_scenes.py.
+"""
+_base_ = ["mae_vit-demo_scenes.py"]
+model = dict(
+    _delete_=True,
+    type="MaPeT",
+    encoder=_base_.vit,
+    strategy=dict(type="RandomMasking", mask_ratio=0.75),
+    tokenizer=dict(type="KMeansTokenizer", codebook="work_dirs/kmeans-pixels_scenes/codebook.pth"),
+    data_preprocessor=dict(type="ImgDataPreprocessor", mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]),
+)
