@@ -170,14 +170,13 @@ class RecordHook(Hook):
         """Return label, method and strategy; of a transfer, those of its pretraining."""
         if self._task == "pretrain":
             method, strategy = naming.method_of(runner.cfg)
-            size = len(runner.train_dataloader.dataset)
-            names = {"method": method, "strategy": strategy, "dataset": naming.dataset_of(runner.cfg, size)}
+            dataset = naming.dataset_of(runner.cfg, len(runner.train_dataloader.dataset))
+            names = {"method": method, "strategy": strategy, "dataset": dataset}
             return {"label": self.label or naming.label_of(method, strategy), **names}
         origin = self._init.get("pretraining") or {}
+        label = origin.get("label") or Path(str(self._init.get("path"))).stem
         if self._init["kind"] == "random":
             label = naming.RANDOM_INIT
-        else:
-            label = origin.get("label") or Path(str(self._init.get("path"))).stem
         if not self._trained:
             label = self._signature().get("label") or label
         return {
