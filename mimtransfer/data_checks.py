@@ -36,7 +36,7 @@ def check_data(cfg: Config, splits: tuple[str, ...] = ("train", "val", "test")) 
         if not loader or loader.dataset in seen:
             continue
         seen.append(loader.dataset)
-        for dataset in _leaves(loader.dataset):
+        for dataset in leaves(loader.dataset):
             if dataset.get("backend_args") or "://" in (dataset.get("data_root") or ""):
                 continue
             where = f"{split} data"
@@ -44,7 +44,7 @@ def check_data(cfg: Config, splits: tuple[str, ...] = ("train", "val", "test")) 
             if root and not osp.isdir(root):
                 raise UserError(f"{where}: folder {root!r} does not exist; put the data there (docs/transfer.md) or "
                                 f"set {split}_dataloader.dataset.data_root")
-            classes = _classes(dataset)
+            classes = classes_of(dataset)
             if str(dataset.get("ann_file", "")).endswith(".json"):
                 _check_coco(dataset, root, classes, where)
             elif "seg_map_path" in dataset.get("data_prefix", {}):
@@ -82,16 +82,16 @@ def _folders_of_classes(dataset: dict) -> set[str] | None:
     return {entry.name for entry in os.scandir(root) if entry.is_dir()}
 
 
-def _leaves(dataset: dict) -> Iterator[dict]:
+def leaves(dataset: dict) -> Iterator[dict]:
     """Unwrap RepeatDataset, ConcatDataset, MultiImageMixDataset and their like."""
     inner = dataset.get("datasets") or ([dataset["dataset"]] if "dataset" in dataset else [])
     if not inner:
         yield dataset
     for child in inner:
-        yield from _leaves(child)
+        yield from leaves(child)
 
 
-def _classes(dataset: dict) -> tuple[str, ...]:
+def classes_of(dataset: dict) -> tuple[str, ...]:
     """Return the class names of a data set: the config's, else those of its class; empty when neither says."""
     names = (dataset.get("metainfo") or {}).get("classes")
     if names is None:
@@ -204,12 +204,12 @@ def _check_heads(model: dict, num_classes: int, where: str, path: str = "model")
 def _check_evaluator(cfg: Config, split: str, dataset: dict) -> None:
     """A COCO evaluator reads its own annotation file: it must be the one of the data."""
     evaluators = cfg.get(f"{split}_evaluator") or []
-    leaves = list(_leaves(dataset))
+    inside = list(leaves(dataset))
     for evaluator in evaluators if isinstance(evaluators, (list, tuple)) else [evaluators]:
         ann_file = evaluator.get("ann_file")
-        if not ann_file or len(leaves) != 1 or "://" in ann_file:
+        if not ann_file or len(inside) != 1 or "://" in ann_file:
             continue
-        expected = osp.join(leaves[0].get("data_root") or "", leaves[0].get("ann_file", ""))
+        expected = osp.join(inside[0].get("data_root") or "", inside[0].get("ann_file", ""))
         if osp.realpath(ann_file) != osp.realpath(expected):
             raise UserError(f"{split}_evaluator.ann_file is {ann_file!r}, but the {split} data use {expected!r}; "
                             "make them equal")

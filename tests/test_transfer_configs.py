@@ -8,7 +8,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
 
 import mimtransfer  # noqa: F401  before mmdet and mmseg
-from mimtransfer.data_checks import _classes, _leaves
+from mimtransfer.data_checks import classes_of, leaves
 from mimtransfer.datasets.scenes import DEFAULT_THINGS, STUFF
 
 ROOT = Path(__file__).parents[1] / "configs"
@@ -56,8 +56,8 @@ def test_resolves_and_builds(leaf):
     assert "depth" not in cfg.model.backbone and not cfg.model.get("pretrained")
     assert not [n for n in nodes(cfg.model.to_dict()) if n.get("type") in ("SyncBN", "MMSyncBN")]
     for split in ("train", "val", "test"):
-        for dataset in _leaves(cfg[f"{split}_dataloader"].dataset):
-            classes = len(_classes(dataset))
+        for dataset in leaves(cfg[f"{split}_dataloader"].dataset):
+            classes = len(classes_of(dataset))
             heads = [n["num_classes"] for n in nodes(cfg.model.to_dict()) if "num_classes" in n]
             assert heads and set(heads) == {classes}
     # the schedule ends where training ends

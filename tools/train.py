@@ -13,6 +13,7 @@ def parse_args() -> argparse.Namespace:
     add("--resume", nargs="?", const="auto", metavar="CKPT", help="go on from CKPT, or from the newest in the work dir")
     add("--amp", action="store_true", help="bf16 autocast (fp16 on GPUs without bf16)")
     add("--seed", type=int, help="seed of the run (default: the config's)")
+    add("--overfit", type=int, metavar="N", help="sanity check: learn N training images by heart; status 1 if it cannot")
     add("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none", help="pytorch: torchrun")
     add("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="override config keys")
     add("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
@@ -35,6 +36,8 @@ def main() -> None:
 
         cfg = launch.load_config(args.config, args.cfg_options)
         launch.set_work_dir(cfg, args.work_dir, args.config)
+        if args.overfit is not None and args.work_dir is None:
+            cfg.work_dir += f"_overfit{args.overfit}"  # beside the work dir of the real run
         launch.set_launcher(cfg, args.launcher)
         launch.set_resume(cfg, args.resume)
         launch.set_seed(cfg, args.seed)
@@ -42,6 +45,10 @@ def main() -> None:
         launch.count_accumulation(cfg)
         launch.set_pretrained(cfg, args.pretrained)
         launch.enter_scope(cfg)
+        if args.overfit is not None:
+            from mimtransfer.overfit import set_overfit, verdict
+
+            set_overfit(cfg, args.overfit)
         check_data(cfg)
 
         from mmengine.runner import Runner
@@ -51,6 +58,10 @@ def main() -> None:
             launch.check_epoch(runner)
         runner.logger.info(launch.initialisation(cfg))
         runner.train()
+        if args.overfit is not None:
+            passed, line = verdict(runner)
+            runner.logger.info(line)
+            raise SystemExit(0 if passed else 1)
         launch.evaluate_if_never(runner)
 
 
