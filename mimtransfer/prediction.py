@@ -56,7 +56,8 @@ def load_model(cfg: Config, checkpoint: str, device: str) -> nn.Module:
     model = MODELS.build(cfg.model)
     check_checkpoint(model, checkpoint)
     saved = read_checkpoint(checkpoint)
-    model.load_state_dict({k.removeprefix("module."): v for k, v in saved.get("state_dict", saved).items()}, strict=False)
+    weights = {name.removeprefix("module."): value for name, value in saved.get("state_dict", saved).items()}
+    model.load_state_dict(weights, strict=False)  # what it has beyond the model is not needed
     return model.to(device).eval()
 
 
@@ -115,8 +116,8 @@ class Predictor:
         found = found[found.scores > self.score_threshold]
         found = found[found.scores.argsort(descending=True)]
         entries = []
-        for i, (box, label, score) in enumerate(zip(found.bboxes.tolist(), found.labels.tolist(), found.scores.tolist())):
-            x0, y0, x1, y1 = box
+        columns = (found[key].tolist() for key in ("bboxes", "labels", "scores"))
+        for i, ((x0, y0, x1, y1), label, score) in enumerate(zip(*columns)):
             entry = dict(label=label, category=self.classes[label], score=round(score, 4))
             entry["bbox"] = [round(value, 2) for value in (x0, y0, x1 - x0, y1 - y0)]
             if "masks" in found:
@@ -166,4 +167,5 @@ def _palette(num_classes: int) -> list[tuple[int, int, int]]:
     import colorsys
 
     hues = [(i * 0.618034) % 1.0 for i in range(num_classes)]
-    return [tuple(round(255 * v) for v in colorsys.hsv_to_rgb(h, 0.75, 0.6 + 0.4 * (i % 2))) for i, h in enumerate(hues)]
+    colours = [colorsys.hsv_to_rgb(hue, 0.75, 0.6 + 0.4 * (i % 2)) for i, hue in enumerate(hues)]
+    return [tuple(round(255 * value) for value in colour) for colour in colours]

@@ -13,7 +13,7 @@ def parse_args() -> argparse.Namespace:
     add("--resume", nargs="?", const="auto", metavar="CKPT", help="go on from CKPT, or from the newest in the work dir")
     add("--amp", action="store_true", help="bf16 autocast (fp16 on GPUs without bf16)")
     add("--seed", type=int, help="seed of the run (default: the config's)")
-    add("--overfit", type=int, metavar="N", help="sanity check: learn N training images by heart; status 1 if it cannot")
+    add("--overfit", type=int, metavar="N", help="sanity check: learn N images by heart; status 1 if it cannot")
     add("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none", help="pytorch: torchrun")
     add("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="override config keys")
     add("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
@@ -33,7 +33,9 @@ def main() -> None:
     with clean_exit():
         from mimtransfer import launch
         from mimtransfer.data_checks import check_data
+        from mimtransfer.hooks.transfer_check import TransferCheckHook, recipe_of
 
+        recipe = recipe_of(launch.load_config(args.config, []))
         cfg = launch.load_config(args.config, args.cfg_options)
         launch.set_work_dir(cfg, args.work_dir, args.config)
         if args.overfit is not None and args.work_dir is None:
@@ -57,6 +59,8 @@ def main() -> None:
         if cfg.get("task") == "classification":
             launch.check_epoch(runner)
         runner.logger.info(launch.initialisation(cfg))
+        if args.overfit is None:
+            runner.register_hook(TransferCheckHook(recipe))
         runner.train()
         if args.overfit is not None:
             passed, line = verdict(runner)

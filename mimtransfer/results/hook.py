@@ -19,7 +19,7 @@ from mimtransfer.results.final_loss import final_loss
 from mimtransfer.results.fingerprint import fingerprint, protocol_config
 from mimtransfer.results.initialisation import initialisation
 from mimtransfer.results.metrics import raw_metrics, standard_metrics, without_detections
-from mimtransfer.results.model_parts import check_tokenizer, grid_of, tokenizer_of, with_tokenizer
+from mimtransfer.results.model_parts import check_tokenizer, grid_of, normalisation_of, tokenizer_of, with_tokenizer
 from mimtransfer.results.record import FILE_NAME, SCHEMA, read_record, write_record
 
 # Under this key of a checkpoint's meta: which run wrote it. A transfer record names its pretraining from there,
@@ -108,6 +108,7 @@ class RecordHook(Hook):
             "backbone": naming.backbone_of(runner.cfg)["type"],
             "arch": naming.backbone_of(runner.cfg)["arch"],
             "grid": grid_of(runner),
+            "normalisation": normalisation_of(runner),
             "tokenizer": tokenizer_of(runner),
             **self._schedule(runner),
             "epoch": meta.get("epoch"),

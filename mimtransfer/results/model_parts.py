@@ -16,6 +16,20 @@ def grid_of(runner: Runner) -> list[int] | None:
     return None if grid is None else list(grid)
 
 
+def normalisation_of(runner: Runner) -> dict[str, Any] | None:
+    """Return how the model normalises images: `mean` and `std` in units of 0 to 255 and `channels`, `rgb` or `bgr`, the
+    order in which it sees them; None when it does not normalise.
+    """
+    preprocessor = getattr(_model(runner), "data_preprocessor", None)
+    if getattr(preprocessor, "mean", None) is None:
+        return None
+    # mmseg's has another name for it; mmdet and mmseg read images as BGR, ours are RGB.
+    swapped = getattr(preprocessor, "channel_conversion", getattr(preprocessor, "_channel_conversion", False))
+    reads_bgr = runner.cfg.get("default_scope") in ("mmdet", "mmseg")
+    numbers = {key: [round(v, 3) for v in getattr(preprocessor, key).flatten().tolist()] for key in ("mean", "std")}
+    return {**numbers, "channels": "bgr" if reads_bgr != swapped else "rgb"}
+
+
 def tokenizer_of(runner: Runner) -> dict[str, Any] | None:
     """Return the identity of the tokenizer, or None where there is none."""
     return getattr(getattr(_model(runner), "tokenizer", None), "identity", None)
