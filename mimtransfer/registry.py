@@ -14,7 +14,7 @@ def _child(parent: Registry, *locations: str) -> Registry:
     return Registry(parent.name, parent=parent, scope=_SCOPE, locations=list(locations))
 
 
-MODELS = _child(_mmengine.MODELS, "mimtransfer.backbones", "mimtransfer.evaluation")
+MODELS = _child(_mmengine.MODELS, "mimtransfer.backbones", "mimtransfer.evaluation", "mimtransfer.losses")
 DATASETS = _child(_mmengine.DATASETS, "mimtransfer.datasets.classification", "mimtransfer.datasets.published")
 DATA_SAMPLERS = _child(_mmengine.DATA_SAMPLERS, "mimtransfer.datasets.epoch_sampler")
 TRANSFORMS = _child(_mmengine.TRANSFORMS)

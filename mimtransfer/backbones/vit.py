@@ -36,7 +36,7 @@ class TimmViT(PretrainedBackbone):
         img_size: Image side or (H, W) that `pos_embed` is made for; other sizes resample it in the forward pass.
         patch_size: Patch side; None keeps the architecture's.
         out_indices: Blocks whose outputs `forward` returns, in this order; negative ones count from the end.
-        pos_embed: 'learned', or 'sincos' for MAE's fixed table (zero for prefix tokens, never trained).
+        pos_embed: 'learned', 'sincos' for MAE's fixed table (zero for prefix tokens, never trained), or 'none' (BEiT).
         drop_path_rate: Drop path of the last block; it grows linearly from 0 at the first.
         window_size: Side of attention windows in patches; 0 for none.
         global_blocks: Blocks without windows when `window_size` is set; negative ones count from the end.
@@ -55,13 +55,13 @@ class TimmViT(PretrainedBackbone):
 
     def __init__(self, arch: str = "vit_base_patch16_224", img_size: int | tuple[int, int] = 224,
                  patch_size: int | tuple[int, int] | None = None, out_indices: tuple[int, ...] = (-1,),
-                 pos_embed: str = "learned", drop_path_rate: float = 0.0, window_size: int = 0,
-                 global_blocks: tuple[int, ...] = (), rel_pos: str | None = None,
+                 pos_embed: str = "learned", pos_antialias: bool = True, drop_path_rate: float = 0.0,
+                 window_size: int = 0, global_blocks: tuple[int, ...] = (), rel_pos: str | None = None,
                  rel_pos_size: int | tuple[int, int] | None = None, layer_scale: float | None = None,
                  final_norm: bool = True, frozen_stages: int = -1, grad_checkpointing: bool = False,
                  model_kwargs: dict | None = None, init_cfg: dict | list[dict] | None = None) -> None:
         super().__init__(init_cfg)
-        _check_choice("pos_embed", pos_embed, ("learned", "sincos"))
+        _check_choice("pos_embed", pos_embed, ("learned", "sincos", "none"))
         _check_choice("rel_pos", rel_pos, (None, "decomposed", "bias"))
         if global_blocks and not window_size:
             raise UserError(f"global_blocks={tuple(global_blocks)} of TimmViT needs window_size: "
@@ -95,10 +95,12 @@ class TimmViT(PretrainedBackbone):
 
         self.patch_embed = vit.patch_embed
         self.patch_embed.strict_img_size = False
-        self.cls_token, self.reg_token, self.pos_embed = vit.cls_token, vit.reg_token, vit.pos_embed
+        self.cls_token, self.reg_token = vit.cls_token, vit.reg_token
+        self.pos_embed = None if pos_embed == "none" else vit.pos_embed
         # Prefix tokens with a position of their own: all of them, or none (DeiT-3, DINOv2 with registers).
         num_positions = 0 if self.pos_embed is None else self.pos_embed.shape[1]
         self.num_prefix_positions = max(0, num_positions - vit.patch_embed.num_patches)
+        self.pos_antialias = pos_antialias
         self.fixed_positions = pos_embed == "sincos"
         if self.fixed_positions:
             table = sincos2d(self.grid_size, self.embed_dim)
@@ -134,13 +136,14 @@ class TimmViT(PretrainedBackbone):
     def add_position(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
         """Add the position embedding to all patch tokens [B, L, D] of `grid`; prefix tokens get theirs in `encode`.
 
-        Another grid than `grid_size` resamples the embedding with timm's antialiased bicubic, so maps equal those of
-        timm's own forward pass (detectron2's plain bicubic differs slightly); gradients flow through.
+        Another grid than `grid_size` resamples the embedding, so maps equal those of timm's own forward pass, or those
+        of detectron2 with `pos_antialias=False`; gradients flow through.
         """
         if self.pos_embed is None:
             return tokens
         positions = self.pos_embed[:, self.num_prefix_positions:]
-        return tokens + resample_abs_pos_embed(positions, new_size=grid, old_size=self.grid_size, num_prefix_tokens=0)
+        return tokens + resample_abs_pos_embed(positions, new_size=grid, old_size=self.grid_size, num_prefix_tokens=0,
+                                               antialias=self.pos_antialias)
 
     def encode(self, tokens: Tensor) -> Tensor:
         """Run the transformer on any subset of tokens, with plain attention.

@@ -10,6 +10,7 @@ model = dict(
         type="mimtransfer.TimmViT",
         arch="vit_base_patch16_224",
         img_size=224,  # of the pretrained position embedding; resampled in the forward pass, as in the paper
+        pos_antialias=False,  # detectron2's bicubic
         out_indices=(-1,),
         final_norm=False,
         window_size=14,

@@ -12,8 +12,14 @@ optim_wrapper = dict(
     type="mimtransfer.Bf16OptimWrapper",
     optimizer=dict(type="AdamW", lr=1e-4, betas=(0.9, 0.999), weight_decay=0.1),
     constructor="mimtransfer.LayerDecayOptimWrapperConstructor",
-    # Biases and relative positions are decayed by the authors, norms and the position embedding are not.
-    paramwise_cfg=dict(layer_decay_rate=0.7, bias_decay_mult=1.0, no_decay_names=("pos_embed",)),
+    # Biases and relative positions are decayed by the authors, norms and the position embedding of the ViT are not;
+    # in neck and heads all is, LN over channels too.
+    paramwise_cfg=dict(
+        layer_decay_rate=0.7,
+        bias_decay_mult=1.0,
+        no_decay_names=("pos_embed",),
+        custom_keys={"neck.": dict(decay_mult=1.0), "head": dict(decay_mult=1.0)},
+    ),
 )
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.001, by_epoch=False, begin=0, end=250),

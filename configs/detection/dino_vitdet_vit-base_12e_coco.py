@@ -1,0 +1,43 @@
+"""DINO-DETR on ViTDet's backbone, ViT-B/16, 4 scales, 12 epochs of COCO: mmdet's recipe, the ViT with layer decay.
+
+Command   torchrun --nproc_per_node=8 tools/train.py configs/detection/dino_vitdet_vit-base_12e_coco.py \
+              --launcher pytorch --pretrained mae_vit-base.pth
+Time      not yet run here
+Score     none in mmdet for a plain ViT; not yet run here
+Ops       multi-scale deformable attention: mmcv's own kernel where it is compiled, else plain torch (docs/openmmlab.md)
+"""
+_base_ = ["mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py", "../_base_/transfer_runtime.py"]
+task = "detection"
+protocol = "ViTDet DINO-DETR, COCO, 12 epochs"
+
+model = dict(
+    backbone=dict(
+        _delete_=True,
+        type="mimtransfer.TimmViT",
+        arch="vit_base_patch16_224",
+        img_size=224,
+        pos_antialias=False,
+        out_indices=(-1,),
+        final_norm=False,
+        window_size=14,
+        global_blocks=(2, 5, 8, 11),
+        rel_pos="decomposed",
+        rel_pos_size=1024,
+        drop_path_rate=0.1,
+    ),
+    neck=dict(
+        _delete_=True,
+        type="mimtransfer.SimpleFeaturePyramid",
+        in_channels=768,
+        out_channels=256,
+        scale_factors=(2, 1, 0.5),
+        num_outs=4,
+    ),
+)
+optim_wrapper = dict(
+    type="mimtransfer.Bf16OptimWrapper",
+    optimizer=dict(_delete_=True, type="AdamW", lr=1e-4, betas=(0.9, 0.999), weight_decay=1e-4),
+    constructor="mimtransfer.LayerDecayOptimWrapperConstructor",
+    paramwise_cfg=dict(_delete_=True, layer_decay_rate=0.7, bias_decay_mult=1.0),
+)
+auto_scale_lr = dict(enable=True, base_batch_size=16)

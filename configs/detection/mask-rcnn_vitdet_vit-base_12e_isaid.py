@@ -1,0 +1,40 @@
+"""ViTDet Mask R-CNN, ViT-B/16, 12 epochs of iSAID: instances in aerial patches of 800, 15 classes.
+
+Command   torchrun --nproc_per_node=8 tools/train.py configs/detection/mask-rcnn_vitdet_vit-base_12e_isaid.py \
+              --launcher pytorch --pretrained mae_vit-base.pth
+Data      data/iSAID/{train,val}: patches of 800 with overlap 200 by iSAID_Devkit, json mended by mmdet's projects/iSAID
+Time      not yet run here
+Score     on patches of val (labels of test are withheld): none published for MAE with this head; not yet run here
+"""
+_base_ = [
+    "../_base_/model/mask-rcnn_vitdet.py",
+    "mmdet::_base_/datasets/isaid_instance.py",
+    "mmdet::_base_/schedules/schedule_1x.py",
+    "mmdet::_base_/default_runtime.py",
+    "../_base_/transfer_runtime.py",
+]
+task = "detection"
+protocol = "ViTDet Mask R-CNN, iSAID, 12 epochs"
+
+model = dict(
+    data_preprocessor=dict(pad_size_divisor=800),
+    backbone=dict(rel_pos_size=800),
+    roi_head=dict(bbox_head=dict(num_classes=15), mask_head=dict(num_classes=15)),
+)
+# Aerial images have no upright orientation.
+train_pipeline = [
+    dict(type="LoadImageFromFile", backend_args=None),
+    dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
+    dict(type="Resize", scale=(800, 800), keep_ratio=True),
+    dict(type="RandomFlip", prob=[0.25, 0.25, 0.25], direction=["horizontal", "vertical", "diagonal"]),
+    dict(type="PackDetInputs"),
+]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))  # 8 GPUs x 2 = 16
+optim_wrapper = dict(
+    _delete_=True,
+    type="mimtransfer.Bf16OptimWrapper",
+    optimizer=dict(type="AdamW", lr=1e-4, betas=(0.9, 0.999), weight_decay=0.05),
+    constructor="mimtransfer.LayerDecayOptimWrapperConstructor",
+    paramwise_cfg=dict(layer_decay_rate=0.75),
+)
+auto_scale_lr = dict(enable=True, base_batch_size=16)

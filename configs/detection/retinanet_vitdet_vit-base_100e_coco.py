@@ -1,0 +1,50 @@
+"""RetinaNet on ViTDet's backbone, ViT-B/16, 100 epochs of COCO: a one-stage head by config alone.
+
+Command   torchrun --nproc_per_node=8 tools/train.py configs/detection/retinanet_vitdet_vit-base_100e_coco.py \
+              --launcher pytorch --pretrained mae_vit-base.pth \
+              --cfg-options train_dataloader.batch_size=8
+Time      not yet run here
+Score     none published for MAE; not yet run here
+"""
+_base_ = [
+    "mmdet::_base_/models/retinanet_r50_fpn.py",
+    "../_base_/data/coco_lsj-1024.py",
+    "../_base_/schedule/vitdet_100e.py",
+    "mmdet::_base_/default_runtime.py",
+    "../_base_/transfer_runtime.py",
+]
+task = "detection"
+protocol = "ViTDet RetinaNet, COCO, 100 epochs"
+
+model = dict(
+    data_preprocessor=dict(pad_size_divisor=1024),
+    backbone=dict(
+        _delete_=True,
+        type="mimtransfer.TimmViT",
+        arch="vit_base_patch16_224",
+        img_size=224,
+        pos_antialias=False,
+        out_indices=(-1,),
+        final_norm=False,
+        window_size=14,
+        global_blocks=(2, 5, 8, 11),
+        rel_pos="decomposed",
+        rel_pos_size=1024,
+        drop_path_rate=0.1,
+    ),
+    # Strides 8, 16, 32; then 64 and 128 by subsampling.
+    neck=dict(
+        _delete_=True,
+        type="mimtransfer.SimpleFeaturePyramid",
+        in_channels=768,
+        out_channels=256,
+        scale_factors=(2, 1, 0.5),
+        num_outs=5,
+    ),
+    bbox_head=dict(norm_cfg=dict(type="LN2d", eps=1e-6)),
+)
+# Masks are read, to crop as the others do; boxes alone are predicted and scored.
+val_evaluator = dict(metric="bbox")
+test_evaluator = val_evaluator
+default_hooks = dict(checkpoint=dict(by_epoch=False, interval=5000, max_keep_ckpts=2))
+log_processor = dict(by_epoch=False)

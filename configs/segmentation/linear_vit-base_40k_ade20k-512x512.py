@@ -1,0 +1,55 @@
+"""Linear probe on ADE20K at 512, ViT-B/16: one 1 x 1 convolution on frozen tokens, 40k iterations.
+
+Command   torchrun --nproc_per_node=8 tools/train.py configs/segmentation/linear_vit-base_40k_ade20k-512x512.py \
+              --launcher pytorch --pretrained mae_vit-base.pth
+Time      not yet run here
+Score     none published for MAE under this protocol; not yet run here
+"""
+_base_ = [
+    "../_base_/model/upernet_vit.py",
+    "mmseg::_base_/datasets/ade20k.py",
+    "../_base_/schedule/upernet_160k.py",
+    "mmseg::_base_/default_runtime.py",
+    "../_base_/transfer_runtime.py",
+]
+task = "segmentation"
+protocol = "Linear probe, ADE20K 512, 40k iterations"
+
+crop_size = (512, 512)
+model = dict(
+    data_preprocessor=dict(size=crop_size),
+    backbone=dict(
+        out_indices=(-1,),
+        final_norm=True,
+        img_size=224,
+        rel_pos=None,
+        layer_scale=None,
+        drop_path_rate=0.0,
+        frozen_stages=12,
+    ),
+    neck=None,
+    decode_head=dict(
+        _delete_=True,
+        type="FCNHead",
+        in_channels=768,
+        channels=768,
+        in_index=0,
+        num_convs=0,
+        concat_input=False,
+        dropout_ratio=0.0,
+        num_classes=150,
+        norm_cfg=None,
+        align_corners=False,
+        loss_decode=dict(type="CrossEntropyLoss", use_sigmoid=False, loss_weight=1.0),
+    ),
+    auxiliary_head=None,
+    test_cfg=dict(_delete_=True, mode="slide", crop_size=crop_size, stride=(341, 341)),
+)
+max_iters = 40000
+train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
+optim_wrapper = dict(optimizer=dict(lr=1e-3, weight_decay=1e-4), paramwise_cfg=dict(layer_decay_rate=1.0))
+param_scheduler = [
+    dict(type="LinearLR", start_factor=1e-6, by_epoch=False, begin=0, end=1500),
+    dict(type="PolyLR", eta_min=0.0, power=1.0, by_epoch=False, begin=1500, end=max_iters),
+]
+train_dataloader = dict(batch_size=2)  # 8 GPUs x 2 = 16

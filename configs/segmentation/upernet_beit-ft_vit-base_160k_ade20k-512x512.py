@@ -1,0 +1,33 @@
+"""UperNet, ViT-B/16, ADE20K at 512, BEiT's recipe for a checkpoint fine-tuned on ImageNet before (arXiv 2106.08254).
+
+Command   torchrun --nproc_per_node=8 tools/train.py \
+              configs/segmentation/upernet_beit-ft_vit-base_160k_ade20k-512x512.py \
+              --launcher pytorch --pretrained beit_vit-base.pth
+Time      not yet run here
+Score     not yet run here
+Departs   the position embedding and the bias of the keys, which BEiT lacks, are trained if the checkpoint has them
+"""
+_base_ = [
+    "../_base_/model/upernet_vit.py",
+    "mmseg::_base_/datasets/ade20k.py",
+    "../_base_/schedule/upernet_160k.py",
+    "mmseg::_base_/default_runtime.py",
+    "../_base_/transfer_runtime.py",
+]
+task = "segmentation"
+protocol = "UperNet as BEiT, ADE20K 512, 160k iterations"
+
+crop_size = (512, 512)
+model = dict(
+    data_preprocessor=dict(size=crop_size),
+    backbone=dict(
+        layer_scale=0.1,
+    ),
+    test_cfg=dict(_delete_=True, mode="slide", crop_size=crop_size, stride=(341, 341)),
+)
+optim_wrapper = dict(
+    optimizer=dict(lr=3e-5),
+    # BEiT's code compares whole names, so its tables of relative positions and its class token are decayed.
+    paramwise_cfg=dict(layer_decay_rate=0.9, no_decay_names=()),
+)
+train_dataloader = dict(batch_size=2)  # 8 GPUs x 2 = 16
