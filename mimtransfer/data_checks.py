@@ -107,7 +107,7 @@ def _dataset_class(dataset: dict) -> type:
     return cls
 
 
-def _argument(dataset: dict, name: str):
+def argument(dataset: dict, name: str):
     """Return an argument of a data set: the config's, else the default of the nearest class that has one."""
     if name in dataset:
         return dataset[name]
@@ -162,7 +162,7 @@ def _check_maps(dataset: dict, root: str, classes: tuple[str, ...], where: str) 
             raise UserError(f"{where}: folder {folder!r} does not exist; check data_root and data_prefix")
     if dataset.get("ann_file"):
         return  # a list file; mmseg reads it
-    image_suffix, map_suffix = _argument(dataset, "img_suffix"), _argument(dataset, "seg_map_suffix")
+    image_suffix, map_suffix = argument(dataset, "img_suffix"), argument(dataset, "seg_map_suffix")
     stems = sorted(
         osp.relpath(osp.join(at, name), images)[: -len(image_suffix)]
         for at, _, files in os.walk(images) for name in files if name.endswith(image_suffix)
@@ -174,7 +174,7 @@ def _check_maps(dataset: dict, root: str, classes: tuple[str, ...], where: str) 
     if missing:
         raise UserError(f"{where}: {len(missing)} of {len(stems)} images have no index map in {maps!r}, the first "
                         f"missing is {missing[0] + map_suffix!r}; add the maps or check seg_map_suffix")
-    reduce_zero, ignore = _argument(dataset, "reduce_zero_label"), dataset.get("ignore_index", 255)
+    reduce_zero, ignore = argument(dataset, "reduce_zero_label"), dataset.get("ignore_index", 255)
     allowed = set(range(len(classes) + 1)) if reduce_zero else set(range(len(classes)))
     for stem in stems[:: max(1, len(stems) // _MAPS_READ)]:
         path = osp.join(maps, stem) + map_suffix

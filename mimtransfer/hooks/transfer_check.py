@@ -67,7 +67,7 @@ def recipe_warnings(recipe: Recipe, run: Recipe) -> list[str]:
         if _differ(run.lr, expected):
             warnings.append(
                 f"lr {run.lr:.3g} at batch {run.batch}: the recipe is lr {recipe.lr:.3g} at batch {recipe.batch}, by "
-                f"the linear rule {expected:.3g} here; a score of this run says little about the recipe's. To follow it: "
+                f"the linear rule {expected:.3g} here; to follow it: "
                 f"optim_wrapper.optimizer.lr={expected:.3g} and auto_scale_lr.enable=False"
             )
     if recipe.length and run.length and recipe.unit == run.unit:

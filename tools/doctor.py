@@ -1,0 +1,50 @@
+"""Check versions, operators, GPUs and, of a config, its data and checkpoint; say how to mend what is wrong."""
+import argparse
+import os
+import sys
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line. Only the standard library so far: `--help` answers at once."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add("config", nargs="?", help="detection, segmentation or classification config whose data are checked")
+    add("--pretrained", metavar="CKPT", help="checkpoint that the config's backbone is to start from")
+    add("--maps", type=int, default=100, metavar="N", help="images and index maps opened in each data set")
+    add("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="override config keys")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Print all findings; exit with status 1 when something must be mended."""
+    args = parse_args()
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in tools/train.py
+    import mimtransfer  # noqa: F401  before mmdet and mmseg, which need mmcv's operators
+    from mimtransfer import doctor
+    from mimtransfer.findings import FAIL, WARN, Finding
+
+    found: list[Finding] = []
+
+    def show(title: str, findings) -> None:
+        print(title)
+        for finding in findings:
+            print(finding, flush=True)
+            found.append(finding)
+
+    show("versions", doctor.check_versions())
+    if not any(finding.level == FAIL for finding in found):
+        import torch
+
+        show("devices", doctor.check_devices())
+        show("operators", doctor.check_operators(["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]))
+        if args.config:
+            from mimtransfer.doctor_config import check_config
+
+            show(args.config, check_config(args.config, args.cfg_options, args.pretrained, args.maps))
+    counts = {level: sum(finding.level == level for finding in found) for level in (FAIL, WARN)}
+    print(f"{counts[FAIL]} to mend, {counts[WARN]} to look at")
+    sys.exit(1 if counts[FAIL] else 0)
+
+
+if __name__ == "__main__":
+    main()
