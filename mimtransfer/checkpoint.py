@@ -70,8 +70,8 @@ def load_backbone(backbone: nn.Module, path: str | os.PathLike) -> LoadReport:
     Args:
         backbone: a module with timm's parameter names, on any device but meta. `expected_missing_keys()`, where it has
             it, gives fnmatch patterns of tensors that a checkpoint may lack.
-        path: a checkpoint of our pretraining or transfer, an official MAE file, or a state dict in timm's names, as
-            .pth or .safetensors.
+        path: a checkpoint of our pretraining or transfer, or of a codebase that `key_maps` and `foreign_names` know, as
+            .pth, .safetensors, .pkl (detectron2) or TorchScript archive (OpenAI CLIP).
 
     Raises:
         UserError: unreadable file, another architecture, or a part of the backbone is not in the file. The backbone is
@@ -192,6 +192,12 @@ def _check_unused(
             f"({_structure(dialect.encoder)}, the backbone {_structure(wanted)}); build the backbone with the "
             "architecture of the checkpoint"
         )
+    vital = [name for name in unused if name in ("pos_embed", "reg_token", "norm_pre.weight")]
+    if vital:
+        raise UserError(
+            f"checkpoint {path!r} ({dialect.source}) has {vital[0]} and the backbone none, so it computes something else: "
+            "build the backbone with the options of the checkpoint (arch, pos_embed ...)"
+        )
     containers = {found.group(1) for name in wanted if (found := re.match(r"(\w+)\.\d+\.", name))}
     inside = [
         name
@@ -234,6 +240,10 @@ def _misfit_message(
     there, here = _structure(dialect.encoder), _structure(wanted)
     if there != here:
         hint = f"the file is {there}, the backbone {here}: build it with the architecture of the file"
+    elif missing == ["pos_embed"]:
+        hint = "the file has no position embedding: build the backbone without one (pos_embed='none')"
+    elif missing == ["norm.weight", "norm.bias"]:
+        hint = "the file has no final norm: build the backbone without one (final_norm=False)"
     elif missing == ["cls_token"]:
         hint = "the file has no class token: build the backbone without one (class_token=False)"
     else:

@@ -1,8 +1,8 @@
-"""From the names in a checkpoint to timm's: the only place that knows foreign names.
+"""From the names in a checkpoint to timm's.
 
 A dialect is a function `(state) -> Dialect | None`: it recognises its files by their keys and says which tensors belong
-to the encoder, and how timm calls them. To read another codebase's files, write such a function and add it
-to `DIALECTS`.
+to the encoder, and how timm calls them. Codebases that only call the same tensors otherwise are a table in
+`foreign_names`; for another kind of file write such a function and add it to `DIALECTS`.
 """
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-State = dict[str, Tensor]
+from mimtransfer.foreign_names import TABLES, State
 
-# Under these keys training scripts keep the weights, in this order of preference.
-_CONTAINERS = ("state_dict", "model", "module", "model_state_dict")
+# Under these keys training scripts keep the weights, in this order of preference; DINO's teacher is what is evaluated.
+_CONTAINERS = ("state_dict", "model", "module", "model_state_dict", "teacher")
 # DistributedDataParallel and torch.compile add these at the front; a compiled submodule has its own in the middle.
 _WRAPPERS = re.compile(r"^(?:module\.|_orig_mod\.)+|(?<=\.)_orig_mod\.")
 
@@ -42,7 +42,7 @@ def read_dialect(checkpoint: Mapping[str, Any]) -> Dialect:
     for dialect in DIALECTS:
         found = dialect(state)
         if found is not None:
-            return found
+            return found._replace(encoder=_in_timm_terms(found.encoder))
     return Dialect("unknown", {}, list(state))
 
 
@@ -90,33 +90,26 @@ def official_mim(state: State) -> Dialect | None:
     """Official SimMIM or MFM pretraining files, ViT, Swin or ResNet: the encoder, SimMIM's with a mask token, beside
     `decoder.0.*`.
 
-    A ViT has biases for queries and values only (one for keys does not change attention), layer scale as `gamma_*`, and
-    a relative position bias that all blocks share. Swin merges patches at the end of a stage, timm's at the beginning
-    of the next.
+    Swin merges patches at the end of a stage, timm's at the beginning of the next.
     """
     method = "SimMIM" if "encoder.mask_token" in state else "MFM"
     if method == "MFM" and not ("decoder.0.weight" in state and any(name.startswith("encoder.") for name in state)):
         return None
-    names = [
+    rest = [
         name
         for name in state
-        if name.startswith("encoder.")
-        and not name.endswith(("mask_token", "v_bias", "relative_position_index", "attn_mask"))
+        if not name.startswith("encoder.") or name.endswith(("mask_token", "relative_position_index", "attn_mask"))
     ]
-    encoder = {}
-    for name in names:
-        value, local = state[name], name.removeprefix("encoder.")
-        if local.endswith("q_bias"):
-            value = torch.cat([value, torch.zeros_like(value), state[name.replace("q_bias", "v_bias")]])
-        local = local.replace("q_bias", "qkv.bias").replace("gamma_1", "ls1.gamma").replace("gamma_2", "ls2.gamma")
-        local = re.sub(r"^layers\.(\d+)\.downsample", lambda stage: f"layers.{int(stage[1]) + 1}.downsample", local)
-        if local.startswith("rel_pos_bias."):
-            blocks = {found[1] for other in names if (found := re.match(r"encoder\.(blocks\.\d+)\.", other))}
-            encoder |= {f"{block}.attn.relative_position_bias_table": value for block in sorted(blocks)}
-        else:
-            encoder[local] = value
-    rest = [name for name in state if name not in names and not name.endswith("v_bias")]
+    encoder = {
+        re.sub(r"^encoder\.(layers\.(\d+)\.downsample)?", _next_stage, name): value
+        for name, value in state.items()
+        if name not in rest
+    }
     return Dialect(f"official {method} (encoder and decoder)", encoder, rest)
+
+
+def _next_stage(found: re.Match) -> str:
+    return f"layers.{int(found[2]) + 1}.downsample" if found[1] else ""
 
 
 def official_mapet(state: State) -> Dialect | None:
@@ -133,6 +126,35 @@ def official_mapet(state: State) -> Dialect | None:
     return Dialect("official MaPeT", encoder, rest)
 
 
+def renamed(state: State) -> Dialect | None:
+    """Files of a codebase in `foreign_names`, the ViT alone or inside a larger model."""
+    for table in TABLES:
+        prefix = table.find(state)
+        if prefix is not None:
+            encoder, rest = table.read(state, prefix)
+            return Dialect(f"{table.source} ({prefix}*)" if prefix else table.source, encoder, rest)
+    return None
+
+
+def dino(state: State) -> Dialect | None:
+    """DINO and DINOv2: the backbone in timm's names alone, or beside projection heads."""
+    if any(name.startswith(("head.last_layer.", "head.mlp.", "dino_head.")) for name in state):
+        return _part(state, "backbone.", "DINO (backbone.*)")
+    if "mask_token" not in state or not any(name.endswith("norm1.weight") for name in state):
+        return None
+    if "register_tokens" not in state and not any(name.endswith("ls1.gamma") for name in state):
+        return None
+    return Dialect("DINOv2", {name: value for name, value in state.items() if name != "mask_token"}, ["mask_token"])
+
+
+def beit(state: State) -> Dialect | None:
+    """BEiT and BEiT v2, official or timm's, and fine-tuned SimMIM: biases of queries and values apart."""
+    if "blocks.0.attn.q_bias" not in state:
+        return None
+    rest = [name for name in state if name.startswith(("mask_token", "lm_head.", "cls_pt_layers.", "head."))]
+    return Dialect("BEiT", {name: value for name, value in state.items() if name not in rest}, rest)
+
+
 def timm_classifier(state: State) -> Dialect | None:
     """Average-pooling classifiers of timm and of MAE's fine-tuning: `fc_norm` after the pooling, and no `norm`.
 
@@ -140,8 +162,7 @@ def timm_classifier(state: State) -> Dialect | None:
     """
     if "fc_norm.weight" not in state or "norm.weight" in state:
         return None
-    encoder, rest = _split_head({re.sub("^fc_norm", "norm", name): value for name, value in state.items()})
-    return Dialect("timm classifier (fc_norm taken as norm)", encoder, rest)
+    return Dialect("timm classifier (fc_norm taken as norm)", *_split_head(state))
 
 
 def timm_plain(state: State) -> Dialect | None:
@@ -164,7 +185,34 @@ def _split_head(state: State) -> tuple[State, list[str]]:
     return {name: value for name, value in state.items() if name not in rest}, rest
 
 
+def _in_timm_terms(encoder: State) -> State:
+    """Bring a ViT of BEiT's or DINOv2's build to the tensors of timm's plain ViT.
+
+    BEiT has biases for queries and values only (one for keys does not change attention), layer scale as `gamma_*`, in
+    pretraining a relative position bias that all blocks share, and after fine-tuning the final norm behind the pooling.
+    DINOv2 calls the registers otherwise, and numbers its blocks inside numbered chunks.
+    """
+    blocks = sorted({found[0] for name in encoder if (found := re.match(r"blocks\.\d+(?=\.)", name))})
+    chunked = "blocks.0.0.norm1.weight" in encoder
+    mine: State = {}
+    for name, value in encoder.items():
+        if name.endswith("attn.v_bias") or re.match(r"(blocks\.\d+\.attn|rel_pos_bias)\.relative_position_index", name):
+            continue
+        if name == "rel_pos_bias.relative_position_bias_table":
+            mine |= {f"{block}.attn.relative_position_bias_table": value for block in blocks}
+            continue
+        if name.endswith("attn.q_bias"):
+            value = torch.cat([value, torch.zeros_like(value), encoder[name.replace("q_bias", "v_bias")]])
+        if name.startswith("fc_norm.") and "norm.weight" not in encoder:
+            name = name.removeprefix("fc_")
+        if chunked:
+            name = re.sub(r"^blocks\.\d+\.(?=\d+\.)", "blocks.", name)
+        name = re.sub(r"attn\.q_bias$", "attn.qkv.bias", name)
+        mine[re.sub(r"\bgamma_([12])$", r"ls\1.gamma", name).replace("register_tokens", "reg_token")] = value
+    return mine
+
+
 DIALECTS = (
-    official_mae, official_mim, official_mapet, timm_classifier, timm_plain, mimtransfer_method, openmmlab_model,
-    one_prefix,
+    official_mae, official_mim, official_mapet, renamed, dino, beit, timm_classifier, timm_plain, mimtransfer_method,
+    openmmlab_model, one_prefix,
 )

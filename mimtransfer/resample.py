@@ -53,8 +53,9 @@ def split_positions(
     if value.ndim == 4:
         return Positions(value[:, :0, 0], value.flatten(1, 2), (value.shape[1], value.shape[2]))
     num_tokens = sum(encoder[name].shape[1] for name in _PREFIX_TOKENS if name in encoder)
-    # All prefix tokens have a position (MAE), or only the class token (DINOv2 with registers), or none (DeiT-3).
-    for num_prefix in dict.fromkeys((num_tokens, min(num_tokens, 1), 0)):
+    # All prefix tokens have a position (MAE), or only the class token (DINOv2 with registers), or none (DeiT-3). ViTDet
+    # keeps the position of a class token that it has no more.
+    for num_prefix in dict.fromkeys((num_tokens, min(num_tokens, 1), 0, 1)):
         found = _grid(value.shape[1] - num_prefix, like, grid)
         if found is not None:
             return Positions(value[:, :num_prefix], value[:, num_prefix:], found)

@@ -21,8 +21,11 @@ import torch
 from torch import Tensor
 
 from mimtransfer.errors import UserError, near_files
+from mimtransfer.safe_pickle import is_torchscript, read_arrays, read_torchscript
 
 _SUFFIXES = (".pth", ".pt", ".safetensors", ".bin", ".ckpt")
+# A legacy file begins with this pickled number.
+_LEGACY = b"\x8a\n" + torch.serialization.MAGIC_NUMBER.to_bytes(10, "little") + b"."
 _ALLOWED = False
 
 
@@ -89,7 +92,8 @@ def read_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
     """Read a checkpoint file onto the CPU.
 
     Args:
-        path: a file of `torch.save` (zip or legacy format) or of safetensors.
+        path: a file of `torch.save` (zip or legacy format), of `torch.jit.save`, of safetensors, or a pickle of numpy
+            arrays (detectron2's model zoo).
 
     Returns:
         What the file holds. Tensors of zip files are mapped from the file: read them before the file is overwritten.
@@ -157,6 +161,10 @@ def _read(path: str) -> Any:
         return _read_safetensors(path)
     allow_mmengine_checkpoints()
     try:
+        if kind == "pickle":
+            return read_arrays(path)
+        if kind == "zip" and is_torchscript(path):
+            return read_torchscript(path)
         return torch.load(path, map_location="cpu", weights_only=True, mmap=kind == "zip")
     except pickle.UnpicklingError as error:
         raise _refused(path, str(error)) from error
@@ -188,7 +196,7 @@ def _file_kind(path: str) -> str:
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 1 << 32:
         return "safetensors"
     if head[:1] == b"\x80":
-        return "legacy"
+        return "legacy" if head[2:].startswith(_LEGACY) else "pickle"
     if head.startswith(b"version https://git-lfs"):
         raise UserError(f"checkpoint {path!r} is a Git LFS pointer, not the file itself; run `git lfs pull`")
     if all(byte in string.printable.encode() for byte in head):
