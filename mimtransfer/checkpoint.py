@@ -195,8 +195,8 @@ def _check_unused(
     vital = [name for name in unused if name in ("pos_embed", "reg_token", "norm_pre.weight")]
     if vital:
         raise UserError(
-            f"checkpoint {path!r} ({dialect.source}) has {vital[0]} and the backbone none, so it computes something else: "
-            "build the backbone with the options of the checkpoint (arch, pos_embed ...)"
+            f"checkpoint {path!r} ({dialect.source}) has {vital[0]} and the backbone none, so it computes something "
+            "else: build the backbone with the options of the checkpoint (arch, pos_embed ...)"
         )
     containers = {found.group(1) for name in wanted if (found := re.match(r"(\w+)\.\d+\.", name))}
     inside = [

@@ -235,14 +235,15 @@ OPENMMLAB = Table(
         ("norm2", "fc_norm"),
     ),
 )
+_SAME = (
+    "patch_embed.proj", "pos_embed", "cls_token", "norm", "blocks.#.norm1", "blocks.#.attn.qkv", "blocks.#.attn.proj",
+    "blocks.#.attn.rel_pos_h", "blocks.#.attn.rel_pos_w", "blocks.#.norm2", "blocks.#.mlp.fc1", "blocks.#.mlp.fc2",
+)
 VITDET = Table(
     "detectron2 ViTDet",
     "net.patch_embed.proj.weight",
     "net.blocks.#",
-    tuple((f"net.{name}", name) for name in ("patch_embed.proj", "pos_embed", "cls_token", "norm")) + tuple(
-        (f"net.blocks.#.{name}", f"blocks.#.{name}")
-        for name in ("norm1", "attn.qkv", "attn.proj", "attn.rel_pos_h", "attn.rel_pos_w", "norm2", "mlp.fc1", "mlp.fc2")
-    ),
+    tuple((f"net.{name}", name) for name in _SAME),
 )
 
 TABLES = (HF_DINOV2, HF_VIT, HF_VIT5, HF_CLIP, OPENAI_CLIP, SAM, OPENMMLAB, VITDET)
