@@ -1,0 +1,156 @@
+"""tools/train.py --overfit, then tools/predict.py with what it wrote, on scenes: end to end through the tools."""
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from PIL import Image
+from pycocotools.mask import decode
+
+import mimtransfer  # noqa: F401  before mmdet and mmseg
+from mimtransfer import overfit
+from mimtransfer.datasets.scenes_write import SceneSet, make_scenes
+from mimtransfer.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+DET = str(ROOT / "configs/detection/mask-rcnn_vit-demo_scenes.py")
+SEG = str(ROOT / "configs/segmentation/upernet_vit-demo_scenes.py")
+VITDET = str(ROOT / "configs/detection/mask-rcnn_vitdet_vit-base_100e_coco.py")
+WORKERS = [f"{split}_dataloader.{key}" for split in ("train", "val")
+           for key in ("num_workers=0", "persistent_workers=False")]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A working directory with data/scenes."""
+    out = tmp_path_factory.mktemp("overfit")
+    counts = {"train": 6, "val": 2, "unlabelled": 0}
+    make_scenes(out / "data/scenes", SceneSet(counts=counts), workers=1, progress=False)
+    return out
+
+
+@pytest.fixture
+def call(folder, monkeypatch):
+    """Run a tool's main() in this process, in the working directory; return its exit status."""
+    monkeypatch.chdir(folder)
+
+    def run(tool, *args):
+        spec = importlib.util.spec_from_file_location(tool, ROOT / "tools" / f"{tool}.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        monkeypatch.setattr(sys, "argv", [tool, *map(str, args)])
+        try:
+            module.main()
+        except SystemExit as status:
+            return status.code
+
+    return run
+
+
+def prepared(path, folder, monkeypatch, num_images=3):
+    monkeypatch.chdir(folder)
+    cfg = Config.fromfile(path)
+    cfg.work_dir = "prepared"
+    init_default_scope(cfg.default_scope)
+    overfit.set_overfit(cfg, num_images)
+    return cfg
+
+
+def test_a_detection_config_trains_and_evaluates_on_the_same_images(folder, monkeypatch):
+    cfg = prepared(DET, folder, monkeypatch)
+    coco = json.loads(Path("prepared/overfit_3.json").read_text())
+    whole = json.loads(Path("data/scenes/annotations/instances_train.json").read_text())
+    ids = {im["id"] for im in coco["images"]}
+    assert len(ids) == 3 and {a["image_id"] for a in coco["annotations"]} == ids
+    assert coco["annotations"] == [a for im in coco["images"] for a in whole["annotations"]
+                                               if a["image_id"] == im["id"]]
+    files = {cfg.train_dataloader.dataset.ann_file, cfg.val_dataloader.dataset.ann_file, cfg.val_evaluator.ann_file}
+    assert files == {str(folder / "prepared/overfit_3.json")}
+    assert cfg.val_dataloader.dataset.data_prefix.img == "train/"
+    resize = next(step for step in cfg.train_dataloader.dataset.pipeline if step["type"] == "RandomResize")
+    assert resize["ratio_range"] == (1.0, 1.0) and resize["scale"] == (64, 64)
+    assert "mimtransfer.RecordHook" not in [hook["type"] for hook in cfg.custom_hooks]
+
+
+def test_a_full_scale_config_loses_what_works_against_learning_by_heart(folder, monkeypatch):
+    monkeypatch.setattr(overfit, "_coco_subset", lambda *args: None)
+    cfg = prepared(VITDET, folder, monkeypatch, num_images=8)
+    steps = [step["type"] for step in cfg.train_dataloader.dataset.pipeline]
+    assert "RandomFlip" not in steps and "RandomCrop" in steps
+    assert cfg.model.backbone.drop_path_rate == 0 and not cfg.auto_scale_lr.enable
+    assert cfg.train_dataloader.batch_size == 4 and cfg.optim_wrapper.optimizer.lr == 1e-4
+    assert cfg.train_cfg == dict(type="IterBasedTrainLoop", max_iters=600, val_interval=100)
+    assert cfg.param_scheduler[-1]["end"] == 600
+
+
+def test_segmentation_images_are_spread_over_the_set(folder, monkeypatch):
+    cfg = prepared(SEG, folder, monkeypatch)
+    assert cfg.train_dataloader.dataset.indices == [0, 2, 4] == cfg.val_dataloader.dataset.indices
+    assert cfg.val_dataloader.dataset.pipeline != cfg.train_dataloader.dataset.pipeline
+    assert cfg.model.decode_head.dropout_ratio == 0
+
+
+@pytest.mark.parametrize("path, count, text", [
+    (DET, 7, "has only"), (DET, 0, "expected at least 1"),
+    (str(ROOT / "configs/classification/finetune_vit-tiny-p4_5e_cifar10.py"), 2, "of task 'classification'"),
+])
+def test_what_cannot_be_overfitted(folder, monkeypatch, path, count, text):
+    with pytest.raises(UserError, match=text):
+        prepared(path, folder, monkeypatch, num_images=count)
+
+
+def test_detection_from_overfit_to_predictions(call, monkeypatch):
+    monkeypatch.setattr(overfit, "MAX_ITERS", 6)
+    assert call("train", DET, "--overfit", 2, "--cfg-options", *WORKERS) == 1  # six steps learn nothing
+    work_dir = Path("work_dirs/mask-rcnn_vit-demo_scenes_overfit2")
+    log = "\n".join(path.read_text() for path in work_dir.glob("*/*.log"))
+    assert "overfit: FAILED: box AP50" in log and "on the 2 images it was trained on after 6 iterations" in log
+    assert not (work_dir / "result.json").exists()
+
+    images = ["data/scenes/val", "data/scenes/train/000000.jpg"]
+    call("predict", DET, work_dir / "iter_6.pth", *images, "--out", "found", "--score-thr", 0.0)
+    written = json.loads(Path("found/predictions.json").read_text())
+    assert written["classes"] == ["two", "four", "disc", "triangle", "cross"]
+    assert [entry["image"] for entry in written["images"]] == [
+        "data/scenes/val/000000.jpg", "data/scenes/val/000001.jpg", "data/scenes/train/000000.jpg"]
+    assert len({entry["picture"] for entry in written["images"]}) == 3  # two images of one name
+    for entry in written["images"]:
+        with Image.open(Path("found", entry["picture"])) as picture:
+            assert picture.format == "JPEG"
+        scores = [found["score"] for found in entry["detections"]]
+        assert scores == sorted(scores, reverse=True) and scores
+        for found in entry["detections"]:
+            x, y, width, height = found["bbox"]
+            assert min(x, y, width, height) >= 0 and x + width <= 64.01 and y + height <= 64.01
+            assert decode(found["segmentation"]).shape == (entry["height"], entry["width"]) == (64, 64)
+            assert found["category"] == written["classes"][found["label"]]
+
+
+def test_segmentation_from_overfit_to_predictions(call, monkeypatch):
+    monkeypatch.setattr(overfit, "MAX_ITERS", 6)
+    monkeypatch.setitem(overfit.GOALS, "mmseg", ("mIoU", 0.001, "mIoU"))
+    assert call("train", SEG, "--overfit", 2, "--work-dir", "seg", "--cfg-options", *WORKERS) == 0
+    assert "overfit: passed: mIoU" in "\n".join(path.read_text() for path in Path("seg").glob("*/*.log"))
+    checkpoint = sorted(Path("seg").glob("iter_*.pth"))[0]
+    call("predict", SEG, checkpoint, "data/scenes/val/000001.jpg", "--out", "classes")
+    (entry,) = json.loads(Path("classes/predictions.json").read_text())["images"]
+    with Image.open("classes/000001_classes.png") as labels:
+        values = np.asarray(labels)
+        assert labels.mode == "P" and values.shape == (64, 64)
+    names = Config.fromfile(SEG).metainfo.classes
+    shares = {names[i]: (values == i).mean() for i in np.unique(values)}
+    assert entry["classes"] == pytest.approx(shares, abs=1e-4) and sum(shares.values()) == pytest.approx(1)
+    assert entry["class_map"] == "000001_classes.png" and Path("classes", entry["picture"]).is_file()
+
+
+def test_what_cannot_be_predicted(call, capfd):
+    assert call("predict", DET, "none.pth", "data/scenes/vla") == 2
+    assert "no such file or folder; did you mean 'val'?" in capfd.readouterr().err
+    assert call("predict", DET, "none.pth", "data/scenes/annotations") == 2
+    assert "no image in this folder" in capfd.readouterr().err
+    assert call("predict", DET, "none.pth", "data/scenes/val") == 2
+    assert "none.pth" in capfd.readouterr().err
