@@ -7,7 +7,7 @@ Time      about 29 h on 64 A100 by the authors' 1.137 s per iteration
 Score     none published; not yet run here
 """
 _base_ = "./cascade-mask-rcnn_vitdet_vit-huge_75e_coco.py"
-protocol = "ViTDet Cascade Mask R-CNN, COCO, 50 epochs"
+protocol = "ViTDet Cascade Mask R-CNN ViT-H, COCO, 50 epochs"
 
 max_iters = 92188
 train_cfg = dict(max_iters=max_iters, dynamic_intervals=[(80001, max_iters)])

@@ -8,7 +8,7 @@ Time      not yet run here
 Score     49.2 box AP, 44.5 mask AP from MAE (authors); 0.3 between seeds (authors); not yet run here
 """
 _base_ = "./cascade-mask-rcnn_vitdet_vit-base_100e_lvis.py"
-protocol = "ViTDet Cascade Mask R-CNN, LVIS, 100 epochs"
+protocol = "ViTDet Cascade Mask R-CNN ViT-L, LVIS, 100 epochs"
 
 model = dict(
     backbone=dict(

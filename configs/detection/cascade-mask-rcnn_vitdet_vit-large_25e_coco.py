@@ -7,7 +7,7 @@ Time      about 8 h on 64 A100 by the authors' 0.643 s per iteration
 Score     none published; not yet run here
 """
 _base_ = "./cascade-mask-rcnn_vitdet_vit-large_100e_coco.py"
-protocol = "ViTDet Cascade Mask R-CNN, COCO, 25 epochs"
+protocol = "ViTDet Cascade Mask R-CNN ViT-L, COCO, 25 epochs"
 
 max_iters = 46094
 train_cfg = dict(max_iters=max_iters, dynamic_intervals=[(40001, max_iters)])

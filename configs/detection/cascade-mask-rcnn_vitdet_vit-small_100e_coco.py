@@ -7,7 +7,7 @@ Time      none published
 Score     none published; not yet run here
 """
 _base_ = "./cascade-mask-rcnn_vitdet_vit-base_100e_coco.py"
-protocol = "ViTDet Cascade Mask R-CNN, COCO, 100 epochs"
+protocol = "ViTDet Cascade Mask R-CNN ViT-S, COCO, 100 epochs"
 
 model = dict(
     backbone=dict(

@@ -7,7 +7,7 @@ Time      none published
 Score     none published; not yet run here
 """
 _base_ = "./cascade-mask-rcnn_vitdet_vit-small_100e_coco.py"
-protocol = "ViTDet Cascade Mask R-CNN, COCO, 50 epochs"
+protocol = "ViTDet Cascade Mask R-CNN ViT-S, COCO, 50 epochs"
 
 max_iters = 92188
 train_cfg = dict(max_iters=max_iters, dynamic_intervals=[(80001, max_iters)])

@@ -8,7 +8,7 @@ Time      not yet run here
 Score     49.1 box AP, 46.0 mask AP from MAE (authors); 0.3 between seeds (authors); not yet run here
 """
 _base_ = "./mask-rcnn_vitdet_vit-base_100e_lvis.py"
-protocol = "ViTDet Mask R-CNN, LVIS, 100 epochs"
+protocol = "ViTDet Mask R-CNN ViT-H, LVIS, 100 epochs"
 
 model = dict(
     backbone=dict(

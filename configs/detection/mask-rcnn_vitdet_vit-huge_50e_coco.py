@@ -7,7 +7,7 @@ Time      about 28 h on 64 A100 by the authors' 1.098 s per iteration
 Score     none published; not yet run here
 """
 _base_ = "./mask-rcnn_vitdet_vit-huge_75e_coco.py"
-protocol = "ViTDet Mask R-CNN, COCO, 50 epochs"
+protocol = "ViTDet Mask R-CNN ViT-H, COCO, 50 epochs"
 
 max_iters = 92188
 train_cfg = dict(max_iters=max_iters, dynamic_intervals=[(80001, max_iters)])

@@ -8,7 +8,7 @@ Score     56.7 box AP, 50.2 mask AP from MAE, 1600 epochs of ImageNet-1k (author
 Start     a checkpoint of patch 14 is resampled to 16 at loading, as the authors' mae_pretrain_vit_huge_p14to16
 """
 _base_ = "./mask-rcnn_vitdet_vit-base_100e_coco.py"
-protocol = "ViTDet Mask R-CNN, COCO, 75 epochs"
+protocol = "ViTDet Mask R-CNN ViT-H, COCO, 75 epochs"
 
 model = dict(
     backbone=dict(

@@ -14,7 +14,7 @@ _base_ = [
     "../_base_/transfer_runtime.py",
 ]
 task = "detection"
-protocol = "ViTDet Mask R-CNN, COCO 768, 25 epochs"
+protocol = "ViTDet Mask R-CNN ViT-L, COCO 768, 25 epochs"
 
 model = dict(
     data_preprocessor=dict(pad_size_divisor=768),

@@ -4,6 +4,7 @@ Command   torchrun --nproc_per_node=8 tools/train.py configs/segmentation/linear
               --launcher pytorch --pretrained mae_vit-base.pth
 Time      not yet run here
 Score     none published for MAE under this protocol; not yet run here
+Trained   with the scale and shift of the final norm, which the convolution could take up
 """
 _base_ = [
     "../_base_/model/upernet_vit.py",

@@ -15,7 +15,7 @@ _base_ = [
     "../_base_/transfer_runtime.py",
 ]
 task = "segmentation"
-protocol = "UperNet as BEiT, ADE20K 640, 160k iterations"
+protocol = "UperNet as fine-tuned BEiT, ADE20K 640, 160k iterations"
 
 crop_size = (640, 640)
 model = dict(

@@ -15,7 +15,7 @@ _base_ = [
     "../_base_/transfer_runtime.py",
 ]
 task = "segmentation"
-protocol = "UperNet as BEiT, ADE20K 512, 160k iterations"
+protocol = "UperNet as fine-tuned BEiT ViT-L, ADE20K 512, 160k iterations"
 
 crop_size = (512, 512)
 model = dict(

@@ -7,6 +7,7 @@ Score     none published; not yet run here
 Sweep     lr and layer decay are searched for each initialisation: configs/suites/ade20k_lr-decay.py
 """
 _base_ = "./upernet_vit-base_160k_ade20k-512x512.py"
+protocol = "UperNet ViT-S, ADE20K 512, 160k iterations"
 
 model = dict(
     backbone=dict(arch="vit_small_patch16_224", out_indices=(3, 5, 7, 11), drop_path_rate=0.1),

@@ -1,4 +1,4 @@
-"""ViTDet's schedule over 25 epochs in half batches: 8 GPUs x 4 images x 2 accumulated = 64; an iteration is half of one.
+"""ViTDet's schedule over 25 epochs in half batches: 8 GPUs x 4 images x 2 accumulated = 64.
 
 Fewer GPUs: raise `accumulative_counts` and, in the same measure, the iterations and milestones; the lr then stays.
 """
