@@ -1,7 +1,7 @@
-"""Write the encoder of a checkpoint as another codebase names it; values are never computed anew.
+"""Write the encoder of a checkpoint as another codebase names it.
 
-Where the codebases divide the same numbers otherwise (fused qkv, positions of prefix tokens, biases of keys that do not
-act), the converted model computes the same, and converting back gives the same tensors.
+Converting back gives the same tensors. Only what a codebase has no place for and what acts on nothing is left out (the
+bias of BEiT's keys, the class token of windows), and `pos_embed` gets the rows that it expects.
 """
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def convert(source: str | os.PathLike, target: str | os.PathLike, to: str) -> st
         A line that says what was read, written and left out.
 
     Raises:
-        UserError: no such source, it holds no encoder, the codebase has no place for a part of it, or the target exists.
+        UserError: unreadable source, no encoder in it, no place for a part of it in the codebase, or the target exists.
     """
     source, target = os.fspath(source), os.fspath(target)
     if not target.endswith((".safetensors", ".pth")):
@@ -163,7 +163,7 @@ def _write(table: Table, encoder: State, prefix: str) -> Written:
 def _with_class_row(encoder: State, grid: Grid | None) -> State:
     """Give `pos_embed` one row before the patches, zero where the file has none, as ViTDet and Hugging Face expect."""
     positions = _split(encoder, grid)
-    if positions is None or positions.prefix.shape[1] == 1:
+    if positions is None or positions.prefix.shape[1]:
         return encoder
     return {**encoder, "pos_embed": F.pad(positions.patches, (0, 0, 1, 0))}
 

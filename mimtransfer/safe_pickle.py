@@ -92,7 +92,8 @@ class _ScriptUnpickler(_Unpickler):
         # Lists of numbers pass as they are.
         lists = {f"torch.jit._pickle.build_{kind}list": list for kind in ("int", "double", "bool", "tensor")}
         dtypes = {f"torch.{name}": dtype for name, dtype in _STORAGES.items()}
-        self.known = {**lists, **dtypes, "collections.OrderedDict": dict, "torch._utils._rebuild_tensor_v2": self._tensor}
+        rebuild = {"torch._utils._rebuild_tensor_v2": self._tensor, "collections.OrderedDict": dict}
+        self.known = rebuild | lists | dtypes
 
     def find_class(self, module: str, name: str) -> Any:
         # A class of its own each time, so that no file can change what another one is read with.
