@@ -134,7 +134,7 @@ def _set_model(model: dict) -> None:
 
 def _set_schedule(cfg: Config, max_iters: int) -> None:
     metric, goal, _ = GOALS[cfg.default_scope]
-    warmup, interval = max_iters // 20, max(max_iters // 6, 1)
+    warmup, interval = max(max_iters // 20, 1), max(max_iters // 6, 1)
     cfg.train_cfg = dict(type="IterBasedTrainLoop", max_iters=max_iters, val_interval=interval)
     cfg.val_cfg = cfg.get("val_cfg") or dict(type="ValLoop")
     cfg.optim_wrapper.pop("accumulative_counts", None)
