@@ -62,11 +62,19 @@ def _scalar(dtype: _Dtype, raw: bytes | str) -> float:
     return np.frombuffer(raw.encode("latin1") if isinstance(raw, str) else raw, dtype.dtype)[0].item()
 
 
+def _from_buffer(raw: bytes, dtype: _Dtype, shape: tuple, order: str) -> _Array:
+    array = _Array()
+    array.value = np.frombuffer(raw, dtype.dtype).reshape(shape, order=order)
+    return array
+
+
 _NUMPY = {
     "numpy.dtype": _Dtype,
     "numpy.ndarray": _Array,
     "_codecs.encode": lambda text, encoding: text.encode(encoding),
+    "__builtin__.bytes": lambda: b"",  # of protocol 2
     "collections.OrderedDict": dict,
+    **{f"numpy.{core}.numeric._frombuffer": _from_buffer for core in ("core", "_core")},  # of protocol 5
     **{f"numpy.{core}.multiarray._reconstruct": _Array for core in ("core", "_core")},
     **{f"numpy.{core}.multiarray.scalar": _scalar for core in ("core", "_core")},
 }

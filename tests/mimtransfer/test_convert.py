@@ -165,13 +165,10 @@ class Touch:
         return os.system, (f"touch {self.witness}",)
 
 
-def test_the_tool_converts_and_refuses_in_one_line(tmp_path):
-    _, source, _ = source_file("plain", tmp_path)
+def test_the_tool_refuses_a_command_in_one_line(tmp_path):
     arrays = {"model": {"w": np.ones(2, np.float32), "x": Touch(tmp_path / "witness")}}
     (tmp_path / "bad.pkl").write_bytes(pickle.dumps(arrays))
     tool = [sys.executable, str(ROOT / "tools" / "convert_checkpoint.py")]
-    done = subprocess.run([*tool, source, tmp_path / "t.safetensors", "--to", "timm"], capture_output=True, text=True)
-    assert done.returncode == 0 and "-> " in done.stdout and (tmp_path / "t.safetensors").is_file()
     done = subprocess.run([*tool, tmp_path / "bad.pkl", tmp_path / "b.pth", "--to", "timm"], capture_output=True,
                           text=True)
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and "system, which is not loaded" in done.stderr

@@ -134,6 +134,64 @@ def test_nothing_in_a_file_is_executed(attack, zipped, tmp_path):
     assert not (tmp_path / "witness").exists()
 
 
+@pytest.mark.parametrize("protocol", [2, 4])
+@pytest.mark.parametrize("attack", attacks("x"))
+def test_nothing_in_a_pickle_of_arrays_is_executed(attack, protocol, tmp_path):
+    payload, _ = attacks(tmp_path / "witness")[attack]
+    content = {"model": {"w": np.ones(2, np.float32)}, "extra": payload}
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps(content, protocol=protocol))
+    with pytest.raises(UserError, match="which is not loaded because unpickling it could run code") as error:
+        read_checkpoint(tmp_path / "a.pkl")
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "witness").exists()
+
+
+@pytest.mark.parametrize("attack", attacks("x"))
+def test_nothing_in_a_torchscript_archive_is_executed(attack, tmp_path):
+    payload, _ = attacks(tmp_path / "witness")[attack]
+    with zipfile.ZipFile(tmp_path / "a.pt", "w") as archive:
+        archive.writestr("a/constants.pkl", pickle.dumps(payload, protocol=2))
+        archive.writestr("a/data.pkl", pickle.dumps({"w": payload}, protocol=2))
+    with pytest.raises(UserError, match="which is not loaded because unpickling it could run code"):
+        read_checkpoint(tmp_path / "a.pt")
+    assert not (tmp_path / "witness").exists()
+
+
+def test_numpy_arrays_of_either_order_and_protocol(tmp_path):
+    arrays = {
+        "plain": np.arange(6, dtype=np.float32).reshape(2, 3),
+        "fortran": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+        "big-endian": np.arange(3, dtype=">i4"),
+        "half": np.ones(2, np.float16),
+        "empty": np.zeros((0, 2), np.float32),
+    }
+    for protocol in (2, 3, 4, 5):
+        content = {"model": arrays, "step": np.int64(7), "names": ["a"]}
+        (tmp_path / "a.pkl").write_bytes(pickle.dumps(content, protocol=protocol))
+        read = read_checkpoint(tmp_path / "a.pkl")
+        assert read["step"] == 7 and read["names"] == ["a"]
+        for name, array in arrays.items():
+            assert np.array_equal(read["model"][name].numpy(), array)
+            assert read["model"][name].numpy().dtype == array.dtype.newbyteorder("=")
+
+
+def test_a_scripted_module_gives_its_parameters_and_buffers(tmp_path):
+    module = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.BatchNorm1d(3))
+    module[0].weight.data = torch.randn(2, 3).t()  # strided
+    torch.jit.save(torch.jit.script(module), tmp_path / "a.pt")
+    state, read = module.state_dict(), read_checkpoint(tmp_path / "a.pt")
+    assert set(read) == set(state) and all(torch.equal(read[name], state[name]) for name in state)
+
+
+def test_a_storage_too_small_is_damage(tmp_path):
+    torch.jit.save(torch.jit.script(torch.nn.Linear(4, 4)), tmp_path / "a.pt")
+    with zipfile.ZipFile(tmp_path / "a.pt") as good, zipfile.ZipFile(tmp_path / "b.pt", "w") as bad:
+        for name in good.namelist():
+            bad.writestr(name, good.read(name)[: 8 if "/data/" in name else None])
+    with pytest.raises(UserError, match="cut off or damaged"):
+        read_checkpoint(tmp_path / "b.pt")
+
+
 def broken_files(folder):
     """Write one file of each kind that is no checkpoint; return what the message must say of each."""
     good = folder / "epoch_12.pth"
@@ -141,6 +199,7 @@ def broken_files(folder):
     torch.save({"model": {"w": torch.ones(100)}}, folder / "legacy", _use_new_zipfile_serialization=False)
     save_file({"w": torch.ones(100)}, folder / "good.safetensors")
     torch.save([torch.ones(1)], folder / "list.pth")
+    (folder / "cut.pkl").write_bytes(pickle.dumps({"w": np.ones(100)})[:-200])
     (folder / "cut.pth").write_bytes(good.read_bytes()[:-200])
     (folder / "cut_legacy.pth").write_bytes((folder / "legacy").read_bytes()[:-300])
     (folder / "cut_head.pth").write_bytes((folder / "legacy").read_bytes()[:30])
@@ -160,6 +219,7 @@ def broken_files(folder):
         "cut_legacy.pth": "cut off or damaged",
         "cut_head.pth": "cut off or damaged",
         "cut.safetensors": "cut off or damaged",
+        "cut.pkl": "cut off or damaged",
         "archive.pth": "cut off or damaged",
         "text.pth": "is a text file ('epoch,loss 1,0.5' ...), expected a .pth or .safetensors file",
         "lfs.pth": "is a Git LFS pointer, not the file itself; run `git lfs pull`",
