@@ -65,7 +65,8 @@ def shrink(cfg):
         stages = model.train_cfg.rcnn
         for stage in stages if isinstance(stages, list) else [stages]:
             stage.sampler.num = 16
-        model.test_cfg.rpn.max_per_img = 20
+        model.test_cfg.rpn.max_per_img = 4
+        model.test_cfg.rcnn.max_per_img = 4
     for node in nodes(model):
         if "num_queries" in node:
             node["num_queries"] = 20

@@ -28,6 +28,11 @@ bbox_head = dict(
     reg_class_agnostic=True,
     norm_cfg=dict(type="LN2d", eps=1e-6),
     loss_cls=dict(type="mimtransfer.FederatedLoss", num_classes=1203),
+    init_cfg=[
+        dict(type="Normal", std=0.01, bias=-4.595, override=dict(name="fc_cls")),  # 1 % at the start
+        dict(type="Normal", std=0.001, override=dict(name="fc_reg")),
+        dict(type="Xavier", distribution="uniform", override=[dict(name="shared_fcs")]),
+    ],
     loss_bbox=dict(type="SmoothL1Loss", beta=1.0, loss_weight=1.0),
 )
 coders = [
