@@ -13,6 +13,7 @@ import timm
 import torch
 import torch.nn.functional as F
 from deterministic import numbers
+from timm.layers import resample_abs_pos_embed, resample_patch_embed
 from timm.models.vision_transformer import checkpoint_filter_fn
 from vit_families import BEIT, CASES, IMAGES, SMALL, WINDOWS, backbone, dinov2, random_state, sam, tokens
 
@@ -60,6 +61,21 @@ def test_features_equal_the_source(case, tmp_path):
         return
     torch.testing.assert_close(features.sum(-1).flatten()[:12], want[: features[..., 0].numel()], rtol=0, atol=1e-4)
     assert features.double().abs().sum().item() == pytest.approx(scale, rel=1e-5)
+
+
+@pytest.mark.parametrize(("patch", "size"), [(10, (40, 40)), (8, (64, 32)), (10, (20, 50))])
+def test_another_patch_and_grid_as_timm_resamples_them(patch, size, tmp_path):
+    shapes = CASES["hf_vitmae_transformers4"]["shapes"]
+    state = {name: published(name, shape) for name, shape in shapes.items()}
+    vit = backbone(patch_size=patch, img_size=size)
+    report = load(vit, state, tmp_path)
+    grid = [side // patch for side in size]
+    positions = state["vit.embeddings.position_embeddings"]
+    kernel = state["vit.embeddings.patch_embeddings.projection.weight"]
+    assert torch.equal(vit.pos_embed, resample_abs_pos_embed(positions, new_size=grid, old_size=[4, 4]))
+    torch.testing.assert_close(vit.patch_embed.proj.weight.data, resample_patch_embed(kernel, [patch, patch]))
+    want = {"patch_embed.proj.weight"} if patch != 8 else set()
+    assert set(report.resized) == want | ({"pos_embed"} if grid != [4, 4] else set())
 
 
 @pytest.mark.parametrize("shared", [False, True])
