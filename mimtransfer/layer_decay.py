@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from mmengine.logging import print_log
 from mmengine.optim import DefaultOptimWrapperConstructor
 from torch import Tensor, nn
+from torch.distributed.fsdp import FullyShardedDataParallel
 
 from mimtransfer.errors import UserError
 from mimtransfer.registry import OPTIM_WRAPPER_CONSTRUCTORS
@@ -147,7 +148,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             raise UserError(f"paramwise_cfg: num_layers is {num_layers} but the ViT has {found} blocks; "
                             "drop num_layers, it is counted")
 
-    def _decay_mult(self, name: str, param: Tensor, in_norm: bool) -> float:
+    def _decay_mult(self, name: str, num_dims: int, in_norm: bool) -> float:
         if name.rpartition(".")[2] in self.paramwise_cfg.get("no_decay_names", NO_DECAY_NAMES):
             return 0.0
         flat = self.paramwise_cfg.get("flat_decay_mult", 0.0)
@@ -155,13 +156,20 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             return self.paramwise_cfg.get("norm_decay_mult", flat)
         if name.endswith("bias"):
             return self.paramwise_cfg.get("bias_decay_mult", flat)
-        return flat if param.ndim <= 1 else 1.0
+        return flat if num_dims <= 1 else 1.0
 
     def _custom(self, name: str) -> dict:
         custom_keys = self.paramwise_cfg.get("custom_keys", {})
         # mmengine's order: longest first, then alphabetical.
         key = next((k for k in sorted(sorted(custom_keys), key=len, reverse=True) if k in name), None)
         return custom_keys[key] if key is not None else {}
+
+    def __call__(self, model: nn.Module):
+        """Build the optimizer and its wrapper for a model, wrapped for several processes or not."""
+        # mmengine unwraps the model, but only FSDP's wrapper knows the shapes.
+        sharded = isinstance(model, FullyShardedDataParallel)
+        self._num_dims = _num_dims(model if sharded else getattr(model, "module", model))
+        return super().__call__(model)
 
     def add_params(self, params: list[dict], module: nn.Module, prefix: str = "", is_dcn_module=None) -> None:
         """Append the groups of the whole model to `params`, smallest lr first, and log them as a table."""
@@ -170,13 +178,14 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         norm_prefixes = {name for name, child in module.named_modules() if isinstance(child, _NORMS)}
         groups: dict[tuple[float, float], list[str]] = {}
         tensors = {name: param for name, param in module.named_parameters() if param.requires_grad}
-        for name, param in tensors.items():
+        for name in tensors:
             custom = self._custom(name)
             scale = layer_scale(name, vits, self.paramwise_cfg["layer_decay_rate"], swins)
             scale *= custom.get("lr_mult", 1.0)
             decay_mult = custom.get("decay_mult")
             if decay_mult is None:
-                decay_mult = self._decay_mult(name, param, name.rpartition(".")[0] in norm_prefixes)
+                in_norm = name.rpartition(".")[0] in norm_prefixes
+                decay_mult = self._decay_mult(name, self._num_dims[_unsharded(name)], in_norm)
             groups.setdefault((scale, self.base_wd * decay_mult), []).append(name)
         if not groups:
             raise UserError("optim_wrapper: the model has no trainable parameter; unfreeze some (frozen_stages)")
@@ -185,6 +194,24 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             group = [tensors[n] for n in names]
             params.append({"params": group, "lr": self.base_lr * scale, "weight_decay": weight_decay})
         print_log(_table(ordered, self.base_lr, tensors), logger="current")
+
+
+def _num_dims(model: nn.Module) -> dict[str, int]:
+    """Return the number of dimensions of each parameter by its name without FSDP's parts.
+
+    Of a model sharded by FSDP a process holds flat pieces, empty ones among them: a matrix would pass for a bias.
+    """
+    dims = {_unsharded(name): param.ndim for name, param in model.named_parameters()}
+    for prefix, module in model.named_modules():
+        if isinstance(module, FullyShardedDataParallel) and module._flat_param is not None:
+            start = _unsharded(f"{prefix}.") if prefix else ""
+            flat = module._flat_param
+            dims |= {start + name: len(shape) for name, shape in zip(flat._fqns, flat._shapes)}
+    return dims
+
+
+def _unsharded(name: str) -> str:
+    return name.replace("_fsdp_wrapped_module.", "")
 
 
 def _table(groups: Iterable[tuple[tuple[float, float], list[str]]], base_lr: float, tensors: dict[str, Tensor]) -> str:
