@@ -21,6 +21,14 @@ model = dict(
     backbone=dict(rel_pos_size=800),
     roi_head=dict(bbox_head=dict(num_classes=15), mask_head=dict(num_classes=15)),
 )
+# mmdet's list begins with a background that no annotation has: every name would be one off.
+metainfo = dict(
+    classes=(
+        "ship", "store_tank", "baseball_diamond", "tennis_court", "basketball_court", "Ground_Track_Field", "Bridge",
+        "Large_Vehicle", "Small_Vehicle", "Helicopter", "Swimming_pool", "Roundabout", "Soccer_ball_field", "plane",
+        "Harbor",
+    ),
+)
 # Aerial images have no upright orientation.
 train_pipeline = [
     dict(type="LoadImageFromFile", backend_args=None),
@@ -29,7 +37,9 @@ train_pipeline = [
     dict(type="RandomFlip", prob=[0.25, 0.25, 0.25], direction=["horizontal", "vertical", "diagonal"]),
     dict(type="PackDetInputs"),
 ]
-train_dataloader = dict(dataset=dict(pipeline=train_pipeline))  # 8 GPUs x 2 = 16
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline, metainfo=metainfo))  # 8 GPUs x 2 = 16
+val_dataloader = dict(dataset=dict(metainfo=metainfo))
+test_dataloader = val_dataloader
 optim_wrapper = dict(
     _delete_=True,
     type="mimtransfer.Bf16OptimWrapper",
