@@ -63,4 +63,5 @@ def low_frequencies(height: int, width: int, radius: float, device: torch.device
     rows = torch.arange(height, device=device)
     rows = torch.minimum(rows, height - rows)  # |v|: bins beyond the middle are the negative frequencies
     columns = torch.arange(width // 2 + 1, device=device)
-    return rows[:, None] ** 2 + columns**2 < radius**2
+    # Whole numbers on both sides: with a float, torch compares in float32.
+    return rows[:, None] ** 2 + columns**2 < math.ceil(radius**2)

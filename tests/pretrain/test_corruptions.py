@@ -70,6 +70,13 @@ def test_published_filter():
     assert disc[:, 0].sum() + 2 * disc[:, 1:].sum() == 793
 
 
+def test_the_edge_of_the_disc_is_exact():
+    # 1 + 2^-52 is 1 in float32, in which (0, 1) would lie outside.
+    for radius, count in ((1.0, 1), (1 + 2**-52, 5), (2**0.5, 9), (1.5, 9), (2.0, 9)):
+        disc = low_frequencies(8, 8, radius)
+        assert disc[:, 0].sum() + 2 * disc[:, 1:-1].sum() == count, radius
+
+
 def test_waves_pass_or_not_by_their_frequency():
     y, x = torch.meshgrid(torch.arange(30.0), torch.arange(40.0), indexing="ij")
 

@@ -1,17 +1,16 @@
 """Fine-tuning and linear probing from pictures to the table, through the tools."""
 import json
-import runpy
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from coloured_classes import call, paint_classes
 from mmengine.config import Config
-from PIL import Image
 
 from mimtransfer.registry import DATASETS, MODELS
+from mimtransfer.safe_load import read_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES = {"blue": (40, 60, 160), "green": (50, 150, 60), "red": (160, 60, 50)}
@@ -61,15 +60,6 @@ test_dataloader = dict(dataset=dict(root='images/test'), **loader)
 }
 
 
-def call(folder, tool, *args):
-    """Run a tool in this process, in the folder."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setattr(sys, "argv", [tool, *map(str, args)])
-        patch.setattr(sys, "path", [str(ROOT / "tools"), *sys.path])
-        runpy.run_path(str(ROOT / "tools" / f"{tool}.py"), run_name="__main__")
-
-
 def record(path):
     return json.loads(Path(path, "result.json").read_text())
 
@@ -78,14 +68,7 @@ def record(path):
 def folder(tmp_path_factory):
     """Pictures of three classes, the configs, a pretraining in `mae` and a fine-tuning of it in `finetuned`."""
     folder = tmp_path_factory.mktemp("classification")
-    generator = np.random.default_rng(0)
-    for split, number in (("train", 8), ("test", 6)):
-        for name, colour in CLASSES.items():
-            (folder / "images" / split / name).mkdir(parents=True)
-            for i in range(number):
-                tint = generator.normal(colour, 25)
-                pixels = np.clip(generator.normal(tint, 30, (32, 32, 3)), 0, 255).astype(np.uint8)
-                Image.fromarray(pixels).save(folder / "images" / split / name / f"{i}.png")
+    paint_classes(folder, CLASSES, 25)
     for name, text in CONFIGS.items():
         (folder / f"{name}.py").write_text(text)
     call(folder, "pretrain", "pretrain.py", "--work-dir", "mae")
@@ -99,7 +82,7 @@ def top1(folder, name, checkpoint):
     cfg.model.backbone.type = f"mimtransfer.{cfg.model.backbone.type}"
     preprocessor = cfg.model.pop("data_preprocessor")
     model = MODELS.build(dict(cfg.model, type="mimtransfer.Classifier")).eval()
-    model.load_state_dict(torch.load(checkpoint, weights_only=False)["state_dict"])
+    model.load_state_dict(read_checkpoint(checkpoint)["state_dict"])
     mean, std = (torch.tensor(preprocessor[key]).view(3, 1, 1) for key in ("mean", "std"))
     items = list(DATASETS.build(dict(type="mimtransfer.ClassFolder", root=str(folder / "images/test"))))
     with torch.no_grad():
@@ -117,7 +100,7 @@ def test_fine_tuning_to_the_table(folder, capsys):
     checkpoint = folder / "finetuned/epoch_2.pth"
     expected = top1(folder, "finetune", checkpoint)  # of the averaged weights, which the checkpoint's state_dict holds
     assert result["metrics"] == {"top1": {"value": pytest.approx(expected, abs=1e-6), "unit": "points"}}
-    stored = torch.load(checkpoint, weights_only=False)
+    stored = read_checkpoint(checkpoint)
     averaged, last = stored["state_dict"]["head.weight"], stored["ema_state_dict"]["module.head.weight"]
     assert not torch.equal(averaged, last)
 
@@ -138,7 +121,7 @@ def test_a_resumed_fine_tuning_ends_with_the_same_bits(folder):
     """With workers, from the first epoch: augmentation, erasing, mixing, drop path and averaging are the same."""
     call(folder, "train", "finetune.py", "--pretrained", "mae", "--work-dir", "resumed", "--resume",
          "finetuned/epoch_1.pth", "--cfg-options", "train_dataloader.num_workers=1")
-    ends = [torch.load(folder / name / "epoch_2.pth", weights_only=False) for name in ("finetuned", "resumed")]
+    ends = [read_checkpoint(folder / name / "epoch_2.pth") for name in ("finetuned", "resumed")]
     for key in ("state_dict", "ema_state_dict"):
         for name, value in ends[0][key].items():
             assert torch.equal(value, ends[1][key][name]), name
@@ -147,9 +130,9 @@ def test_a_resumed_fine_tuning_ends_with_the_same_bits(folder):
 
 def test_linear_probe(folder):
     call(folder, "train", "linear.py", "--pretrained", "mae", "--work-dir", "probed", "--amp")
-    result, end = record(folder / "probed"), torch.load(folder / "probed/epoch_2.pth", weights_only=False)
+    result, end = record(folder / "probed"), read_checkpoint(folder / "probed/epoch_2.pth")
     assert result["metrics"]["top1"]["value"] == pytest.approx(top1(folder, "linear", folder / "probed/epoch_2.pth"))
-    encoder = torch.load(folder / "mae/epoch_1.pth", weights_only=False)["state_dict"]
+    encoder = read_checkpoint(folder / "mae/epoch_1.pth")["state_dict"]
     for name, value in end["state_dict"].items():
         if name.startswith("backbone."):
             assert torch.equal(value, encoder[name.replace("backbone.", "encoder.")]), name

@@ -1,15 +1,13 @@
 """k-NN from pictures to the table: a short pretraining, tools/test.py, tools/table.py, and mistakes."""
 import json
-import runpy
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from coloured_classes import call, paint_classes
 from mmengine.config import Config
-from PIL import Image
 from sklearn.neighbors import KNeighborsClassifier
 
 from mimtransfer.checkpoint import load_backbone
@@ -34,27 +32,11 @@ train_cfg = dict(max_epochs=1)
 """
 
 
-def call(folder, tool, *args):
-    """Run a tool in this process, in the folder."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setattr(sys, "argv", [tool, *map(str, args)])
-        patch.setattr(sys, "path", [str(ROOT / "tools"), *sys.path])
-        runpy.run_path(str(ROOT / "tools" / f"{tool}.py"), run_name="__main__")
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Pictures of three classes, a config of k-NN, and the work dir `mae` of a pretraining."""
     folder = tmp_path_factory.mktemp("knn")
-    generator = np.random.default_rng(0)
-    for split, number in (("train", 8), ("test", 6)):
-        for name, colour in CLASSES.items():
-            (folder / "images" / split / name).mkdir(parents=True)
-            for i in range(number):
-                tint = generator.normal(colour, 60)
-                pixels = np.clip(generator.normal(tint, 30, (32, 32, 3)), 0, 255).astype(np.uint8)
-                Image.fromarray(pixels).save(folder / "images" / split / name / f"{i}.png")
+    paint_classes(folder, CLASSES, 60)
     (folder / "knn.py").write_text(KNN)
     (folder / "pretrain.py").write_text(PRETRAIN)
     call(folder, "pretrain", "pretrain.py", "--work-dir", "mae")

@@ -1,20 +1,19 @@
 """Robustness of a fine-tuned and of a linear-probed classifier, through the tools, to the table."""
 import json
-import runpy
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from coloured_classes import call, paint_classes
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from PIL import Image
 
 from mimtransfer.datasets.classification import _build
 from mimtransfer.evaluation.corruptions import Corruptions
 from mimtransfer.launch import check_checkpoint
 from mimtransfer.registry import DATASETS, LOOPS, METRICS, MODELS
+from mimtransfer.safe_load import read_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 LEAVES = sorted((ROOT / "configs/robustness").glob("*.py"))
@@ -34,15 +33,6 @@ param_scheduler = [dict(type='ConstantLR', factor=1.0, begin=0, end=1)]
 """
 
 
-def call(folder, tool, *args):
-    """Run a tool in this process, in the folder."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setattr(sys, "argv", [tool, *map(str, args)])
-        patch.setattr(sys, "path", [str(ROOT / "tools"), *sys.path])
-        runpy.run_path(str(ROOT / "tools" / f"{tool}.py"), run_name="__main__")
-
-
 def record(path):
     return json.loads(Path(path, "result.json").read_text())
 
@@ -51,13 +41,7 @@ def record(path):
 def folder(tmp_path_factory):
     """Pictures of three classes, a fine-tuning in `finetuned`, a linear probe in `probed`, and their configs."""
     folder = tmp_path_factory.mktemp("robustness")
-    generator = np.random.default_rng(0)
-    for split, number in (("train", 8), ("test", 4)):
-        for name, colour in CLASSES.items():
-            (folder / "images" / split / name).mkdir(parents=True)
-            for i in range(number):
-                pixels = np.clip(generator.normal(generator.normal(colour, 12), 30, (32, 32, 3)), 0, 255)
-                Image.fromarray(pixels.astype(np.uint8)).save(folder / "images" / split / name / f"{i}.png")
+    paint_classes(folder, CLASSES, 12, test=4)
     shipped = ROOT / "configs"
     for name, base, lr in (
         ("finetune", "classification/finetune_vit-tiny-p4_5e_cifar10", 5e-3),
@@ -78,7 +62,7 @@ def classifier(folder, name, checkpoint):
     cfg.model.backbone.type = f"mimtransfer.{cfg.model.backbone.type}"
     preprocessor = cfg.model.pop("data_preprocessor")
     model = MODELS.build(dict(cfg.model, type="mimtransfer.Classifier")).eval()
-    model.load_state_dict(torch.load(checkpoint, weights_only=False)["state_dict"])
+    model.load_state_dict(read_checkpoint(checkpoint)["state_dict"])
     mean, std = (torch.tensor(preprocessor[key]).view(3, 1, 1) for key in ("mean", "std"))
     return lambda images: model((images - mean) / std)
 
