@@ -20,18 +20,25 @@ from mimtransfer.errors import UserError
 
 
 class DecomposedAttention(Attention):
-    """timm's Attention plus a relative position term of each query along height and along width.
+    """timm's Attention plus a relative position term of each query along height and along width, in windows or not.
 
     The tables are shared by the heads, zero at the start, and resampled linearly for another grid.
 
+    The terms are part of the dot product: queries are extended by their products with the tables, keys by the one-hot
+    row and column they lie in. So no bias of the size of the attention map exists, and flash kernels apply; values are
+    extended by zeros, since those kernels ask for one width. Padding of windows has the bias of `qkv` as key and value,
+    as it has where zeros pass `qkv`, but passes neither `qkv` nor `proj`.
+
     Args:
         attention: The module whose submodules are taken over; it must not be used afterwards.
-        size: (h, w) of the grid that the tables are made for.
+        size: (h, w) of the grid, or of a window, that the tables are made for.
+        window_size: Side of a window in patches; 0 attends over the whole grid.
     """
 
-    def __init__(self, attention: Attention, size: tuple[int, int]) -> None:
+    def __init__(self, attention: Attention, size: tuple[int, int], window_size: int = 0) -> None:
         nn.Module.__init__(self)
         vars(self).update(vars(attention))
+        self.window_size = window_size
         self.rel_pos_h = nn.Parameter(torch.zeros(2 * size[0] - 1, self.head_dim))
         self.rel_pos_w = nn.Parameter(torch.zeros(2 * size[1] - 1, self.head_dim))
 
@@ -40,24 +47,37 @@ class DecomposedAttention(Attention):
         """Attend among the N = h*w tokens of `grid`, [B, N, D] -> [B, N, D]."""
         if grid is None:
             return super().forward(x, attn_mask, is_causal)
-        batch, num_tokens, _ = x.shape
-        qkv = self.qkv(x).reshape(batch, num_tokens, 3, self.num_heads, self.head_dim).permute(2, 0, 3, 1, 4)
-        q, k, v = qkv.unbind(0)  # [B, K, N, d]
-        q, k = self.q_norm(q), self.k_norm(k)
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=self._bias(q, grid),
-                                           dropout_p=self.attn_drop.p if self.training else 0.0)
-        y = self.norm(y.transpose(1, 2).reshape(batch, num_tokens, self.attn_dim))
+        (h, w), batch = grid, len(x)
+        size = wh, ww = (self.window_size,) * 2 if self.window_size else grid
+        qkv = _pad(self.qkv(x).unflatten(1, grid), self.qkv.bias, (-h % wh, -w % ww))  # [B, H, W, 3*K*d]
+        windows = qkv.unflatten(3, (3, self.num_heads, -1)).unflatten(2, (-1, ww)).unflatten(1, (-1, wh))
+        q, k, v = windows.permute(5, 0, 1, 3, 6, 2, 4, 7).unbind(0)  # [B, H/wh, W/ww, K, wh, ww, d]
+        q, k, v = self._extend(self.q_norm(q), self.k_norm(k), v)  # [B', K, wh*ww, d']
+        y = F.scaled_dot_product_attention(q, k, v, dropout_p=self.attn_drop.p if self.training else 0.0,
+                                           scale=self.scale)
+        y = y[..., :self.head_dim].transpose(1, 2)
+        y = y.unflatten(1, size).unflatten(0, (batch, -(-h // wh), -(-w // ww)))  # [B, H/wh, W/ww, wh, ww, K, d]
+        y = y.transpose(2, 3).flatten(5).flatten(3, 4).flatten(1, 2)[:, :h, :w]
+        y = self.norm(y.reshape(batch, h * w, self.attn_dim))
         if self.gate is not None:
             y = y * self.gate(x).sigmoid()
         return self.proj_drop(self.proj(y))
 
-    def _bias(self, q: Tensor, grid: tuple[int, int]) -> Tensor:
-        # As timm's get_decomposed_rel_pos_bias, which indexes with CPU tensors: a copy and a stall per block on a GPU.
-        q = q.unflatten(2, grid)  # [B, K, h, w, d]
-        along_h = torch.einsum("bkhwd,hjd->bkhwj", q, _relative_rows(self.rel_pos_h, grid[0]))
-        along_w = torch.einsum("bkhwd,wjd->bkhwj", q, _relative_rows(self.rel_pos_w, grid[1]))
-        bias = along_h[..., :, None] + along_w[..., None, :]  # [B, K, h, w, h, w]
-        return bias.flatten(4).flatten(2, 3).to(q.dtype)
+    def _extend(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Add relative positions to windows [B, H/wh, W/ww, K, wh, ww, d]; return them as [B', K, wh*ww, d']."""
+        h, w, width = q.shape[-3:]
+        unused = -(width + h + w) % 8  # flash kernels ask for multiples of 8
+        rows = _relative_rows(self.rel_pos_h, h) / self.scale  # attention will scale the sum
+        columns = F.pad(_relative_rows(self.rel_pos_w, w) / self.scale, (0, 0, 0, unused))
+        along_h = torch.einsum("...hwd,hjd->...hwj", q, rows)
+        along_w = torch.einsum("...hwd,wjd->...hwj", q, columns)
+        row = torch.eye(h, dtype=k.dtype, device=k.device)[:, None].expand(h, w, h)
+        column = torch.eye(w, w + unused, dtype=k.dtype, device=k.device).expand(h, w, -1)
+        where = torch.cat([row, column], dim=2)
+        q = torch.cat([q, along_h.to(q.dtype), along_w.to(q.dtype)], dim=-1)
+        k = torch.cat([k, where.expand(*k.shape[:-1], -1)], dim=-1)
+        v = F.pad(v, (0, where.shape[-1]))
+        return tuple(t.flatten(4, 5).flatten(0, 2) for t in (q, k, v))
 
 
 class BiasAttention(Attention):
@@ -126,8 +146,9 @@ class GridBlock(Block):
         self.window_size = window_size
         self.rel_pos = rel_pos
         if rel_pos is not None:
-            attention = {"decomposed": DecomposedAttention, "bias": BiasAttention}[rel_pos]
-            self.attn = attention(self.attn, (window_size, window_size) if window_size else size)
+            size = (window_size, window_size) if window_size else size
+            self.attn = (DecomposedAttention(self.attn, size, window_size) if rel_pos == "decomposed"
+                         else BiasAttention(self.attn, size))
 
     def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False,
                 grid: tuple[int, int] | None = None) -> Tensor:
@@ -139,7 +160,7 @@ class GridBlock(Block):
         return x + self.drop_path2(self.ls2(self.mlp(self.norm2(x))))
 
     def _attend(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
-        if not self.window_size:
+        if not self.window_size or self.rel_pos == "decomposed":  # which makes its windows itself
             return self._attend_all(x, grid)
         windows, padded_grid = window_partition(x.unflatten(1, grid), self.window_size)  # [B*windows, s, s, D]
         window = (self.window_size, self.window_size)
@@ -148,6 +169,17 @@ class GridBlock(Block):
 
     def _attend_all(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
         return self.attn(x) if self.rel_pos is None else self.attn(x, grid=grid)
+
+
+def _pad(x: Tensor, bias: Tensor | None, amount: tuple[int, int]) -> Tensor:
+    """Append rows and columns of `bias` [C], or zeros, to maps [B, h, w, C]."""
+    bottom, right = amount
+    bias = x.new_zeros(x.shape[-1]) if bias is None else bias.to(x.dtype)
+    if right:
+        x = torch.cat([x, bias.expand(*x.shape[:2], right, -1)], dim=2)
+    if bottom:
+        x = torch.cat([x, bias.expand(len(x), bottom, x.shape[2], -1)], dim=1)
+    return x
 
 
 def _offsets(size: int, device: torch.device) -> Tensor:
