@@ -5,7 +5,9 @@ Command   torchrun --nproc_per_node=8 tools/train.py \
               --launcher pytorch --pretrained beit_vit-base.pth
 Time      not yet run here
 Score     53.08 mIoU, 53.84 with TTA (mmseg, from BEiT pt22k_ft22k); not yet run here
-Departs   the position embedding and the bias of the keys, which BEiT lacks, are trained if the checkpoint has them
+Departs   the bias of the keys, which BEiT lacks, is trained
+Position  BEiT has relative positions alone; for a checkpoint with a position embedding (MAE, and BEiT or MaPeT of this
+          project) add --cfg-options model.backbone.pos_embed=learned
 """
 _base_ = [
     "../_base_/model/upernet_vit.py",
@@ -22,6 +24,7 @@ model = dict(
     data_preprocessor=dict(size=crop_size),
     backbone=dict(
         img_size=640,
+        pos_embed="none",
         layer_scale=0.1,
     ),
     test_cfg=dict(_delete_=True, mode="slide", crop_size=crop_size, stride=(426, 426)),

@@ -5,7 +5,9 @@ Command   torchrun --nproc_per_node=8 tools/train.py \
               --launcher pytorch --pretrained beit_vit-large.pth
 Time      not yet run here
 Score     not yet run here
-Departs   the position embedding and the bias of the keys, which BEiT lacks, are trained if the checkpoint has them
+Departs   the bias of the keys, which BEiT lacks, is trained
+Position  BEiT has relative positions alone; for a checkpoint with a position embedding (MAE, and BEiT or MaPeT of this
+          project) add --cfg-options model.backbone.pos_embed=learned
 """
 _base_ = [
     "../_base_/model/upernet_vit.py",
@@ -24,7 +26,8 @@ model = dict(
         arch="vit_large_patch16_224",
         out_indices=(7, 11, 15, 23),
         drop_path_rate=0.2,
-        layer_scale=1e-06,
+        pos_embed="none",
+        layer_scale=1e-6,
     ),
     neck=dict(embed_dim=1024),
     decode_head=dict(in_channels=[1024, 1024, 1024, 1024], channels=1024),
