@@ -39,6 +39,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--warmup", type=int, default=1, help="turns of each before the clock runs")
     parser.add_argument("--device", help="default: cuda where there is one")
     parser.add_argument("--amp", action="store_true", help="bf16 autocast")
+    parser.add_argument("--cpu-time", action="store_true",
+                        help="count CPU seconds of the process, not of the wall: for one thread (OMP_NUM_THREADS=1) on "
+                             "a machine that others use")
     parser.add_argument("--out", help="write the figures as JSON")
     return parser.parse_args()
 
@@ -130,20 +133,21 @@ def measure_seconds(args: argparse.Namespace) -> tuple[dict[str, list[float]], f
     seconds = {name: [] for name in NAMES}
     for turn in range(args.warmup + args.rounds):
         for name, (_, step) in built.items():
-            begin = clock(args.device)
+            begin = clock(args)
             step()
             if turn >= args.warmup:
-                seconds[name].append(clock(args.device) - begin)
+                seconds[name].append(clock(args) - begin)
+                print(f"turn {turn - args.warmup + 1}: {seconds[name][-1]:.3f} s {name}", file=sys.stderr, flush=True)
     return seconds, difference
 
 
-def clock(device: str) -> float:
+def clock(args: argparse.Namespace) -> float:
     """Return the time when all work so far is done."""
     import torch
 
-    if device.startswith("cuda"):
+    if args.device.startswith("cuda"):
         torch.cuda.synchronize()
-    return time.perf_counter()
+    return time.process_time() if args.cpu_time else time.perf_counter()
 
 
 def main() -> None:

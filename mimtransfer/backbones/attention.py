@@ -9,6 +9,8 @@ norm, layer scale, drop path ...) and every parameter name stays; they only add 
 `relative_position_bias_table`. Without `grid` they are exactly timm's: that is how `TimmViT.encode` runs them on a
 subset of tokens.
 """
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from timm.layers import Attention
@@ -27,7 +29,7 @@ class DecomposedAttention(Attention):
     The terms are part of the dot product: queries are extended by their products with the tables, keys by the one-hot
     row and column they lie in. So no bias of the size of the attention map exists, and flash kernels apply; values are
     extended by zeros, since those kernels ask for one width. Padding of windows has the bias of `qkv` as key and value,
-    as it has where zeros pass `qkv`, but passes neither `qkv` nor `proj`.
+    as it has where zeros pass `qkv`; but nothing is projected for it, and it asks nothing.
 
     Args:
         attention: The module whose submodules are taken over; it must not be used afterwards.
@@ -47,37 +49,50 @@ class DecomposedAttention(Attention):
         """Attend among the N = h*w tokens of `grid`, [B, N, D] -> [B, N, D]."""
         if grid is None:
             return super().forward(x, attn_mask, is_causal)
-        (h, w), batch = grid, len(x)
-        size = wh, ww = (self.window_size,) * 2 if self.window_size else grid
-        qkv = _pad(self.qkv(x).unflatten(1, grid), self.qkv.bias, (-h % wh, -w % ww))  # [B, H, W, 3*K*d]
-        windows = qkv.unflatten(3, (3, self.num_heads, -1)).unflatten(2, (-1, ww)).unflatten(1, (-1, wh))
-        q, k, v = windows.permute(5, 0, 1, 3, 6, 2, 4, 7).unbind(0)  # [B, H/wh, W/ww, K, wh, ww, d]
-        q, k, v = self._extend(self.q_norm(q), self.k_norm(k), v)  # [B', K, wh*ww, d']
-        y = F.scaled_dot_product_attention(q, k, v, dropout_p=self.attn_drop.p if self.training else 0.0,
-                                           scale=self.scale)
-        y = y[..., :self.head_dim].transpose(1, 2)
-        y = y.unflatten(1, size).unflatten(0, (batch, -(-h // wh), -(-w // ww)))  # [B, H/wh, W/ww, wh, ww, K, d]
-        y = y.transpose(2, 3).flatten(5).flatten(3, 4).flatten(1, 2)[:, :h, :w]
-        y = self.norm(y.reshape(batch, h * w, self.attn_dim))
+        window = (self.window_size,) * 2 if self.window_size else grid
+        q, k, v = self.qkv(x).unflatten(2, (3, self.num_heads, -1)).unflatten(1, grid).unbind(3)  # [B, h, w, K, d]
+        q, k = self.q_norm(q), self.k_norm(k)
+        bias = torch.zeros_like(q[0, 0, 0]).repeat(3, 1) if self.qkv.bias is None else self.qkv.bias.to(v.dtype)
+        _, k_bias, v_bias = bias.view(3, self.num_heads, 1, 1, -1).unbind(0)
+        inside = _Window(window, self.k_norm(k_bias).to(k.dtype), v_bias)
+        # Whole windows and those that the right and lower edges cut have queries of their own shapes: up to four parts.
+        rows = zip(*(_split(map_, window[0], 1) for map_ in (q, self._along(q, grid, window), k, v)))
+        parts = (zip(*(_split(map_, window[1], 2) for map_ in row)) for row in rows)
+        y = _join([_join([self._attend(*part, inside) for part in row], dim=2) for row in parts], dim=1)
+        y = self.norm(y.flatten(1, 2))
         if self.gate is not None:
             y = y * self.gate(x).sigmoid()
         return self.proj_drop(self.proj(y))
 
-    def _extend(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Add relative positions to windows [B, H/wh, W/ww, K, wh, ww, d]; return them as [B', K, wh*ww, d']."""
-        h, w, width = q.shape[-3:]
-        unused = -(width + h + w) % 8  # flash kernels ask for multiples of 8
-        rows = _relative_rows(self.rel_pos_h, h) / self.scale  # attention will scale the sum
-        columns = F.pad(_relative_rows(self.rel_pos_w, w) / self.scale, (0, 0, 0, unused))
-        along_h = torch.einsum("...hwd,hjd->...hwj", q, rows)
-        along_w = torch.einsum("...hwd,wjd->...hwj", q, columns)
-        row = torch.eye(h, dtype=k.dtype, device=k.device)[:, None].expand(h, w, h)
-        column = torch.eye(w, w + unused, dtype=k.dtype, device=k.device).expand(h, w, -1)
-        where = torch.cat([row, column], dim=2)
-        q = torch.cat([q, along_h.to(q.dtype), along_w.to(q.dtype)], dim=-1)
+    def _along(self, q: Tensor, grid: tuple[int, int], window: tuple[int, int]) -> Tensor:
+        """Return the terms of queries [B, h, w, K, d] for each row, then each column of their window, [B, h, w, K, e].
+
+        They are divided by the scale of attention, and filled up with zeros to the width that flash kernels ask for.
+        """
+        rows, columns = (_relative_rows(table, side)[torch.arange(length, device=q.device) % side] / self.scale
+                         for table, side, length in zip((self.rel_pos_h, self.rel_pos_w), window, grid))
+        columns = F.pad(columns, (0, 0, 0, -(self.head_dim + sum(window)) % 8))
+        along_h = torch.einsum("bhwkd,hjd->bhwkj", q, rows)
+        along_w = torch.einsum("bhwkd,wjd->bhwkj", q, columns)
+        return torch.cat([along_h, along_w], dim=-1).to(q.dtype)
+
+    def _attend(self, q: Tensor, along: Tensor, k: Tensor, v: Tensor, inside: "_Window") -> Tensor:
+        """Attend in the windows of one part, whole or all cut alike, maps [B, h, w, K, ...] -> [B, h, w, K*d]."""
+        batch, h, w = q.shape[:3]
+        side = min(h, inside.size[0]), min(w, inside.size[1])
+        q, along, k, v = (map_.unflatten(2, (-1, side[1])).unflatten(1, (-1, side[0])).permute(0, 1, 3, 5, 2, 4, 6)
+                          for map_ in (q, along, k, v))  # [B, rows, columns, K, *side, ...]
+        k, v = _pad(k, inside.k, inside.size), _pad(v, inside.v, inside.size)
+        where = _rows_and_columns(inside.size, along.shape[-1], k)
+        q = torch.cat([q, along], dim=-1)
         k = torch.cat([k, where.expand(*k.shape[:-1], -1)], dim=-1)
         v = F.pad(v, (0, where.shape[-1]))
-        return tuple(t.flatten(4, 5).flatten(0, 2) for t in (q, k, v))
+        windows = q.shape[:3]
+        q, k, v = (t.flatten(4, 5).flatten(0, 2) for t in (q, k, v))  # [B', K, N, d + e]
+        y = F.scaled_dot_product_attention(q, k, v, dropout_p=self.attn_drop.p if self.training else 0.0,
+                                           scale=self.scale)
+        y = y[..., :self.head_dim].unflatten(2, side).unflatten(0, windows).permute(0, 1, 4, 2, 5, 3, 6)
+        return y.reshape(batch, h, w, self.attn_dim)
 
 
 class BiasAttention(Attention):
@@ -171,15 +186,39 @@ class GridBlock(Block):
         return self.attn(x) if self.rel_pos is None else self.attn(x, grid=grid)
 
 
-def _pad(x: Tensor, bias: Tensor | None, amount: tuple[int, int]) -> Tensor:
-    """Append rows and columns of `bias` [C], or zeros, to maps [B, h, w, C]."""
-    bottom, right = amount
-    bias = x.new_zeros(x.shape[-1]) if bias is None else bias.to(x.dtype)
-    if right:
-        x = torch.cat([x, bias.expand(*x.shape[:2], right, -1)], dim=2)
-    if bottom:
-        x = torch.cat([x, bias.expand(len(x), bottom, x.shape[2], -1)], dim=1)
+class _Window(NamedTuple):
+    """Size of a window, and key and value of its padding, [K, 1, 1, d]."""
+
+    size: tuple[int, int]
+    k: Tensor
+    v: Tensor
+
+
+def _split(x: Tensor, side: int, dim: int) -> tuple[Tensor, ...]:
+    """Cut off what is left behind the last whole window."""
+    left = x.shape[dim] % side
+    return x.split([n for n in (x.shape[dim] - left, left) if n], dim)
+
+
+def _join(parts: list[Tensor], dim: int) -> Tensor:
+    return torch.cat(parts, dim) if len(parts) > 1 else parts[0]
+
+
+def _pad(x: Tensor, padding: Tensor, size: tuple[int, int]) -> Tensor:
+    """Fill up windows [B, rows, columns, K, h, w, d] on the right and below."""
+    for dim, length in ((5, size[1]), (4, size[0])):
+        if x.shape[dim] < length:
+            shape = (*x.shape[:dim], length - x.shape[dim], *x.shape[dim + 1:])
+            x = torch.cat([x, padding.expand(shape)], dim)
     return x
+
+
+def _rows_and_columns(size: tuple[int, int], width: int, like: Tensor) -> Tensor:
+    """Return the row and the column of each place of a window, one-hot, filled up with zeros, [h, w, width]."""
+    h, w = size
+    row = torch.eye(h, dtype=like.dtype, device=like.device)[:, None].expand(h, w, h)
+    column = torch.eye(w, width - h, dtype=like.dtype, device=like.device).expand(h, w, -1)
+    return torch.cat([row, column], dim=2)
 
 
 def _offsets(size: int, device: torch.device) -> Tensor:
