@@ -24,6 +24,7 @@ LOOPS = _child(_mmengine.LOOPS, "mimtransfer.evaluation")
 OPTIMIZERS = _child(_mmengine.OPTIMIZERS, "mimtransfer.optimizers")
 OPTIM_WRAPPERS = _child(_mmengine.OPTIM_WRAPPERS, "mimtransfer.bf16")
 OPTIM_WRAPPER_CONSTRUCTORS = _child(_mmengine.OPTIM_WRAPPER_CONSTRUCTORS, "mimtransfer.layer_decay")
+STRATEGIES = _child(_mmengine.STRATEGIES, "mimtransfer.fsdp")
 
 # We register nothing here, but mmengine warns at each lookup from a scope without its own.
 VISUALIZERS = _child(_mmengine.VISUALIZERS)

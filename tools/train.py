@@ -12,6 +12,7 @@ def parse_args() -> argparse.Namespace:
     add("--work-dir", help="for checkpoints, logs, result.json (default: work_dirs/CONFIG_NAME)")
     add("--resume", nargs="?", const="auto", metavar="CKPT", help="go on from CKPT, or from the newest in the work dir")
     add("--amp", action="store_true", help="bf16 autocast (fp16 on GPUs without bf16)")
+    add("--fsdp", action="store_true", help="shard model and optimizer over the processes (ViT-H; with a launcher)")
     add("--seed", type=int, help="seed of the run (default: the config's)")
     add("--overfit", type=int, metavar="N", help="sanity check: learn N images by heart; status 1 if it cannot")
     add("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none", help="pytorch: torchrun")
@@ -33,6 +34,7 @@ def main() -> None:
     with clean_exit():
         from mimtransfer import launch
         from mimtransfer.data_checks import check_data
+        from mimtransfer.fsdp import set_fsdp
         from mimtransfer.hooks.transfer_check import TransferCheckHook, recipe_of
 
         recipe = recipe_of(launch.load_config(args.config, []))
@@ -44,6 +46,7 @@ def main() -> None:
         launch.set_resume(cfg, args.resume)
         launch.set_seed(cfg, args.seed)
         launch.set_amp(cfg, args.amp)
+        set_fsdp(cfg, args.fsdp)
         launch.count_accumulation(cfg)
         launch.set_pretrained(cfg, args.pretrained)
         launch.enter_scope(cfg)
@@ -53,9 +56,9 @@ def main() -> None:
             set_overfit(cfg, args.overfit)
         check_data(cfg)
 
-        from mmengine.runner import Runner
+        from mmengine.runner import FlexibleRunner, Runner
 
-        runner = Runner.from_cfg(cfg)
+        runner = (FlexibleRunner if args.fsdp else Runner).from_cfg(cfg)
         if cfg.get("task") == "classification":
             launch.check_epoch(runner)
         runner.logger.info(launch.initialisation(cfg))
