@@ -17,6 +17,7 @@ from PIL import Image
 
 from mimtransfer.datasets.class_names import class_names
 from mimtransfer.errors import UserError
+from mimtransfer.lvis_package import prepare_lvis
 
 _HEADS = ("bbox_head", "mask_head", "decode_head", "auxiliary_head")
 _MAPS_READ = 8  # index maps opened per split; all of them would cost minutes on ADE20K
@@ -206,6 +207,8 @@ def _check_evaluator(cfg: Config, split: str, dataset: dict) -> None:
     evaluators = cfg.get(f"{split}_evaluator") or []
     inside = list(leaves(dataset))
     for evaluator in evaluators if isinstance(evaluators, (list, tuple)) else [evaluators]:
+        if str(evaluator.get("type")).rpartition(".")[2] == "LVISMetric":
+            prepare_lvis()
         ann_file = evaluator.get("ann_file")
         if not ann_file or len(inside) != 1 or "://" in ann_file:
             continue
