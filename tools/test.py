@@ -12,6 +12,7 @@ def parse_args() -> argparse.Namespace:
     add("--pretrained", metavar="CKPT", help="for k-NN: checkpoint of a pretraining (default: random weights)")
     add("--work-dir", help="for logs, result.json (default: folder of the checkpoint; k-NN: work_dirs/CONFIG_NAME)")
     add("--out", metavar="FILE.pkl", help="also write all predictions to this file")
+    add("--tta", action="store_true", help="test-time augmentation: the config's tta_pipeline and tta_model")
     add("--amp", action="store_true", help="trained with --amp: the record keeps its protocol; k-NN: bf16 autocast")
     add("--seed", type=int, help="for k-NN: seed of random weights (default: the config's)")
     add("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none", help="pytorch: torchrun")
@@ -33,6 +34,7 @@ def main() -> None:
     with clean_exit():
         from mimtransfer import launch
         from mimtransfer.data_checks import check_data
+        from mimtransfer.tta import merge_views, set_tta
 
         cfg = launch.load_config(args.config, args.cfg_options)
         launch.check_what_is_tested(cfg, args.checkpoint, args.pretrained)
@@ -45,6 +47,8 @@ def main() -> None:
         launch.count_accumulation(cfg)
         launch.set_pretrained(cfg, args.pretrained)
         launch.check_out(args.out)
+        if args.tta:
+            set_tta(cfg)
         launch.enter_scope(cfg)
         check_data(cfg, splits=("test",))
         cfg.load_from = args.checkpoint
@@ -58,6 +62,8 @@ def main() -> None:
         else:
             launch.check_checkpoint(runner.model, args.checkpoint)
         launch.write_predictions(runner, args.out)
+        if args.tta:
+            merge_views(runner)
         runner.test()
 
 

@@ -8,9 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import mmcv
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from PIL import Image
 
 from mimtransfer.datasets.scenes_write import SceneSet, make_scenes
 from mimtransfer.registry import MODELS
@@ -110,6 +113,57 @@ def test_segmentation_from_random(call):
     call("train", SEG, "--work-dir", "seg", "--resume", "--cfg-options", *SHORT)
     assert metric(record("seg"), "miou") == pytest.approx(metric(result, "miou"), abs=1e-6)
     assert record("seg")["run_id"] == result["run_id"]
+
+
+TTA = f"""
+_base_ = {SEG!r}
+tta_pipeline = [
+    dict(type="LoadImageFromFile"),
+    dict(type="TestTimeAug", transforms=[
+        [dict(type="Resize", scale_factor=r, keep_ratio=True) for r in (1.0, 1.5)],
+        [dict(type="RandomFlip", prob=p, direction="horizontal") for p in (0.0, 1.0)],
+        [dict(type="LoadAnnotations", reduce_zero_label=True)],
+        [dict(type="PackSegInputs")],
+    ]),
+]
+"""
+
+
+def test_segmentation_with_augmentation_at_test_time(call, capsys):
+    """The merged map is the argmax of the mean softmax over sizes and flips; its row is no row of the plain test."""
+    Path("tta.py").write_text(TTA)
+    call("train", "tta.py", "--work-dir", "tta", "--cfg-options", *SHORT)
+    plain = record("tta")
+    call("test", "tta.py", "tta/iter_2.pth", "--tta", "--out", "tta.pkl", "--cfg-options", *SHORT)
+    assert record("tta") == plain
+    (path,) = Path("tta").glob("*/result.json")
+    tested = json.loads(path.read_text())
+    assert tested["protocol"]["name"] == plain["protocol"]["name"] + ", TTA"
+    assert tested["protocol"]["fingerprint"] != plain["protocol"]["fingerprint"]
+    assert tested["run_id"] == plain["run_id"] and 0 <= metric(tested, "miou") <= 100
+
+    cfg = Config.fromfile("tta.py")
+    model = MODELS.build(cfg.model).eval()
+    model.load_state_dict(torch.load("tta/iter_2.pth", weights_only=True)["state_dict"])
+    prediction = pickle.loads(Path("tta.pkl").read_bytes())[0]
+    picture = torch.from_numpy(np.asarray(Image.open(prediction["img_path"]))[..., ::-1].copy()).movedim(-1, 0)
+    total = 0
+    for size in (64, 96):
+        resized = mmcv.imresize(picture.movedim(0, -1).numpy(), (size, size))
+        for flip in (False, True):
+            view = torch.from_numpy(resized).movedim(-1, 0)
+            inputs = [view.flip(-1) if flip else view]
+            with torch.no_grad():
+                data = model.data_preprocessor(dict(inputs=inputs), False)
+                meta = dict(ori_shape=(64, 64), img_shape=(size, size), pad_shape=(size, size))
+                logits = model.inference(data["inputs"], [dict(meta, flip=False)])
+            logits = torch.nn.functional.interpolate(logits.flip(-1) if flip else logits, (64, 64), mode="bilinear")
+            total = total + logits.softmax(1)
+    assert (total.argmax(1) == prediction["pred_sem_seg"]["data"]).float().mean() > 0.99  # equal but for ties
+
+    with pytest.raises(SystemExit):
+        call("test", SEG, "tta/iter_2.pth", "--tta", "--cfg-options", *SHORT)
+    assert "--tta: the config has no tta_pipeline; those on ADE20K" in capsys.readouterr().err
 
 
 def test_mmdets_own_tool(folder):
