@@ -3,6 +3,7 @@
 Command   torchrun --nproc_per_node=8 tools/train.py configs/detection/cascade-mask-rcnn_vitdet_vit-huge_25e_coco.py \
               --launcher pytorch --pretrained mae_vit-huge.pth \
               --cfg-options train_dataloader.batch_size=8
+Data      data/coco: annotations/instances_{train,val}2017.json, train2017, val2017 (docs/transfer.md)
 Time      about 15 h on 64 A100 by the authors' 1.137 s per iteration
 Score     none published; not yet run here
 """

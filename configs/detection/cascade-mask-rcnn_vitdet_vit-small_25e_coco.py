@@ -3,6 +3,7 @@
 Command   torchrun --nproc_per_node=8 tools/train.py configs/detection/cascade-mask-rcnn_vitdet_vit-small_25e_coco.py \
               --launcher pytorch --pretrained mae_vit-small.pth \
               --cfg-options train_dataloader.batch_size=8
+Data      data/coco: annotations/instances_{train,val}2017.json, train2017, val2017 (docs/transfer.md)
 Time      none published
 Score     none published; not yet run here
 """

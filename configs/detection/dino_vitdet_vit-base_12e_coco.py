@@ -2,6 +2,7 @@
 
 Command   torchrun --nproc_per_node=8 tools/train.py configs/detection/dino_vitdet_vit-base_12e_coco.py \
               --launcher pytorch --pretrained mae_vit-base.pth
+Data      data/coco: annotations/instances_{train,val}2017.json, train2017, val2017 (docs/transfer.md)
 Time      not yet run here
 Score     none in mmdet for a plain ViT; not yet run here
 Ops       multi-scale deformable attention: mmcv's own kernel where it is compiled, else plain torch (docs/openmmlab.md)

@@ -2,6 +2,7 @@
 
 Command   torchrun --nproc_per_node=8 tools/train.py configs/detection/mask-rcnn_resnet50-fpn_1x_coco.py \
               --launcher pytorch --pretrained mfm_resnet50.pth
+Data      data/coco: annotations/instances_{train,val}2017.json, train2017, val2017 (docs/transfer.md)
 Time      not yet run here
 Score     supervised, frozen batch statistics: 38.2 box AP, 34.7 mask AP (mmdet); none published for MFM; not yet run
 Differs   from mmdet's config, which is for supervised weights: nothing is frozen, batch statistics are trained and

@@ -2,6 +2,7 @@
 
 Command   torchrun --nproc_per_node=8 tools/train.py configs/detection/mask-rcnn_vitdet_vit-base_25e_coco-512.py \
               --launcher pytorch --pretrained mae_vit-base.pth
+Data      data/coco: annotations/instances_{train,val}2017.json, train2017, val2017 (docs/transfer.md)
 Memory    gradient checkpointing, 4 images a GPU, 2 batches accumulated: 64 images a step at 8 GPUs; not yet measured
 Time      not yet run
 Score     none published at this size; not yet run here

@@ -3,6 +3,7 @@
 Command   torchrun --nproc_per_node=8 tools/train.py configs/detection/mask-rcnn_vitdet_vit-huge_75e_coco.py \
               --launcher pytorch --pretrained mae_vit-huge.pth \
               --cfg-options train_dataloader.batch_size=8
+Data      data/coco: annotations/instances_{train,val}2017.json, train2017, val2017 (docs/transfer.md)
 Time      about 42 h on 64 A100 by the authors' 1.098 s per iteration
 Score     56.7 box AP, 50.2 mask AP from MAE, 1600 epochs of ImageNet-1k (authors); not yet run here
 Start     a checkpoint of patch 14 is resampled to 16 at loading, as the authors' mae_pretrain_vit_huge_p14to16

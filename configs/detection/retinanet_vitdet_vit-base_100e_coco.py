@@ -3,6 +3,7 @@
 Command   torchrun --nproc_per_node=8 tools/train.py configs/detection/retinanet_vitdet_vit-base_100e_coco.py \
               --launcher pytorch --pretrained mae_vit-base.pth \
               --cfg-options train_dataloader.batch_size=8
+Data      data/coco: annotations/instances_{train,val}2017.json, train2017, val2017 (docs/transfer.md)
 Time      not yet run here
 Score     none published for MAE; not yet run here
 """

@@ -2,6 +2,7 @@
 
 Command   torchrun --nproc_per_node=8 tools/train.py configs/segmentation/linear_vit-base_40k_ade20k-512x512.py \
               --launcher pytorch --pretrained mae_vit-base.pth
+Data      data/ade/ADEChallengeData2016: {images,annotations}/{training,validation} (docs/transfer.md)
 Time      not yet run here
 Score     none published for MAE under this protocol; not yet run here
 Trained   with the scale and shift of the final norm, which the convolution could take up

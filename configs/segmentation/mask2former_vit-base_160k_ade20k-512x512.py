@@ -2,6 +2,7 @@
 
 Command   torchrun --nproc_per_node=8 tools/train.py configs/segmentation/mask2former_vit-base_160k_ade20k-512x512.py \
               --launcher pytorch --pretrained mae_vit-base.pth
+Data      data/ade/ADEChallengeData2016: {images,annotations}/{training,validation} (docs/transfer.md)
 Time      not yet run here
 Score     none in mmseg for a plain ViT; not yet run here
 Ops       multi-scale deformable attention: mmcv's own kernel where it is compiled, else plain torch (docs/openmmlab.md)

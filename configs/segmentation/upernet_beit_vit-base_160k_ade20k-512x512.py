@@ -2,6 +2,7 @@
 
 Command   torchrun --nproc_per_node=8 tools/train.py configs/segmentation/upernet_beit_vit-base_160k_ade20k-512x512.py \
               --launcher pytorch --pretrained beit_vit-base.pth
+Data      data/ade/ADEChallengeData2016: {images,annotations}/{training,validation} (docs/transfer.md)
 Time      not yet run here
 Score     not yet run here
 Departs   the bias of the keys, which BEiT lacks, is trained

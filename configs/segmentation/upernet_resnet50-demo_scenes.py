@@ -1,7 +1,10 @@
 """UperNet with a ResNet-50 on the embedded scenes, minutes on a CPU; else as upernet_vit-demo_scenes.py.
 
-Command   python tools/train.py CONFIG --pretrained work_dirs/mfm_resnet50-demo_scenes
+Command   python tools/train.py configs/segmentation/upernet_resnet50-demo_scenes.py \
+              --pretrained work_dirs/mfm_resnet50-demo_scenes
 Data      python tools/make_scenes.py --out data/scenes
+Time      about 3 minutes on one core
+Score     docs/results/mfm.md
 """
 _base_ = [
     "../_base_/model/upernet_resnet50-demo.py",

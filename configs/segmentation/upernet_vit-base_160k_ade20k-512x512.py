@@ -2,6 +2,7 @@
 
 Command   torchrun --nproc_per_node=8 tools/train.py configs/segmentation/upernet_vit-base_160k_ade20k-512x512.py \
               --launcher pytorch --pretrained mae_vit-base.pth
+Data      data/ade/ADEChallengeData2016: {images,annotations}/{training,validation} (docs/transfer.md)
 Time      not yet run here; about 10 GB a GPU on 8 V100 in mmseg's own MAE config
 Score     48.1 mIoU from MAE, 1600 epochs of ImageNet-1k (authors; mmseg: 48.13); not yet run here
 Sweep     lr and layer decay are searched for each initialisation in the literature: see docs/transfer.md
