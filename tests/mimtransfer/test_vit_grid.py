@@ -71,6 +71,28 @@ def test_vitdet_equals_timm_sam(height: int, width: int, rel_pos: str | None) ->
         torch.testing.assert_close(our, their, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("qkv_bias", [True, False])
+def test_gradients_of_vitdet_equal_timm_sam(qkv_bias: bool) -> None:
+    """Windows cut by both edges: the padding's keys and values give qkv.bias a gradient of their own."""
+    vit = randomized(
+        TimmViT(
+            window_size=5,
+            global_blocks=(1,),
+            rel_pos="decomposed",
+            final_norm=False,
+            model_kwargs=dict(WIDTH, qkv_bias=qkv_bias),
+        )
+    ).double()
+    twin = sam_twin(vit, window_size=5, global_attn_indexes=(1,), use_rel_pos=True, qkv_bias=qkv_bias).double()
+    images = torch.randn(2, 3, 96, 208, dtype=torch.float64)
+    vit(images)[0].square().sum().backward()
+    twin.forward_intermediates(images, intermediates_only=True)[-1].square().sum().backward()
+    theirs = dict(twin.named_parameters())
+    for name, parameter in vit.blocks.named_parameters(prefix="blocks"):
+        # Both resample the position embedding in float32.
+        assert (parameter.grad - theirs[name].grad).abs().max() <= 1e-5 * theirs[name].grad.abs().max(), name
+
+
 def test_decomposed_without_windows_equals_timm_sam() -> None:
     vit = randomized(
         TimmViT(img_size=(64, 96), rel_pos="decomposed", final_norm=False, model_kwargs=dict(WIDTH, qk_norm=True))
