@@ -30,7 +30,7 @@ def set_fsdp(cfg: Config, fsdp: bool) -> None:
     if not fsdp:
         return
     if cfg.launcher == "none":
-        raise UserError("--fsdp shards the model over processes: start it with tools/launch/torchrun.sh (docs/checks.md)")
+        raise UserError("--fsdp shards a model over processes: start it with tools/launch/torchrun.sh (docs/checks.md)")
     for hook in cfg.get("custom_hooks") or []:
         if str(hook["type"]).rpartition(".")[2] == "EMAHook":
             raise UserError("--fsdp cannot average weights: take EMAHook out of custom_hooks, or train without --fsdp")

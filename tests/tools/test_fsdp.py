@@ -59,7 +59,8 @@ def folder(tmp_path_factory):
 
     run("train", "config.py", "--work-dir", "alone", batch=6)
     run("train", "config.py", "--work-dir", "sharded", "--fsdp", processes=2, batch=3)
-    run("train", "config.py", "--work-dir", "resumed", "--fsdp", "--resume", "sharded/epoch_1.pth", processes=2, batch=3)
+    resume = ("--resume", "sharded/epoch_1.pth")
+    run("train", "config.py", "--work-dir", "resumed", "--fsdp", *resume, processes=2, batch=3)
     return folder
 
 
@@ -78,7 +79,8 @@ def test_steps_are_those_of_one_process(folder):
 
 
 def test_checkpoints_are_whole_and_every_tool_reads_them(folder):
-    alone, sharded, resumed = (read_checkpoint(folder / name / "epoch_2.pth") for name in ("alone", "sharded", "resumed"))
+    runs = ("alone", "sharded", "resumed")
+    alone, sharded, resumed = (read_checkpoint(folder / name / "epoch_2.pth") for name in runs)
     assert list(sharded["state_dict"]) == list(alone["state_dict"])
     for name, value in alone["state_dict"].items():
         torch.testing.assert_close(sharded["state_dict"][name], value, rtol=1e-3, atol=1e-5)
