@@ -99,8 +99,10 @@ def set_resume(cfg: Config, resume: str | None) -> None:
     allow_mmengine_checkpoints()
     if resume is None:
         return
-    if resume != "auto" and not osp.isfile(resume):
-        raise UserError(f"--resume {resume}: no such file; give a checkpoint, or no name for the newest one")
+    if resume != "auto":
+        if not osp.isfile(resume):
+            raise UserError(f"--resume {resume}: no such file; give a checkpoint, or no name for the newest one")
+        read_checkpoint(resume)
     cfg.resume = True
     cfg.load_from = None if resume == "auto" else resume
 
@@ -172,6 +174,8 @@ def enter_scope(cfg: Config) -> None:
 
 def check_what_is_tested(cfg: Config, checkpoint: str | None, pretrained: str | None) -> None:
     """Refuse a checkpoint of a training for a config that trains nothing, and none or a pretraining for one that does.
+
+    A file that cannot be read is refused now, before the data are loaded.
     """
     if cfg.get("train_cfg") is None and checkpoint is not None:
         raise UserError(f"this config trains nothing, so {checkpoint!r} cannot come from it; give the checkpoint of a "
@@ -179,6 +183,8 @@ def check_what_is_tested(cfg: Config, checkpoint: str | None, pretrained: str | 
     if cfg.get("train_cfg") is not None and (checkpoint is None or pretrained is not None):
         raise UserError("this config is that of a training: give the checkpoint of tools/train.py behind it, and no "
                         "--pretrained")
+    if checkpoint is not None:
+        read_checkpoint(checkpoint)
 
 
 def check_out(out: str | None) -> None:

@@ -216,8 +216,10 @@ def _read_safetensors(path: str) -> dict[str, Any]:
         raise _damaged(path, _first_line(error)) from error
     if "mimtransfer" not in metadata:
         return state
-    # safetensors keeps strings only: our provenance travels as JSON.
-    return {"state_dict": state, "meta": {"mimtransfer": json.loads(metadata["mimtransfer"])}}
+    try:  # safetensors keeps strings only: our provenance travels as JSON
+        return {"state_dict": state, "meta": {"mimtransfer": json.loads(metadata["mimtransfer"])}}
+    except ValueError as error:
+        raise _damaged(path, f"its metadata: {_first_line(error)}") from error
 
 
 def _refused(path: str, reason: str) -> UserError:

@@ -94,8 +94,9 @@ def test_seed_and_resume(path, tmp_path):
     assert cfg.get("resume", False) is False
     launch.set_resume(cfg, "auto")
     assert cfg.resume is True and cfg.load_from is None
-    launch.set_resume(cfg, path)
-    assert cfg.resume is True and cfg.load_from == path
+    torch.save({"state_dict": {}}, checkpoint := str(tmp_path / "epoch_1.pth"))
+    launch.set_resume(cfg, checkpoint)
+    assert cfg.resume is True and cfg.load_from == checkpoint
 
 
 @pytest.mark.parametrize("backbone", ["TimmViT", "mimtransfer.TimmViT", "TimmSwin", "mimtransfer.TimmSwin"])
