@@ -9,7 +9,6 @@ from mmengine.dist import all_reduce, get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from mimtransfer.errors import UserError
 from mimtransfer.registry import HOOKS
 from mimtransfer.results import naming, provenance
 from mimtransfer.results.cost import CostMeter, num_images
@@ -18,9 +17,10 @@ from mimtransfer.results.files import run_files
 from mimtransfer.results.final_loss import final_loss
 from mimtransfer.results.fingerprint import fingerprint, protocol_config
 from mimtransfer.results.initialisation import initialisation
+from mimtransfer.results.merging import folder_for
 from mimtransfer.results.metrics import raw_metrics, standard_metrics, without_detections
 from mimtransfer.results.model_parts import check_tokenizer, grid_of, normalisation_of, tokenizer_of, with_tokenizer
-from mimtransfer.results.record import FILE_NAME, SCHEMA, read_record, write_record
+from mimtransfer.results.record import SCHEMA, write_record
 
 # Under this key of a checkpoint's meta: which run wrote it. A transfer record names its pretraining from there,
 # wherever the file has moved.
@@ -142,7 +142,9 @@ class RecordHook(Hook):
         if not self._trained:
             self._restore_tested_run(runner)
         record = self._record(runner, loss, int(peak))
-        folder = self._folder(runner, record)
+        idle = self._trained and self._meter.iterations == 0 and self._evaluation is None
+        frozen = not self._trained and self._loaded is None
+        folder = folder_for(record, runner, idle, frozen)
         if folder is not None:
             runner.logger.info(f"result written to {write_record(record, folder)}")
 
@@ -266,36 +268,3 @@ class RecordHook(Hook):
             "processes": self._processes,
             "effective_batch": None if batch is None else batch * self._processes * accumulation,
         }
-
-    def _folder(self, runner: Runner, record: dict[str, Any]) -> str | None:
-        """Return where to write, or None to leave the file that is there.
-
-        A test completes the record of its training, whose code and cost stay in it.
-        """
-        try:
-            path = Path(runner.work_dir, FILE_NAME)
-            earlier = read_record(path) if path.exists() else None
-        except UserError:
-            earlier = None  # of another version, or broken: replace it
-        if earlier is None:
-            return runner.work_dir
-        same = earlier["run_id"] == record["run_id"]
-        if self._trained:
-            if same and self._meter.iterations == 0 and self._evaluation is None:
-                runner.logger.info("nothing was left to train: the record of this run stays as it is")
-                return None
-            return runner.work_dir
-        if self._loaded is None and earlier["mode"] == "test" and _protocol(earlier) == _protocol(record):
-            return runner.work_dir  # the evaluation of frozen features was repeated
-        other = _protocol(earlier) != _protocol(record)  # the robustness of what was trained
-        if not same or other or "evaluated_weights" in record["protocol"]["config"]:
-            return runner.log_dir
-        record["evaluated"] |= {key: record[key] for key in ("command", "git", "versions")}
-        kept = ("cost", "schedule", "curves", "started_at", "command", "git", "versions")
-        record |= {key: earlier[key] for key in kept}
-        record["files"] = {name: earlier["files"][name] or file for name, file in record["files"].items()}
-        return runner.work_dir
-
-
-def _protocol(record: dict[str, Any]) -> tuple[str, str]:
-    return record["task"], record["protocol"]["name"]
