@@ -17,58 +17,8 @@ from timm.layers import Attention
 from timm.models.vision_transformer import Block
 from timm.models.vision_transformer_sam import window_partition, window_unpartition
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from mimtransfer.errors import UserError
-
-
-class LeanAttention(torch.autograd.Function):
-    """Attention whose keys have further columns, the same in all windows and heads, for the CPU.
-
-    Its flash kernel would multiply by those columns also in the gradient of keys, and values as wide as keys. Here
-    scores of a few heads at a time stay in the cache, and are computed again in the backward pass.
-
-    Args of `apply`: q [G, N, d + e], k and v [G, M, d], columns [M, e] without gradient, and the scale of the product.
-    Returns [G, N, d].
-    """
-
-    @staticmethod
-    def forward(ctx, q: Tensor, k: Tensor, v: Tensor, columns: Tensor, scale: float) -> Tensor:
-        ctx.save_for_backward(q, k, v, columns)
-        ctx.scale = scale
-        y = q.new_empty(*q.shape[:2], v.shape[2])
-        for part in LeanAttention.parts(q, k):
-            torch.bmm(LeanAttention.probabilities(q[part], k[part], columns, scale), v[part], out=y[part])
-        return y
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
-        q, k, v, columns = ctx.saved_tensors
-        grads = q_grad, k_grad, v_grad = [torch.empty_like(t) for t in (q, k, v)]
-        width = k.shape[2]
-        for part in LeanAttention.parts(q, k):
-            probabilities = LeanAttention.probabilities(q[part], k[part], columns, ctx.scale)
-            torch.bmm(probabilities.transpose(1, 2), grad[part], out=v_grad[part])
-            scores = torch.bmm(grad[part], v[part].transpose(1, 2))
-            scores = torch._softmax_backward_data(scores, probabilities, -1, q.dtype).mul_(ctx.scale)
-            q_grad[part][..., :width] = torch.bmm(scores, k[part])
-            q_grad[part][..., width:] = torch.matmul(scores, columns)
-            torch.bmm(scores.transpose(1, 2), q[part][..., :width], out=k_grad[part])
-        return *grads, None, None
-
-    @staticmethod
-    def parts(q: Tensor, k: Tensor) -> list[slice]:
-        step = max(1, 2**20 // (q.shape[1] * k.shape[1]))
-        return [slice(i, i + step) for i in range(0, len(q), step)]
-
-    @staticmethod
-    def probabilities(q: Tensor, k: Tensor, columns: Tensor, scale: float) -> Tensor:
-        """Return the softmax of the scores, [G, N, M]."""
-        width = k.shape[2]
-        scores = torch.matmul(q[..., width:], columns.t())
-        scores.baddbmm_(q[..., :width], k.transpose(1, 2), beta=scale, alpha=scale)
-        return scores.softmax(-1)
 
 
 class DecomposedAttention(Attention):
@@ -101,7 +51,7 @@ class DecomposedAttention(Attention):
             return super().forward(x, attn_mask, is_causal)
         window = (self.window_size,) * 2 if self.window_size else grid
         q, k, v = self.qkv(x).unflatten(2, (3, self.num_heads, -1)).unflatten(1, grid).unbind(3)  # [B, h, w, K, d]
-        q, k = self.q_norm(q).to(v.dtype), self.k_norm(k).to(v.dtype)
+        q, k = self.q_norm(q), self.k_norm(k)
         bias = torch.zeros_like(q[0, 0, 0]).repeat(3, 1) if self.qkv.bias is None else self.qkv.bias.to(v.dtype)
         _, k_bias, v_bias = bias.view(3, self.num_heads, 1, 1, -1).unbind(0)
         inside = _Window(window, self.k_norm(k_bias).to(k.dtype), v_bias)
@@ -135,16 +85,12 @@ class DecomposedAttention(Attention):
         k, v = _pad(k, inside.k, inside.size), _pad(v, inside.v, inside.size)
         where = _rows_and_columns(inside.size, along.shape[-1], k)
         q = torch.cat([q, along], dim=-1)
-        windows, dropout = q.shape[:3], self.attn_drop.p if self.training else 0.0
-        q, v = q.flatten(4, 5).flatten(0, 2), v.flatten(4, 5).flatten(0, 2)  # [B', K, N, ...]
-        if q.device.type == "cpu" and not dropout:
-            k = k.flatten(4, 5).flatten(0, 2)
-            y = LeanAttention.apply(*(t.flatten(0, 1) for t in (q, k, v)), where.flatten(0, 1), self.scale)
-            y = y.unflatten(0, q.shape[:2])
-        else:
-            k = torch.cat([k, where.expand(*k.shape[:-1], -1)], dim=-1).flatten(4, 5).flatten(0, 2)
-            v = F.pad(v, (0, where.shape[-1]))
-            y = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, scale=self.scale)
+        k = torch.cat([k, where.expand(*k.shape[:-1], -1)], dim=-1)
+        v = F.pad(v, (0, where.shape[-1]))
+        windows = q.shape[:3]
+        q, k, v = (t.flatten(4, 5).flatten(0, 2) for t in (q, k, v))  # [B', K, N, d + e]
+        y = F.scaled_dot_product_attention(q, k, v, dropout_p=self.attn_drop.p if self.training else 0.0,
+                                           scale=self.scale)
         y = y[..., :self.head_dim].unflatten(2, side).unflatten(0, windows).permute(0, 1, 4, 2, 5, 3, 6)
         return y.reshape(batch, h, w, self.attn_dim)
 
