@@ -86,6 +86,7 @@ def test_one_training_step_and_one_evaluation(leaf):
     size, number = shrink(cfg)
     torch.manual_seed(0)
     model = build(cfg, "cpu").train()
+    model.init_weights()  # mmdet's level embeddings are raw memory before
     with_mask = "mask_head" in cfg.model.get("roi_head", {}) or "panoptic_head" in cfg.model
     if cfg.task == "detection":
         samples = [detection_batch(*size, num_classes(cfg)[0], with_mask) for _ in range(number)]
