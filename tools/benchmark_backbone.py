@@ -7,13 +7,12 @@ detectron2 need not be installed: only its files `modeling/backbone/{vit,utils}.
 little of the rest. Both get the same weights, whose maps are compared first.
 Time: both in one process, in turns, so that a machine that slows down slows down both; ratios are taken turn by turn.
 Memory: each in a process of its own, the most that it held during two steps beyond what it held before them, weights
-and images: resident memory (ru_maxrss) on the CPU, allocated tensors on CUDA.
+and images: resident memory on the CPU, allocated tensors on CUDA.
 """
 import argparse
 import json
 import multiprocessing
 import os
-import resource
 import statistics
 import sys
 import time
@@ -116,10 +115,18 @@ def measure_memory(name: str, args: argparse.Namespace) -> int:
         before = torch.cuda.memory_allocated()
         step(), step()
         return torch.cuda.max_memory_allocated() - before
-    with open("/proc/self/statm") as file:
-        before = int(file.read().split()[1]) * resource.getpagesize()
+    before = resident("VmRSS")
     step(), step()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+    return resident("VmHWM") - before
+
+
+def resident(key: str) -> int:
+    """Return bytes of this process in memory: now (VmRSS), or at most since it began (VmHWM).
+
+    `ru_maxrss` will not do: a child begins with the peak of the process that started it.
+    """
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) * 1024 for line in file if line.startswith(key))
 
 
 def measure_seconds(args: argparse.Namespace) -> tuple[dict[str, list[float]], float]:

@@ -131,7 +131,8 @@ class TimmViT(PretrainedBackbone):
         if height % ph or width % pw:
             raise UserError(f"images of {height}x{width} are not a multiple of the patch {ph}x{pw}: "
                             f"crop or resize them in the data pipeline, or change patch_size")
-        return self.patch_embed(images)
+        # The strides of a convolution's output would live on in every sum, and be copied before every norm.
+        return self.patch_embed(images).contiguous()
 
     def add_position(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
         """Add the position embedding to all patch tokens [B, L, D] of `grid`; prefix tokens get theirs in `encode`.
