@@ -132,6 +132,10 @@ def renamed(state: State) -> Dialect | None:
         prefix = table.find(state)
         if prefix is not None:
             encoder, rest = table.read(state, prefix)
+            if "norm.weight" not in encoder and {"layernorm.weight", "layernorm.bias"} <= set(rest):
+                # Hugging Face's BEiT of pretraining keeps the final norm beside the encoder.
+                encoder |= {f"norm.{part}": state[f"layernorm.{part}"] for part in ("weight", "bias")}
+                rest = [name for name in rest if not name.startswith("layernorm.")]
             return Dialect(f"{table.source} ({prefix}*)" if prefix else table.source, encoder, rest)
     return None
 
