@@ -10,7 +10,11 @@ from mimtransfer.data_checks import check_data
 from mimtransfer.errors import UserError
 from mimtransfer.lvis_package import prepare_lvis
 
-CFG = ConfigDict(val_dataloader=dict(dataset=dict(type="X")), val_evaluator=[dict(type="mmdet.LVISMetric")], model={})
+CFG = ConfigDict(
+    val_dataloader=dict(dataset=dict(type="any", metainfo=dict(classes=()))),
+    val_evaluator=[dict(type="mmdet.LVISMetric")],
+    model={},
+)
 
 
 def test_missing_package_is_named_with_its_data(monkeypatch):
