@@ -42,12 +42,13 @@ def _read(path: str, texts: list[str]) -> tuple[dict[str, Any], list[str]]:
         from mmengine.config import Config, DictAction  # 2 s
 
         cfg = Config.fromfile(path)
+        files = sorted(_files(path, Config))
     if texts:
         parser = argparse.ArgumentParser()
         parser.add_argument("--cfg-options", nargs="+", action=DictAction)
         cfg.merge_from_dict(parser.parse_args(["--cfg-options", *texts]).cfg_options)
     plain = json.loads(json.dumps(cfg.to_dict(), default=lambda kind: getattr(kind, "__name__", str(kind))))
-    return plain, sorted(_files(path, Config))
+    return plain, files
 
 
 def _files(path: str, Config: type) -> set[str]:
