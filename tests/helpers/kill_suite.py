@@ -53,8 +53,9 @@ def main() -> int:
     if status or len(started) != 1 or FAILS not in started[0]:
         problems.append("the fourth call should have run the failing cell alone")
     before = {path: path.stat().st_mtime_ns for path in results(killed).values()}
+    spent = os.times().children_user
     status, seconds, printed = call(killed, args.jobs)
-    print(f"fifth call: {seconds:.1f} s, exit status {status}")
+    print(f"fifth call: {seconds:.1f} s, exit status {status}; {os.times().children_user - spent:.1f} s of a core")
     after = {path: path.stat().st_mtime_ns for path in results(killed).values()}
     if status or "] started" in printed or after != before or seconds >= 10:
         problems.append("the fifth call should have run nothing, in less than 10 s")
