@@ -1,14 +1,13 @@
 """From a command line to a config that is ready to run: shared by tools/{pretrain,train,test}.py."""
 from __future__ import annotations
 
-import argparse
 import inspect
 import logging
 import os.path as osp
 from collections.abc import Iterator
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.device import is_cuda_available
 from mmengine.dist import barrier
 from mmengine.logging import print_log
@@ -17,6 +16,7 @@ from mmengine.runner import Runner, find_latest_checkpoint
 from torch import nn
 
 from mimtransfer.errors import UserError, near_matches
+from mimtransfer.options import read_options
 from mimtransfer.results.record import FILE_NAME, read_record
 from mimtransfer.safe_load import allow_mmengine_checkpoints, read_checkpoint
 
@@ -52,10 +52,10 @@ def apply_options(cfg: Config, cfg_options: list[str], path: str) -> None:
         if top not in known:
             hint = near_matches(top, known) or f"the config has {', '.join(sorted(cfg.keys()))}"
             raise UserError(f"--cfg-options {option}: {path} has no key {top!r}; {hint}")
-    # mmengine's own reading of values: numbers, booleans, nested lists.
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--cfg-options", nargs="+", action=DictAction)
-    cfg.merge_from_dict(parser.parse_args(["--cfg-options", *cfg_options]).cfg_options)
+    try:
+        cfg.merge_from_dict(read_options(cfg_options))
+    except ValueError as error:
+        raise UserError(f"--cfg-options: {error}") from None
 
 
 def set_work_dir(cfg: Config, work_dir: str | None, config_path: str) -> None:

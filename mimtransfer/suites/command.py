@@ -3,10 +3,12 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from mimtransfer.errors import UserError
-from mimtransfer.suites.resolved import option_texts
+from mimtransfer.options import option_texts
 from mimtransfer.suites.state import Study, newest_checkpoint
 from mimtransfer.suites.suite import Cell
 
@@ -41,11 +43,17 @@ def command(study: Study, cell: Cell) -> list[str]:
     words += ["--amp"] * cell.amp + ["--compile"] * cell.compile
     if cell.options:
         folders = {f"{{{name}}}": str(study.folder(name)) for name in cell.after}
-        texts = option_texts(cell.options)
-        for mark, place in folders.items():
-            texts = [text.replace(mark, place) for text in texts]
-        words += ["--cfg-options", *texts]
+        filled = {key: _filled(value, folders) for key, value in cell.options.items()}
+        words += ["--cfg-options", *option_texts(filled)]
     return words
+
+
+def _filled(value: Any, folders: Mapping[str, str]) -> Any:
+    if isinstance(value, list | tuple):
+        return type(value)(_filled(item, folders) for item in value)
+    for mark, place in folders.items() if isinstance(value, str) else ():
+        value = value.replace(mark, place)
+    return value
 
 
 def cell_command(suite: str, arguments: list[str], cell: Cell, root: Path) -> str:

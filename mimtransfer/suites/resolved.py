@@ -1,5 +1,4 @@
 """Configs with their bases and options resolved; read again only when one of their files has changed."""
-import argparse
 import json
 import warnings
 from collections.abc import Mapping
@@ -7,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mimtransfer.errors import UserError, near_files
+from mimtransfer.options import option_texts, read_options
 from mimtransfer.suites.stat_cache import StatCache
 
 
@@ -25,29 +25,16 @@ def resolve(path: str, options: Mapping[str, Any], cache: StatCache) -> dict[str
     return cache.get(f"config {path} {' '.join(texts)}", lambda: _read(path, texts))
 
 
-def option_texts(options: Mapping[str, Any]) -> list[str]:
-    """Return `KEY=VALUE` for the command line; mmengine reads lists as `[a,b]`."""
-    return [f"{key}={_text(value)}" for key, value in options.items()]
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return ("[%s]" if isinstance(value, list) else "(%s)") % ",".join(map(_text, value))
-    return str(value)
-
-
 def _read(path: str, texts: list[str]) -> tuple[dict[str, Any], list[str]]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pkg_resources, at every import
-        from mmengine.config import Config, DictAction  # 2 s
+        from mmengine.config import Config  # 2 s
 
         cfg = Config.fromfile(path)
-    if texts:
-        parser = argparse.ArgumentParser()
-        parser.add_argument("--cfg-options", nargs="+", action=DictAction)
-        cfg.merge_from_dict(parser.parse_args(["--cfg-options", *texts]).cfg_options)
+        files = sorted(_files(path, Config))
+    cfg.merge_from_dict(read_options(texts))
     plain = json.loads(json.dumps(cfg.to_dict(), default=lambda kind: getattr(kind, "__name__", str(kind))))
-    return plain, sorted(_files(path, Config))
+    return plain, files
 
 
 def _files(path: str, Config: type) -> set[str]:

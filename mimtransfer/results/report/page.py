@@ -95,7 +95,8 @@ def _curves(table: Table, row_of: dict[str, int]) -> str:
         name = "pretraining" if record["kind"] == "pretrain" else record["protocol"]["name"]
         for curve, points in curves_of(record, Path(run.path).parent).items():
             if len(points) > 1:
-                line = Line(f"{record['label']}, seed {record['seed']}", row_of[run.path], points)
+                row = row_of[run.path]
+                line = Line(f"{table.rows[row].label}, seed {record['seed']}", row, points)
                 found[record["kind"], name, curve].append(line)
     shown = {column.metric for column in table.columns} | {"loss"}
     figures = [
@@ -118,7 +119,7 @@ def _pictures(table: Table, row_of: dict[str, int]) -> str:
     figures: dict[str, list[str]] = defaultdict(list)
     for (number, protocol), run in sorted(chosen.items(), key=lambda item: (item[0][1], item[0][0])):
         for picture in pictures_of(Path(run.path).parent):
-            words = escape(f"{run.record['label']}, {protocol}, seed {run.record['seed']}")
+            words = escape(f"{table.rows[number].label}, {protocol}, seed {run.record['seed']}")
             figures[picture.kind].append(
                 f'<figure><img src="{picture.uri}" width="{picture.width}" height="{picture.height}" alt="{words}">'
                 f"<figcaption>{swatch(number)}{words}</figcaption></figure>"
@@ -137,4 +138,7 @@ def _protocols(table: Table) -> str:
 
 def _records(table: Table, row_of: dict[str, int], folder: Path) -> str:
     pretrainings = {run.record["run_id"]: run for run in table.runs if run.record["kind"] == "pretrain"}
-    return "".join(record_part(run, row_of[run.path], pretrainings, folder) for run in table.runs)
+    ordered = sorted(table.runs, key=lambda run: row_of[run.path])
+    return "".join(
+        record_part(run, table.rows[row_of[run.path]].label, row_of[run.path], pretrainings, folder) for run in ordered
+    )

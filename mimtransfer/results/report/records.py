@@ -13,17 +13,18 @@ from mimtransfer.results.report.charts import Line, line_chart
 from mimtransfer.results.report.numbers import anchor, protocol_anchor
 
 
-def record_part(run: Run, row: int, pretrainings: dict[str, Run], folder: Path) -> str:
+def record_part(run: Run, label: str, row: int, pretrainings: dict[str, Run], folder: Path) -> str:
     """Return one record, folded.
 
     Args:
-        row: number of its row, for the colour of the curve.
+        label, row: of its row, with the number for the colour of the curve.
         pretrainings: run id -> run of those with a part of their own.
         folder: where the report will lie; links to files are relative to it.
     """
     record, protocol, log = run.record, run.record["protocol"], run.record["files"]["log"]
     metrics = record["metrics"]
-    main = ", ".join(f"{title_of(name)} {metrics[name]['value']:g}" for name in (*PRIMARY, "loss") if name in metrics)
+    main = ", ".join(f"{title_of(name)} {metrics[name]['value']:.{2 if name in PRIMARY else 4}f}"
+                     for name in (*PRIMARY, "loss") if name in metrics)
     every = ", ".join(f"{title_of(name)} {metric['value']:g}" for name, metric in metrics.items())
     lines = {
         "record": _file(run.path, folder),
@@ -47,12 +48,12 @@ def record_part(run: Run, row: int, pretrainings: dict[str, Run], folder: Path) 
     }
     listed = "".join(f"<dt>{name}</dt><dd>{text}</dd>" for name, text in lines.items())
     charts = "".join(
-        f"<figure>{line_chart([Line(record['label'], row, points)], 'iterations')}"
+        f"<figure>{line_chart([Line(label, row, points)], 'iterations')}"
         f"<figcaption>{escape(title_of(name))}</figcaption></figure>"
         for name, points in curves_of(record, Path(run.path).parent).items()
         if len(points) > 1
     )
-    return (f'<details class="record" id="{anchor(run)}"><summary><b>{escape(record["label"])}</b>, '
+    return (f'<details class="record" id="{anchor(run)}"><summary><b>{escape(label)}</b>, '
             f"{escape(record['task'])}, {escape(protocol['name'])}, seed {record['seed']}"
             f'<span class="soft"> {escape(main)}</span></summary><dl>{listed}</dl><div class="charts">{charts}</div>'
             "</details>")

@@ -74,7 +74,7 @@ footer { margin-top: 3rem; color: var(--soft); font-size: .8rem; }
   .results thead { display: table-header-group; }
   .charts { grid-template-columns: repeat(3, 1fr); }
   figure, tr, summary { break-inside: avoid; }
-  h2, h3 { break-after: avoid; }
+  h2, h3, h3 + p, .legend { break-after: avoid; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
 }
 """

@@ -125,6 +125,22 @@ def test_provenance_is_in_the_record(study):
         assert text in words, text
 
 
+def test_records_go_by_the_names_and_the_order_of_the_rows(tmp_path):
+    """Two pretrainings of one label have their architecture behind it, in the table as in the list of records."""
+    runs = []
+    for arch in ("vit_b", "resnet50"):
+        source = pretrain(f"p-{arch}", label="MFM", config={"arch": arch})
+        runs += [source, transfer(f"t-{arch}", "detection", source, box_ap=7.0, protocol=f"on {arch}")]
+        source["backbone"]["arch"] = runs[-1]["backbone"]["arch"] = arch
+    table = build_table([Run(f"{run['run_id']}/result.json", run) for run in runs])
+    page = html_page(table, 1, "T", tmp_path)
+    listed = re.findall(r"<summary><b>([^<]*)</b>, (\w+), [^<]*<span class=\"soft\"> ([^<]*)", page)
+    assert listed == [
+        ("MFM, resnet50", "pretrain", "loss 0.4000"), ("MFM, resnet50", "detection", "box AP 7.00"),
+        ("MFM, vit_b", "pretrain", "loss 0.4000"), ("MFM, vit_b", "detection", "box AP 7.00"),
+    ]  # fmt: skip
+
+
 def test_charts(study):
     text = study[2]
     # two scatter plots would need two rows in a column: only box AP has them
