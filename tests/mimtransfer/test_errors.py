@@ -121,7 +121,7 @@ def test_near_matches_come_from_children_with_their_scope_and_from_parents():
     line = told(OWN_MODELS.build, {"type": "StackedLinearClsHeed"})
     assert line.startswith("'StackedLinearClsHeed' is not in the errtest::model registry")
     line = told(OWN_MODELS.build, {"type": "ImgDataPreproccesor"})
-    assert "did you mean 'ImgDataPreprocessor', 'BaseDataPreprocessor'?" in line
+    assert "did you mean 'ImgDataPreprocessor', " in line  # then others, also mmdet's where it is loaded
 
 
 def test_unknown_module_in_a_name():

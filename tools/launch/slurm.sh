@@ -28,8 +28,8 @@ if [ ! -f "$root/tools/launch/torchrun.sh" ]; then
 fi
 export NODES=$SLURM_JOB_NUM_NODES
 export GPUS=${SLURM_GPUS_ON_NODE:-1}
-MASTER_ADDR=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
-export MASTER_ADDR
+hosts=$(scontrol show hostnames "$SLURM_JOB_NODELIST") # whole: scontrol would fail where head stops reading it
+export MASTER_ADDR=${hosts%%$'\n'*}
 # Two jobs on one node must not meet.
 export MASTER_PORT=$((20000 + SLURM_JOB_ID % 20000))
 
