@@ -1,4 +1,5 @@
 """From a suite file to cells, and from a cell to its command line."""
+import functools
 import sys
 from pathlib import Path
 
@@ -6,10 +7,13 @@ import pytest
 from suite_toys import checkout
 
 from mimtransfer.errors import UserError
+from mimtransfer.suites import report
 from mimtransfer.suites.command import command
+from mimtransfer.suites.resolved import resolve
 from mimtransfer.suites.study import open_study
 from mimtransfer.suites.suite import load_suite
 
+ROOT = Path(__file__).resolve().parents[3]
 SUITE = """
 seeds = [0, 1]
 data = dict(pictures=dict(command="python tools/make_data.py --out x", makes="data/list.txt"))
@@ -128,8 +132,19 @@ def test_no_such_file(folder):
 
 def test_the_demo():
     """The runs of `make demo`: two pretrainings, and detection and segmentation from them and from nothing."""
-    root = Path(__file__).parents[3]
-    suite = load_suite(str(root / "configs/suites/demo.py"))
+    suite = load_suite(str(ROOT / "configs/suites/demo.py"))
     assert set(suite.cells) == {"scenes", "mae-seed0", "mae_famt-seed0"} | {
         f"{task}_{start}-seed0" for task in ("det", "seg") for start in ("mae", "mae_famt", "random")}
-    assert all((root / cell.config).is_file() for cell in suite.cells.values() if cell.config)
+    assert all((ROOT / cell.config).is_file() for cell in suite.cells.values() if cell.config)
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("configs/suites/*.py")), ids=lambda path: path.stem)
+def test_every_shipped_suite_can_be_planned_where_nothing_is_yet(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    study = open_study(ROOT, str(path), work_dir=str(tmp_path))
+    cells, plan = study.suite.cells, report.plan(study, study.states(), 1, full=True)
+    assert f"{path}: {len(cells)} cells, 0 done, {len(cells)} to run" in plan
+    for cell in cells.values():
+        written = resolve(cell.config, {}, study.inputs.cache) if cell.config else {}
+        for key in cell.options:
+            functools.reduce(lambda node, part: node[part], key.split("."), written)  # overrides what there is

@@ -1,0 +1,97 @@
+"""Every shipped classification and robustness config does one training step, where it trains, and one evaluation.
+
+Plain ViTs and ResNets see pictures of 64 pixels at most, in batches of two; a ViT-L runs on the meta device. In a sweep
+of linear probes each setting does one step; three of the corruptions are tested.
+"""
+import gc
+import math
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.evaluator import Evaluator
+from mmengine.registry import init_default_scope
+from one_step import train_one_step, unique
+from torch.utils.data import DataLoader
+
+import mimtransfer  # noqa: F401
+from mimtransfer.registry import LOOPS, MODELS
+
+ROOT = Path(__file__).resolve().parents[1] / "configs"
+LEAVES = sorted(str(path.relative_to(ROOT)) for folder in ("classification", "robustness")
+                for path in ROOT.glob(f"{folder}/*.py"))  # fmt: skip
+
+
+def load(leaf):
+    cfg = Config.fromfile(ROOT / leaf)
+    init_default_scope(cfg.default_scope)
+    return cfg
+
+
+def what_is_run(leaf):
+    """Return what decides step and evaluation, for a few made-up pictures."""
+    cfg = load(leaf)
+    loop = {key: value for key, value in cfg.test_cfg.items() if key not in ("memory_dataloader", "batch_size")}
+    return cfg.model.to_dict(), cfg.get("optim_wrapper"), loop, cfg.test_evaluator
+
+
+class Pictures:
+    """Random pictures, of classes that follow one another."""
+
+    def __init__(self, number, size, num_classes):
+        self.metainfo = dict(classes=[f"class {i}" for i in range(num_classes)])
+        self.inputs = torch.randint(0, 256, (number, 3, size, size), dtype=torch.uint8)
+
+    def __len__(self):
+        return len(self.inputs)
+
+    def __getitem__(self, i):
+        return dict(inputs=self.inputs[i], label=i % len(self.metainfo["classes"]))
+
+
+@pytest.fixture(autouse=True)
+def one_model_at_a_time():
+    """Free the model of the test before."""
+    gc.collect()
+
+
+def evaluate(model, cfg, size, num_classes):
+    """Test as tools/test.py does, by the loop of the config."""
+    shown, memory = (DataLoader(Pictures(number, size, num_classes), 8) for number in (2, 24))
+    runner = SimpleNamespace(
+        model=model, cfg=cfg, seed=0, visualizer=SimpleNamespace(), call_hook=lambda *args, **kwargs: None,
+        build_dataloader=lambda config, seed: memory,
+    )  # fmt: skip
+    loop = dict(cfg.test_cfg, type=cfg.test_cfg.get("type", "TestLoop"))
+    if loop["type"] == "LinearSweepLoop":
+        loop.update(epochs=1, warmup_epochs=0)
+    if loop["type"] == "CorruptionLoop":
+        loop.update(corruptions=("gaussian_noise", "fog", "jpeg_compression"))
+    evaluator = Evaluator([dict(cfg.test_evaluator)])
+    return LOOPS.build(dict(loop, runner=runner, dataloader=shown, evaluator=evaluator)).run()
+
+
+@pytest.mark.parametrize("leaf", unique(LEAVES, what_is_run))
+def test_one_training_step_and_one_evaluation(leaf):
+    cfg = load(leaf)
+    device = "meta" if "vit_large" in cfg.model.backbone.arch else "cpu"
+    size = cfg.model.backbone.get("img_size", 224)
+    if cfg.model.backbone.type != "TimmSwin":  # whose windows divide its own size
+        size = min(size, 64)
+    num_classes = cfg.model.get("num_classes", 1000 if "in1k" in leaf else 10)
+    torch.manual_seed(0)
+    with torch.device(device):
+        model = MODELS.build(cfg.model).to(device)  # tells the preprocessor, too
+        inputs = torch.randint(0, 256, (2, 3, size, size), dtype=torch.uint8)
+        label = torch.arange(2)
+    if "optim_wrapper" in cfg:
+        train_one_step(model, cfg, dict(inputs=inputs, label=label))
+    if device == "meta":
+        pixels = model.eval().data_preprocessor(dict(inputs=inputs))["inputs"]
+        assert model(pixels).shape == (2, num_classes)
+        return
+    metrics = evaluate(model, cfg, size, num_classes)
+    assert metrics and all(math.isfinite(value) for value in metrics.values())
+    assert any(key.endswith("top1") for key in metrics)

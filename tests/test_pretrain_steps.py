@@ -1,0 +1,106 @@
+"""Every shipped pretraining config does one training step with the tokenizer and the maps that it names.
+
+One picture of its size, and files of random weights where the config expects those of a fit or of a download; a ViT-L
+does its step on the meta device.
+"""
+import gc
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from one_step import train_one_step, unique
+
+import pretrain.methods  # noqa: F401
+from mimtransfer.backbones.probe import probe
+from mimtransfer.registry import MODELS, PATCH_FEATURES
+from pretrain.bank import MapBank
+from pretrain.masking.measured import Measured
+from pretrain.record import AugRecord
+
+ROOT = Path(__file__).resolve().parents[1] / "configs"
+DALLE = Path(__file__).parent / "pretrain/fixtures/dvae_official.json"
+LEAVES = sorted(str(path.relative_to(ROOT)) for folder in ("pretrain", "debug") for path in ROOT.glob(f"{folder}/*.py"))
+
+
+def load(leaf):
+    cfg = Config.fromfile(ROOT / leaf)
+    init_default_scope(cfg.default_scope)
+    return cfg
+
+
+def what_is_run(leaf):
+    """Return what decides the step; stored ids are numbers, whichever tokenizer they are of."""
+    cfg = load(leaf)
+    if cfg.model.get("tokenizer", {}).get("type") == "StoredTokens":
+        del cfg.model.tokenizer["path"]
+    return cfg.model.to_dict(), cfg.optim_wrapper.to_dict()
+
+
+@pytest.fixture(autouse=True)
+def one_model_at_a_time(tmp_path, monkeypatch):
+    """Free the model of the test before, and let relative paths be those of a folder without files."""
+    gc.collect()
+    monkeypatch.chdir(tmp_path)
+
+
+def write_codebook(path):
+    """Write what tools/fit_tokenizer.py writes for the config that the path names, and the checkpoint it reads."""
+    fit = Config.fromfile(ROOT / "tokenizer" / f"{path.parts[1]}.py")
+    if fit.features.type == "CheckpointFeatures":
+        checkpoint = Path(fit.features.checkpoint)
+        source = load(f"pretrain/{checkpoint.parts[1]}.py")
+        state = {f"encoder.{name}": value for name, value in MODELS.build(source.model.encoder).state_dict().items()}
+        checkpoint.parent.mkdir(parents=True)
+        torch.save({"state_dict": state, "meta": {"cfg": source.pretty_text}}, checkpoint)
+    features = PATCH_FEATURES.build(fit.features)
+    size = fit.train_dataloader.dataset.transform.size
+    with torch.no_grad():
+        dim = features(torch.rand(1, 3, size, size)).shape[-1]
+    centroids = torch.randn(fit.kmeans.num_codes, dim)
+    patches = torch.zeros(len(centroids), 4, 4, 3, dtype=torch.uint8)
+    torch.save(dict(centroids=centroids, patches=patches, features=fit.features.to_dict(),
+                    weights_sha256=features.sha256), path)
+
+
+def write_tokenizer(tokenizer, num_codes, grid):
+    """Write the file of a tokenizer where its config has it: random numbers of the real sizes."""
+    path = Path(tokenizer.get("codebook") or tokenizer.get("path") or tokenizer.checkpoint)
+    path.parent.mkdir(parents=True)
+    if tokenizer.type == "KMeansTokenizer":
+        write_codebook(path)
+    elif tokenizer.type == "StoredTokens":
+        path.mkdir()
+        np.save(path / "ids.npy", np.random.RandomState(0).randint(0, num_codes, (1, *grid)).astype(np.uint16))
+        np.save(path / "boxes.npy", np.array([[0, 0, 1, 1]], np.float32))
+        about = dict(num_codes=num_codes, sha256="0" * 64, tokenizer={}, view={})
+        (path / "ids.json").write_text(json.dumps(about))
+    else:
+        shapes = json.loads(DALLE.read_text())["published"]["encoder"]
+        torch.save({name: torch.randn(shape) / shape[-1] for name, shape in shapes.items()}, path)
+
+
+@pytest.mark.parametrize("leaf", unique(LEAVES, what_is_run))
+def test_one_training_step(leaf):
+    cfg = load(leaf)
+    device = "meta" if "vit_large" in cfg.model.encoder.arch else "cpu"
+    size = cfg.train_dataloader.dataset.transform.size
+    torch.manual_seed(0)
+    if "tokenizer" in cfg.model:
+        side = cfg.model.encoder.get("patch_size", 16)
+        write_tokenizer(cfg.model.tokenizer, cfg.model.get("num_codes"), (size // side, size // side))
+    with torch.device(device):
+        model = MODELS.build(cfg.model).to(device)  # tells the preprocessor, too
+        inputs = torch.randint(0, 256, (1, 3, size, size), dtype=torch.uint8)
+        number, flip = torch.zeros(1, dtype=torch.int64), torch.zeros(1, dtype=torch.bool)
+        data = dict(inputs=inputs, record=AugRecord(number, number, torch.tensor([[0.0, 0.0, 1.0, 1.0]]), flip))
+    if isinstance(model.strategy, Measured):
+        with torch.no_grad():
+            seen = probe(model.encoder, model.data_preprocessor(data)["inputs"])
+            model.strategy.bank = MapBank(model.strategy.measure(seen).half())
+    if device == "meta":
+        cfg.optim_wrapper.optimizer.fused = False  # not made for this device
+    train_one_step(model, cfg, data)
