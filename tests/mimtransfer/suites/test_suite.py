@@ -1,5 +1,4 @@
 """From a suite file to cells, and from a cell to its command line."""
-import functools
 import sys
 from pathlib import Path
 
@@ -7,9 +6,10 @@ import pytest
 from suite_toys import checkout
 
 from mimtransfer.errors import UserError
+from mimtransfer.launch import load_config
+from mimtransfer.options import option_texts
 from mimtransfer.suites import report
 from mimtransfer.suites.command import command
-from mimtransfer.suites.resolved import resolve
 from mimtransfer.suites.study import open_study
 from mimtransfer.suites.suite import load_suite
 
@@ -143,8 +143,9 @@ def test_every_shipped_suite_can_be_planned_where_nothing_is_yet(path, tmp_path,
     monkeypatch.chdir(ROOT)
     study = open_study(ROOT, str(path), work_dir=str(tmp_path))
     cells, plan = study.suite.cells, report.plan(study, study.states(), 1, full=True)
-    assert f"{path}: {len(cells)} cells, 0 done, {len(cells)} to run" in plan
+    # Data of other runs may lie in data/ already.
+    made = sum(cell.kind == "data" and (ROOT / cell.makes).exists() for cell in cells.values())
+    assert f"{path}: {len(cells)} cells, {made} done, {len(cells) - made} to run" in plan
     for cell in cells.values():
-        written = resolve(cell.config, {}, study.inputs.cache) if cell.config else {}
-        for key in cell.options:
-            functools.reduce(lambda node, part: node[part], key.split("."), written)  # overrides what there is
+        if cell.config:
+            load_config(cell.config, option_texts(cell.options))  # raises on keys that nobody knows
