@@ -26,7 +26,7 @@ pretrainings["mapet"] = dict(
 )
 pretrainings["random"] = None
 _iters = 200
-# The lr of the demo, whose ViT this is. On eight training pictures of CamVid, four times the config's lr learned faster.
+# The lr of the demo, whose ViT this is: on eight training pictures of CamVid, four times the config's learned faster.
 _schedule = {
     "optim_wrapper.optimizer.lr": 1.5e-3,
     "train_cfg.max_iters": _iters,
