@@ -25,12 +25,18 @@ class Table(NamedTuple):
     flat: tuple[str, ...] = ()  # their tensors without the leading axes of timm's
 
     def find(self, state: Mapping[str, Tensor]) -> str | None:
-        """Return the prefix before the names of this table, None when the state has none or several such models."""
+        """Return the prefix before the names of this table.
+
+        None when the state has no such model, or several of which none is `backbone`: mmpretrain's BEiT v2 keeps its
+        tokenizer, another ViT, beside the backbone.
+        """
         prefixes = {
             name[: -len(self.marker)]
             for name in state
             if name == self.marker or name.endswith(f".{self.marker}")
         }
+        if "backbone." in prefixes:
+            return "backbone."
         return prefixes.pop() if len(prefixes) == 1 else None
 
     def read(self, state: Mapping[str, Tensor], prefix: str = "") -> tuple[State, list[str]]:
@@ -233,6 +239,7 @@ OPENMMLAB = Table(
         ("norm1", "norm"),
         ("ln2", "fc_norm"),  # BEiT's, of the mean of the tokens
         ("norm2", "fc_norm"),
+        ("fc_norm", "fc_norm"),  # of mmselfsup 0.x's fine-tuned MAE
     ),
 )
 _SAME = (

@@ -19,6 +19,8 @@ from mimtransfer.foreign_names import TABLES, State
 _CONTAINERS = ("state_dict", "model", "module", "model_state_dict", "teacher")
 # DistributedDataParallel and torch.compile add these at the front; a compiled submodule has its own in the middle.
 _WRAPPERS = re.compile(r"^(?:module\.|_orig_mod\.)+|(?<=\.)_orig_mod\.")
+# Hugging Face's BEiT of pretraining and mmpretrain's BEiT v2 keep the final norm beside the encoder.
+_NORMS_BESIDE = ("layernorm", "neck.norm")
 
 
 class Dialect(NamedTuple):
@@ -132,10 +134,11 @@ def renamed(state: State) -> Dialect | None:
         prefix = table.find(state)
         if prefix is not None:
             encoder, rest = table.read(state, prefix)
-            if "norm.weight" not in encoder and {"layernorm.weight", "layernorm.bias"} <= set(rest):
-                # Hugging Face's BEiT of pretraining keeps the final norm beside the encoder.
-                encoder |= {f"norm.{part}": state[f"layernorm.{part}"] for part in ("weight", "bias")}
-                rest = [name for name in rest if not name.startswith("layernorm.")]
+            for beside in _NORMS_BESIDE:
+                names = {f"{beside}.{part}": f"norm.{part}" for part in ("weight", "bias")}
+                if "norm.weight" not in encoder and names.keys() <= set(rest):
+                    encoder |= {ours: state[theirs] for theirs, ours in names.items()}
+                    rest = [name for name in rest if name not in names]
             return Dialect(f"{table.source} ({prefix}*)" if prefix else table.source, encoder, rest)
     return None
 

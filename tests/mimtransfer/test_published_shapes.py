@@ -1,7 +1,8 @@
 """State dicts with all published names and shapes, random values, load completely and come back from every format.
 
 `fixtures/published_shapes.json` holds names and shapes of the ViT-B (SimMIM also Swin-B, MFM also ResNet-50) of each
-codebase at its default sizes, as its own code builds the model; `0-11` stands for twelve blocks. Features are compared
+codebase at its default sizes, as its own code builds the model; `0-11` stands for twelve blocks. (The names of
+mmselfsup 1.x and of its MAE of 0.x are mmpretrain's, but for the fine-tuned MAE of 0.x.) Features are compared
 with those of the source in test_checkpoint_families, test_vitdet_official and tests/pretrain/*_official.
 """
 import json
@@ -48,6 +49,12 @@ OURS = {  # family: (the options of the backbone, the formats that have a place 
     "hf_beit": (BEIT, "timm huggingface"),
     "hf_dinov2": (dict(arch="vit_base_patch14_dinov2", img_size=518), "timm huggingface"),
     "hf_clip": (dict(arch="vit_base_patch16_clip_quickgelu_224"), "timm huggingface"),
+    "mmpretrain_mae": (VIT, "timm detectron2 huggingface"),
+    "mmpretrain_mae_finetuned": (VIT, "timm detectron2 huggingface"),
+    "mmselfsup_mae_finetuned": (VIT, "timm detectron2 huggingface"),
+    "mmpretrain_beit": (BEIT, "timm huggingface"),
+    "mmpretrain_beit_finetuned": (BEIT, "timm huggingface"),
+    "mmpretrain_beit2": (BEIT, "timm huggingface"),
     "vitdet": (dict(WINDOWS, img_size=224, rel_pos_size=1024), "detectron2"),
     "sam": (WINDOWS, "timm"),
 }
