@@ -1,5 +1,5 @@
-"""All methods on real pictures on a CPU: as camvid-bccd.py with a small ViT/16 (1.4 M parameters), so that three seeds
-are done within two hours of two cores.
+"""All methods on real pictures on a CPU: as camvid-bccd.py with a small ViT/16 (1.4 M parameters), so that a seed is
+done within an hour or two of two cores.
 
 Command   TIMM_FUSED_ATTN=0 python tools/transfer.py configs/suites/camvid-bccd-cpu.py
 Data      data/camvid, data/bccd (docs/results/real-pictures.md)

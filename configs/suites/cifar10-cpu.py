@@ -1,5 +1,5 @@
-"""All methods on CIFAR-10 on a CPU: as cifar10.py with a small ViT/4 (1.2 M parameters, the demo's), so that three
-seeds are done within two hours of two cores.
+"""All methods on CIFAR-10 on a CPU: as cifar10.py with a small ViT/4 (1.2 M parameters, the demo's), so that a
+seed is done within an hour or two of two cores.
 
 Command   TIMM_FUSED_ATTN=0 python tools/transfer.py configs/suites/cifar10-cpu.py
 Data      data/cifar10/{train,test} as class folders (docs/classification.md)
