@@ -159,7 +159,7 @@ def test_a_run_that_an_earlier_version_began(folder):
 
 def test_what_was_made_again_makes_its_downstream_stale(folder):
     before = json.loads(Path("work_dirs/suite/mfm-seed0/result.json").read_text())
-    edit("suite.py", 'mfm=dict(config="configs/mfm.py")', 'mfm=dict(config="configs/mfm.py", options={"train_cfg.max_epochs": 3})')
+    edit("suite.py", '"configs/mfm.py"', '"configs/mfm.py", options={"train_cfg.max_epochs": 3}')
     assert finish() == ["mfm-seed0", "det_mfm-seed0", "seg_mfm-seed0", "knn_mfm-seed0"]
     after = json.loads(Path("work_dirs/suite/mfm-seed0/result.json").read_text())
     assert after["run_id"] != before["run_id"] and stale() == {}
