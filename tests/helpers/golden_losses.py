@@ -29,7 +29,7 @@ from pretrain.record import AugRecord
 
 ROOT = Path(__file__).resolve().parents[2]
 FIXTURE = ROOT / "tests" / "fixtures" / "golden_losses.json"
-NUM_STEPS, BATCH, NUM_CODES, NUM_PARTS = 6, 4, 16, 4
+BATCH, NUM_CODES, NUM_PARTS = 4, 16, 4
 
 
 class Case(NamedTuple):
@@ -39,11 +39,13 @@ class Case(NamedTuple):
         config: below `configs`.
         data: kind of the batches.
         maps: what the bank of a `Measured` strategy holds: "weights" or "parts"; None: no bank.
+        steps: of the optimizer.
     """
 
     config: str
     data: str = "pretrain"
     maps: str | None = None
+    steps: int = 6
 
 
 CASES = {
@@ -56,7 +58,8 @@ CASES = {
     "mapet": Case("debug/mapet_vit-debug_2e_folder.py"),
     "mfm": Case("debug/mfm_vit-debug_2e_folder.py"),
     "mask_rcnn": Case("detection/mask-rcnn_vit-demo_scenes.py", "detection"),
-    "upernet": Case("segmentation/upernet_vit-demo_scenes.py", "segmentation"),
+    # Batch norm of few values: after 4 steps the rounding of another processor has grown to more than 1e-6.
+    "upernet": Case("segmentation/upernet_vit-demo_scenes.py", "segmentation", steps=4),
     "classifier": Case("classification/finetune_vit-tiny-p4_5e_cifar10.py", "classification"),
 }
 
@@ -90,7 +93,7 @@ def _train(cfg: Config, case: Case) -> dict[str, list[float]]:
     optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     make = dict(pretrain=_images, classification=_labelled, detection=_scenes_with_boxes, segmentation=_index_maps)
     curves: dict[str, list[float]] = {}
-    for step in range(NUM_STEPS):
+    for step in range(case.steps):
         logged = model.train_step(make[case.data](np.random.RandomState(step), size), optim_wrapper)
         for key, value in logged.items():
             if "loss" in key:
@@ -175,8 +178,8 @@ def _write_codebook(path: Path, cfg: Config) -> str:
     patches = torch.from_numpy((255 * colours).astype(np.uint8)).expand(-1, side, side, -1).clone()
     with torch.no_grad():
         centroids = features(patches.permute(0, 3, 1, 2).float() / 255).flatten(0, 2)  # [codes, D]
-    content = dict(centroids=centroids, patches=patches, features=fit.features.to_dict(), weights_sha256=features.sha256)
-    torch.save(content, path)
+    source = dict(features=fit.features.to_dict(), weights_sha256=features.sha256)
+    torch.save(dict(centroids=centroids, patches=patches, **source), path)
     return str(path)
 
 
