@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from mimtransfer.cli.options import option_texts, read_options
+from mimtransfer.datasets.configured import leaves
 from mimtransfer.errors import UserError, near_files
 from mimtransfer.files import sha256_file, write_atomically
-from mimtransfer.options import option_texts, read_options
 from mimtransfer.results.fingerprint import differences, protocol_config
 from mimtransfer.suites.suite import Job
 
@@ -145,7 +146,8 @@ def data_digests(config: Mapping, evaluated: str, cache: StatCache) -> dict[str,
     """
     loaders = [config.get("train_dataloader"), config.get(f"{evaluated}_dataloader")]
     loaders.append((config.get("test_cfg") or {}).get("memory_dataloader"))
-    places = {path for loader in loaders for dataset in _datasets(loader or {}) for path in _places(dataset)}
+    places = {path for loader in loaders for dataset in leaves((loader or {}).get("dataset") or {})
+              for path in _places(dataset)}
     return {path: path_digest(path, cache) for path in sorted(places)}
 
 
@@ -232,19 +234,6 @@ def _resolve(path: str, texts: list[str]) -> tuple[dict[str, Any], list[str]]:
     return json.loads(plain), sorted(files)
 
 
-def _datasets(value: Any) -> Iterator[Mapping]:
-    """Find the innermost datasets: of a loader, RepeatDataset, ConcatDataset and their like."""
-    if isinstance(value, list | tuple):
-        for item in value:
-            yield from _datasets(item)
-    elif isinstance(value, Mapping):
-        inner = [value[key] for key in ("dataset", "datasets") if value.get(key)]
-        if inner:
-            yield from _datasets(inner)
-        else:
-            yield value
-
-
 def _places(dataset: Mapping) -> Iterator[str]:
     """Find the files and folders of a dataset: annotations, lists, folders of images."""
     root = str(dataset.get("data_root") or "")
@@ -278,8 +267,7 @@ def _folder(folder: Path) -> tuple[str, list[Path]]:
         folders.append(Path(where))
         files += [Path(where, name) for name in names]
     files.sort()
-    lines = (f"{path.relative_to(folder).as_posix()} {path.stat().st_size}\n" for path in files)
-    digest = hashlib.sha256()
-    for line in lines:
-        digest.update(line.encode())
-    return digest.hexdigest()[:16], folders + files[:: max(1, len(files) // _SAMPLE)]
+    content = hashlib.sha256()
+    for path in files:
+        content.update(f"{path.relative_to(folder).as_posix()} {path.stat().st_size}\n".encode())
+    return content.hexdigest()[:16], folders + files[:: max(1, len(files) // _SAMPLE)]

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from mimtransfer.cli.options import option_texts
 from mimtransfer.errors import UserError
-from mimtransfer.options import option_texts
 from mimtransfer.suites.plan import duration
 from mimtransfer.suites.state import OUTPUT_FILE, Study, newest_checkpoint
 from mimtransfer.suites.suite import Job, fill

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from suite_toys import checkout
 
+from mimtransfer.cli.launch import load_config
+from mimtransfer.cli.options import option_texts
 from mimtransfer.errors import UserError
-from mimtransfer.launch import load_config
-from mimtransfer.options import option_texts
 from mimtransfer.suites import plan
 from mimtransfer.suites.local import command
 from mimtransfer.suites.state import open_study
