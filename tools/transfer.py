@@ -51,10 +51,10 @@ def main() -> int:
     with clean_exit():
         from mimtransfer.suites import plan
         from mimtransfer.suites.local import LocalRunner, find_devices, job_command, run_here
-        from mimtransfer.suites.state import open_study
+        from mimtransfer.suites.state import Study
 
         options = dict(seeds=args.seeds, work_dir=args.work_dir, accept_code=args.accept_code)
-        study = open_study(ROOT, args.suite, only=args.only, **options)
+        study = Study(ROOT, args.suite, only=args.only, **options)
         jobs = study.suite.jobs
         if args.run_job is not None:
             if args.run_job not in jobs:

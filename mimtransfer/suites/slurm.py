@@ -26,7 +26,7 @@ class QueuedJob:
 
     Args:
         root: of the checkout.
-        suite, arguments: as for tools/transfer.py; `arguments` are keywords of `open_study`.
+        suite, arguments: as for tools/transfer.py; `arguments` are keywords of `Study`.
     """
 
     def __init__(self, root: Path, suite: str, arguments: dict[str, Any], name: str) -> None:
@@ -36,9 +36,9 @@ class QueuedJob:
         """Run the job; when requeued, it goes on from its newest checkpoint."""
         os.chdir(self.folder)
         from mimtransfer.suites.local import run_here
-        from mimtransfer.suites.state import open_study
+        from mimtransfer.suites.state import Study
 
-        study = open_study(self.root, self.suite, **self.arguments)
+        study = Study(self.root, self.suite, **self.arguments)
         run_here(study, study.suite.jobs[self.name])
         return self.name
 

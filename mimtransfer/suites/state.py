@@ -16,7 +16,7 @@ from mimtransfer.errors import UserError
 from mimtransfer.files import sha256_file, write_atomically
 from mimtransfer.results.record import FILE_NAME, read_record
 from mimtransfer.suites.inputs import Inputs, StatCache, changes, digest
-from mimtransfer.suites.suite import Job, Suite, load_suite
+from mimtransfer.suites.suite import Job, load_suite
 
 JOB_FILE = "job.json"
 OLD_JOB_FILE = "cell.json"  # what earlier versions wrote; it is read where there is no JOB_FILE
@@ -41,10 +41,23 @@ class State:
 
 
 class Study:
-    """A suite with its inputs and its work dirs."""
+    """A suite with what its jobs depend on and what is in its work dir.
 
-    def __init__(self, suite: Suite, inputs: Inputs, accept_code: bool = False) -> None:
-        self.suite, self.inputs, self.accept_code = suite, inputs, accept_code
+    Args:
+        root: of the checkout whose tools run.
+        path, seeds, work_dir: see `load_suite`.
+        only: see `Suite.only`.
+        accept_code: what was made with other code counts as made.
+    """
+
+    def __init__(
+        self, root: Path, path: str, seeds: Sequence[int] | None = None, work_dir: str | None = None,
+        only: Sequence[str] = (), accept_code: bool = False,
+    ) -> None:  # fmt: skip
+        suite = load_suite(path, seeds, work_dir)
+        self.suite = suite.only(only) if only else suite
+        self.inputs = Inputs(root, StatCache(suite.work_dir / "suite-cache.json"))
+        self.accept_code = accept_code
 
     def states(self) -> dict[str, State]:
         """Look at every job, in the order in which they can run."""
@@ -164,28 +177,6 @@ class Study:
         for path in list(folder.iterdir()):
             if path.name != ".lock":
                 os.replace(path, place / path.name)
-
-
-def open_study(
-    root: Path,
-    path: str,
-    seeds: Sequence[int] | None = None,
-    work_dir: str | None = None,
-    only: Sequence[str] = (),
-    accept_code: bool = False,
-) -> Study:
-    """Read a suite file and open its work dir.
-
-    Args:
-        root: of the checkout whose tools run.
-        path, seeds, work_dir: see `load_suite`.
-        only: see `Suite.only`.
-        accept_code: what was made with other code counts as made.
-    """
-    suite = load_suite(path, seeds, work_dir)
-    if only:
-        suite = suite.only(only)
-    return Study(suite, Inputs(root, StatCache(suite.work_dir / "suite-cache.json")), accept_code)
 
 
 def newest_checkpoint(folder: Path) -> Path | None:

@@ -1,4 +1,4 @@
-"""A suite file, and the jobs it stands for: one run of one tool each. docs/suites.md describes the file."""
+"""From a suite file to its jobs: one run of one tool each. docs/suites.md describes the file."""
 from __future__ import annotations
 
 import re

@@ -12,7 +12,7 @@ import pytest
 from suite_toys import HELPERS, ROOT, checkout, run
 
 from mimtransfer.suites.local import command, find_devices
-from mimtransfer.suites.state import open_study
+from mimtransfer.suites.state import Study
 
 JOBS = 34  # the data, 3 x 2 pretrainings, and 3 x 3 x 3 transfers, one of the three from random init
 WORK = Path("work_dirs/suite")
@@ -51,7 +51,7 @@ def kill_after(number, by, **env):
 
 def reference():
     """Return the table of the same jobs, run one by one in this process, uninterrupted."""
-    study = open_study(Path.cwd(), "suite.py", work_dir="work_dirs/reference")
+    study = Study(Path.cwd(), "suite.py", work_dir="work_dirs/reference")
     for job in study.suite.jobs.values():
         if job.kind != "data":
             with study.started(job):
@@ -98,7 +98,7 @@ def test_a_job_that_another_call_works_on(tmp_path, monkeypatch):
     """The second call waits for it, and does not run it again."""
     monkeypatch.chdir(checkout(tmp_path))
     assert call("--run-job", "list")[1] == 0
-    study = open_study(Path.cwd(), "suite.py")
+    study = Study(Path.cwd(), "suite.py")
     job = study.suite.jobs["mae-seed0"]
     with study.started(job):
         assert ["mae-seed0", "running"] in [line.split()[:2] for line in call("--plan")[0].splitlines()]

@@ -9,7 +9,7 @@ from suite_toys import checkout, run
 
 from mimtransfer.suites.inputs import StatCache, changes, data_digests, digest, path_digest
 from mimtransfer.suites.local import command
-from mimtransfer.suites.state import newest_checkpoint, open_study, repair_pointer
+from mimtransfer.suites.state import Study, newest_checkpoint, repair_pointer
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def study(**options):
-    return open_study(Path.cwd(), "suite.py", seeds=[0], **options)
+    return Study(Path.cwd(), "suite.py", seeds=[0], **options)
 
 
 def finish(**options):
@@ -74,7 +74,7 @@ def test_an_option_and_the_seed(folder):
          'skip=["mae", "mfm"]')
     found = stale()
     assert found["det_random-seed0"] == "stale config train_cfg.max_iters: 20 -> 30"
-    assert set(open_study(Path.cwd(), "suite.py", seeds=[0, 4]).states()) > set(found)
+    assert set(Study(Path.cwd(), "suite.py", seeds=[0, 4]).states()) > set(found)
 
 
 def test_data(folder):

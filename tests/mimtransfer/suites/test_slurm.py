@@ -11,7 +11,7 @@ from suite_toys import HELPERS, ROOT, checkout
 
 from mimtransfer.errors import UserError
 from mimtransfer.suites.slurm import QueuedJob, submit
-from mimtransfer.suites.state import open_study
+from mimtransfer.suites.state import Study
 
 SUITE = """
 seeds = [0, 1]
@@ -51,7 +51,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def hand_in(folder, cluster, lines=None, **options):
-    study = open_study(folder, "study.py", **options)
+    study = Study(folder, "study.py", **options)
     return submit(study, study.states(), lambda name: QueuedJob(folder, "study.py", options, name), cluster,
                   (lines if lines is not None else []).append)
 

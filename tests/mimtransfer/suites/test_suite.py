@@ -10,7 +10,7 @@ from mimtransfer.cli.options import option_texts
 from mimtransfer.errors import UserError
 from mimtransfer.suites import plan
 from mimtransfer.suites.local import command
-from mimtransfer.suites.state import open_study
+from mimtransfer.suites.state import Study
 from mimtransfer.suites.suite import load_suite
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -74,7 +74,7 @@ def test_seeds_of_the_caller_and_a_choice_of_jobs(folder):
 
 
 def test_command_lines(folder):
-    study = open_study(folder, "study.py")
+    study = Study(folder, "study.py")
     det = Path("work_dirs/study/det_mapet-seed1")
     det.mkdir(parents=True)
     (det / "epoch_2.pth").write_text("")
@@ -142,11 +142,10 @@ def test_the_demo():
 @pytest.mark.parametrize("path", sorted(ROOT.glob("configs/suites/*.py")), ids=lambda path: path.stem)
 def test_every_shipped_suite_can_be_planned_where_nothing_is_yet(path, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
-    study = open_study(ROOT, str(path), work_dir=str(tmp_path))
+    study = Study(ROOT, str(path), work_dir=str(tmp_path))
     jobs, text = study.suite.jobs, plan.plan(study, study.states(), 1, full=True)
     # Data of other runs may lie in data/ already.
     made = sum(job.kind == "data" and (ROOT / job.makes).exists() for job in jobs.values())
     assert f"{path}: {len(jobs)} jobs, {made} done, {len(jobs) - made} to run" in text
-    for job in jobs.values():
-        if job.config:
-            load_config(job.config, option_texts(job.options))  # raises on keys that nobody knows
+    for job in {(job.config, *job.options): job for job in jobs.values() if job.config}.values():
+        load_config(job.config, option_texts(job.options))  # raises on keys that nobody knows
