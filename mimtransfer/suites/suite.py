@@ -142,8 +142,9 @@ class _Expansion:
     def jobs(self) -> dict[str, Job]:
         """Return name -> job, not yet in an order in which they can run."""
         slurm = self.said.get("slurm", {})
-        jobs = [Job(name, "data", command=entry["command"], makes=entry["makes"], slurm=slurm)
-                for name, entry in self.said.get("data", {}).items()]
+        # One after the other: the second command may read what the first has made.
+        jobs = [Job(name, "data", after=self.data[:i], command=entry["command"], makes=entry["makes"], slurm=slurm)
+                for i, (name, entry) in enumerate(self.said.get("data", {}).items())]
         jobs += [self._job(name, seed) for name, (_, entry, _) in self.runs.items() for seed in self._seeds(entry)]
         return {job.name: job for job in jobs}
 

@@ -149,3 +149,11 @@ def test_every_shipped_suite_can_be_planned_where_nothing_is_yet(path, tmp_path,
     assert f"{path}: {len(jobs)} jobs, {made} done, {len(jobs) - made} to run" in text
     for job in {(job.config, *job.options): job for job in jobs.values() if job.config}.values():
         load_config(job.config, option_texts(job.options))  # raises on keys that nobody knows
+
+
+def test_data_are_made_one_after_the_other(folder):
+    """The second command may read what the first has made."""
+    Path("study.py").write_text(f"{SUITE}\ndata['crops'] = dict(command='python crops.py', makes='x')\n")
+    jobs = load_suite("study.py").jobs
+    assert jobs["crops"].after == ("pictures",) and jobs["mae-seed5"].after == ("pictures", "crops")
+    assert set(load_suite("study.py").only(["crops"]).jobs) == {"pictures", "crops"}
