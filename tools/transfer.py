@@ -75,7 +75,7 @@ def main() -> int:
                     print(f"# {name}" + (f", after {', '.join(after)}" if after else ""))
                     print(job_command(args.suite, given, name, Path(os.path.relpath(ROOT))))
             return 0
-        slots = find_devices(args.devices, args.jobs) if args.executor == "local" else [None] * 16
+        slots: list[str | None] = find_devices(args.devices, args.jobs) if args.executor == "local" else [None] * 16
         print(plan.plan(study, states, len(slots), full=args.plan), flush=True)
         study.inputs.cache.save()
         if args.plan:

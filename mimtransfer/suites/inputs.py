@@ -73,8 +73,8 @@ class Inputs:
         if job.start is not None and job.start not in made:
             inputs["checkpoint"] = path_digest(job.start, self.cache)
         if tool == "fit_tokenizer":  # a config of its own kind, without model and schedule
-            flat = {key: config[key] for key in ("features", "kmeans", "train_dataloader", "view") if key in config}
-            flat = {"config": json.dumps(flat, sort_keys=True)}
+            parts = {key: config[key] for key in ("features", "kmeans", "train_dataloader", "view") if key in config}
+            flat = {"config": json.dumps(parts, sort_keys=True)}
         else:
             flat = self.protocol(job)
         return {

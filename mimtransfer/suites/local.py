@@ -250,11 +250,8 @@ def run_here(study: Study, job: Job) -> None:
 
 def _environment(devices: list[str | None]) -> dict[str, str]:
     env = {**os.environ, "PYTHONWARNINGS": os.environ.get("PYTHONWARNINGS", "ignore")}
-    if devices[0] is None:
-        env |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    else:
-        env["CUDA_VISIBLE_DEVICES"] = ",".join(devices)
-    return env
+    env["CUDA_VISIBLE_DEVICES"] = ",".join(device for device in devices if device is not None)
+    return env if env["CUDA_VISIBLE_DEVICES"] else {**env, "OMP_NUM_THREADS": "1"}
 
 
 def _signal_group(process: subprocess.Popen, number: int) -> None:

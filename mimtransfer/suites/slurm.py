@@ -89,8 +89,8 @@ def submit(
                 + (f"  after {', '.join(needed)}" if needed else ""))
         else:
             for job, one in zip(jobs, submitted):
-                error = one.exception()
-                say(f"{one.job_id}: {job.name} {_reason(error) if error else 'done'}")
+                failure = one.exception()
+                say(f"{one.job_id}: {job.name} {_reason(failure) if failure else 'done'}")
     return ids
 
 
@@ -133,5 +133,5 @@ def _queued_ids(folder: Path) -> dict[str, str]:
 
     new = time.time() - (folder / "jobs.json").stat().st_mtime < _LAG
     ended = (*_ENDED, *(() if new else ("UNKNOWN",)))
-    found = {name: submitit.SlurmJob(folder / "jobs" / "%j", number) for name, number in ids.items()}
+    found: dict[str, Any] = {name: submitit.SlurmJob(folder / "jobs" / "%j", number) for name, number in ids.items()}
     return {name: ids[name] for name, one in found.items() if one.state.split()[0] not in ended}

@@ -8,7 +8,7 @@ import os
 import time
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +32,12 @@ class State:
             `stale`, made from other inputs, to be made again; `waiting`, whatever it was, because what it needs is
             not done.
         why: what changed, or the last error.
-        parts: the inputs, of a job that can be looked at.
+        parts: the inputs; empty for a job that cannot be looked at.
     """
 
     name: str
     why: str = ""
-    parts: Mapping[str, Any] | None = None
+    parts: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Study:

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import re
 import runpy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ class Job:
     kind: str
     seed: int | None = None
     tool: str | None = None
-    config: str | None = None
+    config: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     start: str | None = None
     of: str | None = None
@@ -50,8 +50,8 @@ class Job:
     compile: bool = False
     gpus: int = 1
     slurm: Mapping[str, Any] = field(default_factory=dict)
-    command: str | None = None
-    makes: str | None = None
+    command: str = ""
+    makes: str = ""
 
 
 @dataclass(frozen=True)
@@ -134,8 +134,10 @@ class _Expansion:
         self.path, self.said, self.seeds = path, said, seeds
         self.data = tuple(said.get("data", {}))
         # A run of every seed: name -> variable of the suite file, entry, and the pretraining that a task starts from.
-        self.runs = {name: (variable, entry, None) for variable in ("tokenizers", "pretrainings")
-                     for name, entry in said.get(variable, {}).items() if entry is not None and "config" in entry}
+        self.runs: dict[str, tuple[str, Mapping[str, Any], str | None]] = {
+            name: (variable, entry, None) for variable in ("tokenizers", "pretrainings")
+            for name, entry in said.get(variable, {}).items() if entry is not None and "config" in entry
+        }  # fmt: skip
         for task, entry in said.get("tasks", {}).items():
             self.runs |= {f"{task}_{start}": ("tasks", entry, start) for start in self._starts(task, entry)}
 
@@ -208,7 +210,7 @@ def _check_entry(path: str, kind: str, name: str, entry: Any, known: Sequence[st
     for key in entry:
         if key not in known:
             raise UserError(f"{where}: unknown field {key!r}; {_hint(key, known)}")
-    needed = ("command", "makes") if kind == "data" else ("config",)
+    needed: tuple[str, ...] = ("command", "makes") if kind == "data" else ("config",)
     if kind == "pretrainings" and "checkpoint" in entry:
         needed = ()
         if "config" in entry:
@@ -229,5 +231,5 @@ def _in_order(path: str, jobs: dict[str, Job]) -> dict[str, Job]:
     return ordered
 
 
-def _hint(name: str, known: Sequence[str]) -> str:
+def _hint(name: str, known: Collection[str]) -> str:
     return near_matches(name, known) or f"known: {', '.join(known)}"
