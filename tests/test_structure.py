@@ -12,8 +12,8 @@ ROOT = Path(__file__).resolve().parents[1]
 ROOMS = {
     "mimtransfer": ["errors", "files", "draws", "registry", "openmmlab", "checkpoints", "backbones", "datasets",
                     "training", "results", "evaluation", "cli", "checks", "suites"],
-    "pretrain": ["aug_record", "layout", "patches", "data", "masking", "corruptions", "tokenizers", "methods", "pictures",
-                 "hooks", "from_checkpoint", "runner"],
+    "pretrain": ["aug_record", "layout", "patches", "data", "masking", "corruptions", "tokenizers", "methods",
+                 "pictures", "hooks", "from_checkpoint", "runner"],
 }
 MODULES = sorted(path.relative_to(ROOT) for package in ROOMS for path in (ROOT / package).rglob("*.py"))
 
