@@ -11,8 +11,8 @@ and heads:
     [ ------------------------------------------------ rows ------------------------------------------------ ]
 
 Every row sees the prefix and the visible patches, the content of the first `s` predicted patches, and the auxiliary
-tokens of all others. A query sees what comes before it, s = its rank; the content of a predicted patch also itself,
-s = its rank + 1; context and auxiliary tokens see no predicted content, s = 0. So each row sees each position exactly once.
+tokens of all others. A query sees what comes before it, s = its rank; the content of a predicted patch also itself, s =
+its rank + 1; context and auxiliary tokens see no predicted content, s = 0. So each row sees each position exactly once.
 """
 import torch
 import torch.nn.functional as F
