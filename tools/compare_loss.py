@@ -140,7 +140,8 @@ def train(tree: Path, config: Path, work_dir: Path, args: argparse.Namespace) ->
 def main() -> None:
     """Compare config by config."""
     args = parse_args()
-    from mimtransfer.errors import UserError, clean_exit
+    from mimtransfer.cli.explain import clean_exit
+    from mimtransfer.errors import UserError
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # cleans up, as Ctrl-C does
     with clean_exit(), contextlib.ExitStack() as stack:
