@@ -6,8 +6,7 @@ bases. A change of what runs renews them on purpose: `python tests/helpers/resol
 import json
 
 import pytest
-from mmengine.config import Config
-from resolved_configs import FIXTURE, LEAVES, ROOT, digest, resolve
+from resolved_configs import FIXTURE, LEAVES, digest, resolve
 
 EXPECTED = json.loads(FIXTURE.read_text())
 

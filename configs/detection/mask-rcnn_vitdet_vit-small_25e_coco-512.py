@@ -1,7 +1,6 @@
 """ViTDet Mask R-CNN, ViT-S/16, 25 epochs of COCO at 512 pixels: made for GPUs of 24 GB.
 
-Command   torchrun --nproc_per_node=8 tools/train.py configs/detection/mask-rcnn_vitdet_vit-small_25e_coco-512.py \
-              --launcher pytorch --pretrained mae_vit-small.pth
+Command   torchrun --nproc_per_node=8 tools/train.py CONFIG --launcher pytorch --pretrained mae_vit-small.pth
 Data      data/coco: annotations/instances_{train,val}2017.json, train2017, val2017 (docs/transfer.md)
 Memory    gradient checkpointing, 4 images a GPU, 2 batches accumulated: 64 images a step at 8 GPUs; not yet measured
 Time      not yet run

@@ -1,7 +1,6 @@
 """Mask2Former, instances, on ViTDet's backbone, ViT-B/16, 50 epochs of COCO: mmdet's recipe, the ViT with layer decay.
 
-Command   torchrun --nproc_per_node=8 tools/train.py configs/detection/mask2former_vitdet_vit-base_50e_coco.py \
-              --launcher pytorch --pretrained mae_vit-base.pth
+Command   torchrun --nproc_per_node=8 tools/train.py CONFIG --launcher pytorch --pretrained mae_vit-base.pth
 Data      data/coco: annotations/instances_{train,val}2017.json, train2017, val2017 (docs/transfer.md)
 Time      not yet run here
 Score     none in mmdet for a plain ViT; not yet run here

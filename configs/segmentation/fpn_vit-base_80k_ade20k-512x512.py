@@ -1,7 +1,6 @@
 """Semantic FPN, ViT-B/16, 80k iterations of ADE20K at 512: a light head on the simple pyramid.
 
-Command   torchrun --nproc_per_node=8 tools/train.py configs/segmentation/fpn_vit-base_80k_ade20k-512x512.py \
-              --launcher pytorch --pretrained mae_vit-base.pth
+Command   torchrun --nproc_per_node=8 tools/train.py CONFIG --launcher pytorch --pretrained mae_vit-base.pth
 Data      data/ade/ADEChallengeData2016: {images,annotations}/{training,validation} (docs/transfer.md)
 Time      not yet run here
 Score     none published for MAE with this head; not yet run here

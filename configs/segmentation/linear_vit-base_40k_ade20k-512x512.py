@@ -1,7 +1,6 @@
 """Linear probe on ADE20K at 512, ViT-B/16: one 1 x 1 convolution on frozen tokens, 40k iterations.
 
-Command   torchrun --nproc_per_node=8 tools/train.py configs/segmentation/linear_vit-base_40k_ade20k-512x512.py \
-              --launcher pytorch --pretrained mae_vit-base.pth
+Command   torchrun --nproc_per_node=8 tools/train.py CONFIG --launcher pytorch --pretrained mae_vit-base.pth
 Data      data/ade/ADEChallengeData2016: {images,annotations}/{training,validation} (docs/transfer.md)
 Time      not yet run here
 Score     none published for MAE under this protocol; not yet run here

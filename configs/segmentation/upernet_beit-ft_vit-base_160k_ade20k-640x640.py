@@ -1,8 +1,6 @@
 """UperNet, ViT-B/16, ADE20K at 640, BEiT's recipe after fine-tuning on ImageNet-22k (arXiv 2106.08254).
 
-Command   torchrun --nproc_per_node=8 tools/train.py \
-              configs/segmentation/upernet_beit-ft_vit-base_160k_ade20k-640x640.py \
-              --launcher pytorch --pretrained beit_vit-base.pth
+Command   torchrun --nproc_per_node=8 tools/train.py CONFIG --launcher pytorch --pretrained beit_vit-base.pth
 Data      data/ade/ADEChallengeData2016: {images,annotations}/{training,validation} (docs/transfer.md)
 Time      not yet run here
 Score     53.08 mIoU, 53.84 with TTA (mmseg, from BEiT pt22k_ft22k); not yet run here

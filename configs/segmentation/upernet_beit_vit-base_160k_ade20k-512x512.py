@@ -1,7 +1,6 @@
 """UperNet, ViT-B/16, ADE20K at 512, BEiT's recipe for a checkpoint pretrained without labels (arXiv 2106.08254).
 
-Command   torchrun --nproc_per_node=8 tools/train.py configs/segmentation/upernet_beit_vit-base_160k_ade20k-512x512.py \
-              --launcher pytorch --pretrained beit_vit-base.pth
+Command   torchrun --nproc_per_node=8 tools/train.py CONFIG --launcher pytorch --pretrained beit_vit-base.pth
 Data      data/ade/ADEChallengeData2016: {images,annotations}/{training,validation} (docs/transfer.md)
 Time      not yet run here
 Score     not yet run here

@@ -1,7 +1,6 @@
 """UperNet, ViT-B/16, 10k iterations of CamVid in crops of 320.
 
-Command   torchrun --nproc_per_node=8 tools/train.py configs/segmentation/upernet_vit-base_10k_camvid.py \
-              --launcher pytorch --pretrained mae_vit-base.pth
+Command   torchrun --nproc_per_node=8 tools/train.py CONFIG --launcher pytorch --pretrained mae_vit-base.pth
 Data      data/camvid/{images,annotations}/{train,val,test} (docs/transfer.md)
 Time      not yet run here
 Score     none published for MAE on these 11 classes; not yet run here

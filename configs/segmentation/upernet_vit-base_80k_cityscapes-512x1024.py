@@ -1,8 +1,6 @@
 """UperNet, ViT-B/16, 80k iterations of Cityscapes in crops of 512 x 1024.
 
-Command   torchrun --nproc_per_node=8 tools/train.py \
-              configs/segmentation/upernet_vit-base_80k_cityscapes-512x1024.py \
-              --launcher pytorch --pretrained mae_vit-base.pth
+Command   torchrun --nproc_per_node=8 tools/train.py CONFIG --launcher pytorch --pretrained mae_vit-base.pth
 Data      data/cityscapes/{leftImg8bit,gtFine}/{train,val}, labels by mmseg's dataset_converters/cityscapes.py
 Time      not yet run here
 Score     none published for MAE; not yet run here

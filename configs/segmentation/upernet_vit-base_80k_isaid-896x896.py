@@ -1,7 +1,6 @@
 """UperNet, ViT-B/16, 80k iterations of iSAID at 896: 16 classes, the background one of them.
 
-Command   torchrun --nproc_per_node=8 tools/train.py configs/segmentation/upernet_vit-base_80k_isaid-896x896.py \
-              --launcher pytorch --pretrained mae_vit-base.pth
+Command   torchrun --nproc_per_node=8 tools/train.py CONFIG --launcher pytorch --pretrained mae_vit-base.pth
 Data      data/iSAID/{img_dir,ann_dir}/{train,val}, made by mmseg's tools/dataset_converters/isaid.py
 Time      not yet run here
 Score     none published for MAE in mmseg's protocol; not yet run here

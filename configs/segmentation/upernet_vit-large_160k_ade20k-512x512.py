@@ -1,8 +1,6 @@
 """UperNet, ViT-L/16, 160k iterations of ADE20K at 512, as upernet_vit-base: single scale, sliding window.
 
-Command   torchrun --nproc_per_node=8 tools/train.py configs/segmentation/upernet_vit-large_160k_ade20k-512x512.py \
-              --launcher pytorch --pretrained mae_vit-large.pth
-Data      data/ade/ADEChallengeData2016: {images,annotations}/{training,validation} (docs/transfer.md)
+Command   torchrun --nproc_per_node=8 tools/train.py CONFIG --launcher pytorch --pretrained mae_vit-large.pth
 Time      not yet run here
 Score     53.6 mIoU from MAE, 1600 epochs of ImageNet-1k (authors); not yet run here
 Sweep     lr and layer decay are searched for each initialisation: configs/suites/ade20k_lr-decay.py

@@ -1,0 +1,1 @@
+"""How a run is trained: the schedules and sizes that the configs name."""
