@@ -11,6 +11,8 @@ _base_ = [
     "../_base_/schedule/finetune_mae.py",
     "../_base_/classification_training.py",
 ]
+from mimtransfer.training.recipes import warmup_cosine
+
 protocol = "fine-tuning of MaPeT, 100 epochs, ImageNet-1k"
 train_transform = [
     dict(type="TimmAugment", input_size=224, auto_augment="rand-m9-mstd0.5", interpolation="bicubic"),
@@ -18,15 +20,4 @@ train_transform = [
 model = dict(backbone=dict(layer_scale=0.1), head_std=0.02)
 train_dataloader = dict(batch_size=64, dataset=dict(transform=train_transform))
 auto_scale_lr = dict(enable=False)
-param_scheduler = [
-    dict(type="LinearLR", start_factor=1e-6 / 5e-4, begin=0, end=20, by_epoch=True, convert_to_iter_based=True),
-    dict(
-        type="CosineAnnealingLR",
-        T_max=100 - 20,
-        eta_min_ratio=1e-6 / 5e-4,
-        begin=20,
-        end=100,
-        by_epoch=True,
-        convert_to_iter_based=True,
-    ),
-]
+param_scheduler = warmup_cosine(epochs=100, warmup=20, start_factor=1e-6 / 5e-4, eta_min_ratio=1e-6 / 5e-4)

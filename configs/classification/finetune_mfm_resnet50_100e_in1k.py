@@ -13,6 +13,8 @@ _base_ = [
     "../_base_/schedule/finetune_mae.py",
     "../_base_/classification_training.py",
 ]
+from mimtransfer.training.recipes import warmup_cosine
+
 protocol = "fine-tuning of MFM, ResNet-50, 100 epochs, ImageNet-1k"
 model = dict(
     type="Classifier",
@@ -40,15 +42,4 @@ optim_wrapper = dict(
     optimizer=dict(_delete_=True, type="LAMB", lr=8e-3, weight_decay=0.02), paramwise_cfg=dict(layer_decay_rate=1.0)
 )
 auto_scale_lr = dict(enable=False)
-param_scheduler = [
-    dict(type="LinearLR", start_factor=1e-4 / 8e-3, begin=0, end=5, by_epoch=True, convert_to_iter_based=True),
-    dict(
-        type="CosineAnnealingLR",
-        T_max=100 - 5,
-        eta_min_ratio=1e-6 / 8e-3,
-        begin=5,
-        end=100,
-        by_epoch=True,
-        convert_to_iter_based=True,
-    ),
-]
+param_scheduler = warmup_cosine(epochs=100, warmup=5, start_factor=1e-4 / 8e-3, eta_min_ratio=1e-6 / 8e-3)

@@ -12,20 +12,11 @@ _base_ = [
     "../_base_/schedule/finetune_mae.py",
     "../_base_/classification_training.py",
 ]
+from mimtransfer.training.recipes import warmup_cosine
+
 protocol = "fine-tuning of SimMIM, 100 epochs, ImageNet-1k"
 model = dict(backbone=dict(layer_scale=0.1))
 train_dataloader = dict(batch_size=128)
 optim_wrapper = dict(optimizer=dict(lr=1.25e-3), clip_grad=dict(max_norm=5.0), accumulative_counts=2)
 auto_scale_lr = dict(base_batch_size=512)
-param_scheduler = [
-    dict(type="LinearLR", start_factor=2.5e-7 / 1.25e-3, begin=0, end=20, by_epoch=True, convert_to_iter_based=True),
-    dict(
-        type="CosineAnnealingLR",
-        T_max=100 - 20,
-        eta_min_ratio=2.5e-7 / 1.25e-3,
-        begin=20,
-        end=100,
-        by_epoch=True,
-        convert_to_iter_based=True,
-    ),
-]
+param_scheduler = warmup_cosine(epochs=100, warmup=20, start_factor=2.5e-7 / 1.25e-3, eta_min_ratio=2.5e-7 / 1.25e-3)

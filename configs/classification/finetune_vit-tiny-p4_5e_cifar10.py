@@ -13,6 +13,8 @@ _base_ = [
     "../_base_/schedule/finetune_mae.py",
     "../_base_/classification_training.py",
 ]
+from mimtransfer.training.recipes import warmup_cosine
+
 protocol = "fine-tuning, CIFAR-10, 5 epochs of 10000"
 model = dict(
     type="Classifier",
@@ -36,15 +38,4 @@ train_dataloader = dict(batch_size=64, dataset=dict(num_images=10000))
 train_cfg = dict(max_epochs=5, val_interval=5)
 optim_wrapper = dict(optimizer=dict(lr=1e-3), paramwise_cfg=dict(layer_decay_rate=0.9), clip_grad=dict(max_norm=5.0))
 auto_scale_lr = dict(enable=False)
-param_scheduler = [
-    dict(type="LinearLR", start_factor=1e-3, begin=0, end=1, by_epoch=True, convert_to_iter_based=True),
-    dict(
-        type="CosineAnnealingLR",
-        T_max=5 - 1,
-        eta_min_ratio=0.0,
-        begin=1,
-        end=5,
-        by_epoch=True,
-        convert_to_iter_based=True,
-    ),
-]
+param_scheduler = warmup_cosine(epochs=5, warmup=1, start_factor=1e-3, eta_min_ratio=0.0)

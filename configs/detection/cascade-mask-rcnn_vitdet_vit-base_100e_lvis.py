@@ -9,10 +9,8 @@ _base_ = [
     "../_base_/model/cascade-mask-rcnn_vitdet.py",
     "../_base_/data/lvis_lsj-1024.py",
     "../_base_/schedule/vitdet_lvis.py",
-    "mmdet::_base_/default_runtime.py",
-    "../_base_/transfer_runtime.py",
+    "../_base_/detection_iters_runtime.py",
 ]
-task = "detection"
 protocol = "ViTDet Cascade Mask R-CNN, LVIS, 100 epochs"
 
 # mmengine replaces lists as a whole: the three heads of the base, with 1203 classes and another loss.
@@ -44,5 +42,3 @@ model = dict(
     ),
     test_cfg=dict(rcnn=dict(score_thr=0.02, max_per_img=300)),
 )
-default_hooks = dict(checkpoint=dict(by_epoch=False, interval=5000, max_keep_ckpts=2))
-log_processor = dict(by_epoch=False)

@@ -6,6 +6,8 @@ Time      minutes on 2 CPU cores; not yet timed alone
 Score     docs/results/real-pictures.md
 """
 _base_ = "./faster-rcnn_vit-tiny_bccd.py"
+from mimtransfer.training.recipes import iteration_cosine
+
 protocol = "Faster R-CNN, BCCD, 120 iterations"
 
 image_size = (320, 240)
@@ -36,10 +38,5 @@ model = dict(
 train_dataloader = dict(batch_size=8, num_workers=1, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(num_workers=1, dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
-max_iters = 120
-train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
-param_scheduler = [
-    dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=20),
-    dict(type="CosineAnnealingLR", eta_min=0.0, by_epoch=False, begin=20, T_max=max_iters - 20, end=max_iters),
-]
-default_hooks = dict(checkpoint=dict(by_epoch=False, interval=max_iters // 2, max_keep_ckpts=1))
+train_cfg, param_scheduler = iteration_cosine(iters=120, warmup=20)
+default_hooks = dict(checkpoint=dict(by_epoch=False, interval=60, max_keep_ckpts=1))

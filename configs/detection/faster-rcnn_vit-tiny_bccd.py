@@ -9,10 +9,10 @@ _base_ = [
     "mmdet::_base_/models/faster-rcnn_r50_fpn.py",
     "../_base_/data/bccd.py",
     "../_base_/schedule/transfer_short.py",
-    "mmdet::_base_/default_runtime.py",
-    "../_base_/transfer_runtime.py",
+    "../_base_/detection_iters_runtime.py",
 ]
-task = "detection"
+from mimtransfer.training.recipes import iteration_cosine
+
 protocol = "Faster R-CNN, BCCD, 800 iterations"
 
 model = dict(
@@ -34,14 +34,8 @@ model = dict(
         bbox_head=dict(in_channels=128, fc_out_channels=512, num_classes=3),
     ),
 )
-max_iters = 800
-train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
-param_scheduler = [
-    dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=50),
-    dict(type="CosineAnnealingLR", eta_min=0.0, by_epoch=False, begin=50, T_max=max_iters - 50, end=max_iters),
-]
+train_cfg, param_scheduler = iteration_cosine(iters=800, warmup=50)
 default_hooks = dict(
     logger=dict(interval=20),
-    checkpoint=dict(by_epoch=False, interval=max_iters // 2, max_keep_ckpts=1),
+    checkpoint=dict(by_epoch=False, interval=400, max_keep_ckpts=1),
 )
-log_processor = dict(by_epoch=False)

@@ -11,12 +11,10 @@ _base_ = [
     "../_base_/model/mask-rcnn_mae.py",
     "../_base_/data/coco_lsj-1024.py",
     "../_base_/schedule/vitdet_100e.py",
-    "mmdet::_base_/default_runtime.py",
-    "../_base_/transfer_runtime.py",
+    "../_base_/detection_iters_runtime.py",
 ]
 from mimtransfer.training.recipes import mae_detection_schedule
 
-task = "detection"
 protocol = "Mask R-CNN as MAE, COCO, 100 epochs"
 optim_wrapper = dict(
     optimizer=dict(lr=1.6e-4, weight_decay=0.2),
@@ -25,5 +23,3 @@ optim_wrapper = dict(
     ),
 )
 train_cfg, param_scheduler = mae_detection_schedule(epochs=100)
-default_hooks = dict(checkpoint=dict(by_epoch=False, interval=5000, max_keep_ckpts=2))
-log_processor = dict(by_epoch=False)

@@ -11,10 +11,8 @@ _base_ = [
     "mmdet::_base_/models/mask-rcnn_r50_fpn.py",
     "mmdet::_base_/datasets/coco_instance.py",
     "mmdet::_base_/schedules/schedule_1x.py",
-    "mmdet::_base_/default_runtime.py",
-    "../_base_/transfer_runtime.py",
+    "../_base_/detection_runtime.py",
 ]
-task = "detection"
 protocol = "Mask R-CNN ResNet-50 FPN, COCO, 12 epochs"
 
 model = dict(

@@ -10,11 +10,6 @@ _base_ = [
     "../_base_/model/mask-rcnn_vitdet.py",
     "../_base_/data/coco_lsj-1024.py",
     "../_base_/schedule/vitdet_100e.py",
-    "mmdet::_base_/default_runtime.py",
-    "../_base_/transfer_runtime.py",
+    "../_base_/detection_iters_runtime.py",
 ]
-task = "detection"
 protocol = "ViTDet Mask R-CNN, COCO, 100 epochs"
-
-default_hooks = dict(checkpoint=dict(by_epoch=False, interval=5000, max_keep_ckpts=2))
-log_processor = dict(by_epoch=False)

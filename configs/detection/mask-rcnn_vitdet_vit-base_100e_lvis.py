@@ -9,10 +9,8 @@ _base_ = [
     "../_base_/model/mask-rcnn_vitdet.py",
     "../_base_/data/lvis_lsj-1024.py",
     "../_base_/schedule/vitdet_lvis.py",
-    "mmdet::_base_/default_runtime.py",
-    "../_base_/transfer_runtime.py",
+    "../_base_/detection_iters_runtime.py",
 ]
-task = "detection"
 protocol = "ViTDet Mask R-CNN, LVIS, 100 epochs"
 
 model = dict(
@@ -30,5 +28,3 @@ model = dict(
     ),
     test_cfg=dict(rcnn=dict(score_thr=0.02, max_per_img=300)),
 )
-default_hooks = dict(checkpoint=dict(by_epoch=False, interval=5000, max_keep_ckpts=2))
-log_processor = dict(by_epoch=False)

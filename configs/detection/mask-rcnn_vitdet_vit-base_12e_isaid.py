@@ -9,10 +9,8 @@ _base_ = [
     "../_base_/model/mask-rcnn_vitdet.py",
     "mmdet::_base_/datasets/isaid_instance.py",
     "mmdet::_base_/schedules/schedule_1x.py",
-    "mmdet::_base_/default_runtime.py",
-    "../_base_/transfer_runtime.py",
+    "../_base_/detection_runtime.py",
 ]
-task = "detection"
 protocol = "ViTDet Mask R-CNN, iSAID, 12 epochs"
 
 model = dict(

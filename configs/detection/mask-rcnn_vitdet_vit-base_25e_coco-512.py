@@ -10,10 +10,8 @@ _base_ = [
     "../_base_/model/mask-rcnn_vitdet.py",
     "../_base_/data/coco_lsj-512.py",
     "../_base_/schedule/vitdet_25e_accumulate.py",
-    "mmdet::_base_/default_runtime.py",
-    "../_base_/transfer_runtime.py",
+    "../_base_/detection_iters_runtime.py",
 ]
-task = "detection"
 protocol = "ViTDet Mask R-CNN, COCO 512, 25 epochs"
 
 model = dict(
@@ -23,5 +21,3 @@ model = dict(
         grad_checkpointing=True,
     ),
 )
-default_hooks = dict(checkpoint=dict(by_epoch=False, interval=5000, max_keep_ckpts=2))
-log_processor = dict(by_epoch=False)

@@ -9,10 +9,10 @@ _base_ = [
     "mmseg::_base_/models/fpn_r50.py",
     "mmseg::_base_/datasets/ade20k.py",
     "../_base_/schedule/upernet_160k.py",
-    "mmseg::_base_/default_runtime.py",
-    "../_base_/transfer_runtime.py",
+    "../_base_/segmentation_runtime.py",
 ]
-task = "segmentation"
+from mimtransfer.training.recipes import iteration_linear
+
 protocol = "Semantic FPN, ADE20K 512, 80k iterations"
 
 crop_size = (512, 512)
@@ -34,10 +34,5 @@ model = dict(
     decode_head=dict(num_classes=150, norm_cfg=dict(type="BN", requires_grad=True)),
     test_cfg=dict(_delete_=True, mode="slide", crop_size=crop_size, stride=(341, 341)),
 )
-max_iters = 80000
-train_cfg = dict(max_iters=max_iters, val_interval=16000)
-param_scheduler = [
-    dict(type="LinearLR", start_factor=1e-6, by_epoch=False, begin=0, end=1500),
-    dict(type="PolyLR", eta_min=0.0, power=1.0, by_epoch=False, begin=1500, end=max_iters),
-]
+train_cfg, param_scheduler = iteration_linear(iters=80000, val_interval=16000)
 train_dataloader = dict(batch_size=2)  # 8 GPUs x 2 = 16

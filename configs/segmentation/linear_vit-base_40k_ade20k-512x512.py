@@ -10,10 +10,10 @@ _base_ = [
     "../_base_/model/upernet_vit.py",
     "mmseg::_base_/datasets/ade20k.py",
     "../_base_/schedule/upernet_160k.py",
-    "mmseg::_base_/default_runtime.py",
-    "../_base_/transfer_runtime.py",
+    "../_base_/segmentation_runtime.py",
 ]
-task = "segmentation"
+from mimtransfer.training.recipes import iteration_linear
+
 protocol = "Linear probe, ADE20K 512, 40k iterations"
 
 crop_size = (512, 512)
@@ -46,11 +46,6 @@ model = dict(
     auxiliary_head=None,
     test_cfg=dict(_delete_=True, mode="slide", crop_size=crop_size, stride=(341, 341)),
 )
-max_iters = 40000
-train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
+train_cfg, param_scheduler = iteration_linear(iters=40000)
 optim_wrapper = dict(optimizer=dict(lr=1e-3, weight_decay=1e-4), paramwise_cfg=dict(layer_decay_rate=1.0))
-param_scheduler = [
-    dict(type="LinearLR", start_factor=1e-6, by_epoch=False, begin=0, end=1500),
-    dict(type="PolyLR", eta_min=0.0, power=1.0, by_epoch=False, begin=1500, end=max_iters),
-]
 train_dataloader = dict(batch_size=2)  # 8 GPUs x 2 = 16

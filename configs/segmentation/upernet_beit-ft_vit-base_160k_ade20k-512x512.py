@@ -12,10 +12,8 @@ _base_ = [
     "../_base_/model/upernet_vit.py",
     "mmseg::_base_/datasets/ade20k.py",
     "../_base_/schedule/upernet_160k.py",
-    "mmseg::_base_/default_runtime.py",
-    "../_base_/transfer_runtime.py",
+    "../_base_/segmentation_runtime.py",
 ]
-task = "segmentation"
 protocol = "UperNet as fine-tuned BEiT, ADE20K 512, 160k iterations"
 
 crop_size = (512, 512)

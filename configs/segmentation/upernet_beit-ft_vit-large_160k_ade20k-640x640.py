@@ -12,10 +12,8 @@ _base_ = [
     "../_base_/model/upernet_vit.py",
     "mmseg::_base_/datasets/ade20k_640x640.py",
     "../_base_/schedule/upernet_160k.py",
-    "mmseg::_base_/default_runtime.py",
-    "../_base_/transfer_runtime.py",
+    "../_base_/segmentation_runtime.py",
 ]
-task = "segmentation"
 protocol = "UperNet as fine-tuned BEiT ViT-L, ADE20K 640, 160k iterations"
 
 crop_size = (640, 640)

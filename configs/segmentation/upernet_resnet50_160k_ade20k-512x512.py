@@ -9,10 +9,8 @@ _base_ = [
     "mmseg::_base_/models/upernet_r50.py",
     "mmseg::_base_/datasets/ade20k.py",
     "mmseg::_base_/schedules/schedule_160k.py",
-    "mmseg::_base_/default_runtime.py",
-    "../_base_/transfer_runtime.py",
+    "../_base_/segmentation_runtime.py",
 ]
-task = "segmentation"
 protocol = "UperNet ResNet-50, ADE20K 512, 160k iterations"
 
 norm_cfg = dict(type="BN", requires_grad=True)  # synchronised on several GPUs, see transfer_runtime.py

@@ -9,10 +9,10 @@ _base_ = [
     "../_base_/model/upernet_vit.py",
     "../_base_/data/camvid.py",
     "../_base_/schedule/upernet_160k.py",
-    "mmseg::_base_/default_runtime.py",
-    "../_base_/transfer_runtime.py",
+    "../_base_/segmentation_runtime.py",
 ]
-task = "segmentation"
+from mimtransfer.training.recipes import iteration_linear
+
 protocol = "UperNet, CamVid, 10k iterations"
 
 crop_size = (320, 320)
@@ -23,11 +23,6 @@ model = dict(
     auxiliary_head=dict(num_classes=11),
     test_cfg=dict(_delete_=True, mode="slide", crop_size=crop_size, stride=(213, 213)),
 )
-max_iters = 10000
-train_cfg = dict(max_iters=max_iters, val_interval=1000)
-param_scheduler = [
-    dict(type="LinearLR", start_factor=1e-6, by_epoch=False, begin=0, end=500),
-    dict(type="PolyLR", eta_min=0.0, power=1.0, by_epoch=False, begin=500, end=max_iters),
-]
+train_cfg, param_scheduler = iteration_linear(iters=10000, warmup=500, val_interval=1000)
 default_hooks = dict(checkpoint=dict(interval=1000))
 train_dataloader = dict(batch_size=2)  # 8 GPUs x 2 = 16

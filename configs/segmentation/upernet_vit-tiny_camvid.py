@@ -9,10 +9,10 @@ _base_ = [
     "../_base_/model/upernet_vit.py",
     "../_base_/data/camvid.py",
     "../_base_/schedule/transfer_short.py",
-    "mmseg::_base_/default_runtime.py",
-    "../_base_/transfer_runtime.py",
+    "../_base_/segmentation_runtime.py",
 ]
-task = "segmentation"
+from mimtransfer.training.recipes import iteration_cosine
+
 protocol = "UperNet, CamVid, 1200 iterations"
 
 crop_size = (320, 320)
@@ -25,13 +25,8 @@ model = dict(
     decode_head=dict(in_channels=[192, 192, 192, 192], channels=192, num_classes=11),
     auxiliary_head=dict(in_channels=192, channels=96, num_classes=11),
 )
-max_iters = 1200
-train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
-param_scheduler = [
-    dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=50),
-    dict(type="CosineAnnealingLR", eta_min=0.0, by_epoch=False, begin=50, T_max=max_iters - 50, end=max_iters),
-]
+train_cfg, param_scheduler = iteration_cosine(iters=1200, warmup=50)
 default_hooks = dict(
     logger=dict(type="LoggerHook", interval=20, log_metric_by_epoch=False),
-    checkpoint=dict(type="CheckpointHook", by_epoch=False, interval=max_iters // 2, max_keep_ckpts=1),
+    checkpoint=dict(type="CheckpointHook", by_epoch=False, interval=600, max_keep_ckpts=1),
 )
