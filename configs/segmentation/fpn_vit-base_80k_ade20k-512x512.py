@@ -14,7 +14,6 @@ _base_ = [
 from mimtransfer.training.recipes import iteration_linear
 
 protocol = "Semantic FPN, ADE20K 512, 80k iterations"
-
 crop_size = (512, 512)
 model = dict(
     pretrained=None,

@@ -14,7 +14,6 @@ randomness = dict(seed=0)
 sync_bn = "torch"
 task = "segmentation"
 protocol = "Mask2Former, ADE20K 512, 160k iterations"
-
 crop_size = (512, 512)
 model = dict(
     backbone=dict(

@@ -12,7 +12,6 @@ _base_ = [
     "../_base_/segmentation_runtime.py",
 ]
 protocol = "UperNet ResNet-50, ADE20K 512, 160k iterations"
-
 norm_cfg = dict(type="BN", requires_grad=True)  # synchronised on several GPUs, see transfer_runtime.py
 model = dict(
     pretrained=None,

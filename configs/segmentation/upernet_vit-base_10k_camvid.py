@@ -11,18 +11,11 @@ _base_ = [
     "../_base_/schedule/upernet_160k.py",
     "../_base_/segmentation_runtime.py",
 ]
+from mimtransfer.training.model_parts import sliding_window
 from mimtransfer.training.recipes import iteration_linear
 
 protocol = "UperNet, CamVid, 10k iterations"
-
-crop_size = (320, 320)
-model = dict(
-    data_preprocessor=dict(size=crop_size),
-    backbone=dict(img_size=crop_size),
-    decode_head=dict(num_classes=11),
-    auxiliary_head=dict(num_classes=11),
-    test_cfg=dict(_delete_=True, mode="slide", crop_size=crop_size, stride=(213, 213)),
-)
+model = sliding_window((320, 320), stride=(213, 213), num_classes=11, img_size=(320, 320))
 train_cfg, param_scheduler = iteration_linear(iters=10000, warmup=500, val_interval=1000)
 default_hooks = dict(checkpoint=dict(interval=1000))
 train_dataloader = dict(batch_size=2)  # 8 GPUs x 2 = 16

@@ -12,11 +12,8 @@ _base_ = [
     "../_base_/schedule/upernet_160k.py",
     "../_base_/segmentation_runtime.py",
 ]
-protocol = "UperNet, ADE20K 512, 160k iterations"
+from mimtransfer.training.model_parts import sliding_window
 
-crop_size = (512, 512)
-model = dict(
-    data_preprocessor=dict(size=crop_size),
-    test_cfg=dict(_delete_=True, mode="slide", crop_size=crop_size, stride=(341, 341)),
-)
+protocol = "UperNet, ADE20K 512, 160k iterations"
+model = sliding_window((512, 512), stride=(341, 341))
 train_dataloader = dict(batch_size=2)  # 8 GPUs x 2 = 16

@@ -11,18 +11,11 @@ _base_ = [
     "../_base_/schedule/upernet_160k.py",
     "../_base_/segmentation_runtime.py",
 ]
+from mimtransfer.training.model_parts import sliding_window
 from mimtransfer.training.recipes import iteration_linear
 
 protocol = "UperNet, iSAID 896, 80k iterations"
-
-crop_size = (896, 896)
-model = dict(
-    data_preprocessor=dict(size=crop_size),
-    backbone=dict(img_size=crop_size),
-    decode_head=dict(num_classes=16),
-    auxiliary_head=dict(num_classes=16),
-    test_cfg=dict(_delete_=True, mode="slide", crop_size=crop_size, stride=(512, 512)),
-)
+model = sliding_window((896, 896), stride=(512, 512), num_classes=16, img_size=(896, 896))
 train_cfg, param_scheduler = iteration_linear(iters=80000, val_interval=8000)
 default_hooks = dict(checkpoint=dict(interval=8000))
 train_dataloader = dict(batch_size=2)  # 8 GPUs x 2 = 16

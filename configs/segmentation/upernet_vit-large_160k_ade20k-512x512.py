@@ -6,12 +6,8 @@ Score     53.6 mIoU from MAE, 1600 epochs of ImageNet-1k (authors); not yet run 
 Sweep     lr and layer decay are searched for each initialisation: configs/suites/ade20k_lr-decay.py
 """
 _base_ = "./upernet_vit-base_160k_ade20k-512x512.py"
-protocol = "UperNet ViT-L, ADE20K 512, 160k iterations"
+from mimtransfer.training.model_parts import upernet_size
 
-model = dict(
-    backbone=dict(arch="vit_large_patch16_224", out_indices=(7, 11, 15, 23), drop_path_rate=0.2),
-    neck=dict(embed_dim=1024),
-    decode_head=dict(in_channels=[1024, 1024, 1024, 1024], channels=1024),
-    auxiliary_head=dict(in_channels=1024),
-)
+protocol = "UperNet ViT-L, ADE20K 512, 160k iterations"
+model = upernet_size("vit_large_patch16_224")
 optim_wrapper = dict(paramwise_cfg=dict(layer_decay_rate=0.8))

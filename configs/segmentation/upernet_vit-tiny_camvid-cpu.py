@@ -9,7 +9,6 @@ _base_ = "./upernet_vit-tiny_camvid.py"
 from mimtransfer.training.recipes import iteration_cosine
 
 protocol = "UperNet, CamVid, 120 iterations"
-
 crop_size = (224, 224)
 train_pipeline = [
     dict(type="LoadImageFromFile"),

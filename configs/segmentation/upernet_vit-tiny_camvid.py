@@ -14,7 +14,6 @@ _base_ = [
 from mimtransfer.training.recipes import iteration_cosine
 
 protocol = "UperNet, CamVid, 1200 iterations"
-
 crop_size = (320, 320)
 model = dict(
     data_preprocessor=dict(size=crop_size),

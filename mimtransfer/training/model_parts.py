@@ -59,3 +59,23 @@ def upernet_size(arch: str, **backbone: object) -> dict:
         decode_head=dict(in_channels=[width] * 4, channels=width),
         auxiliary_head=dict(in_channels=width),
     )
+
+
+def sliding_window(
+    crop_size: tuple[int, int], stride: tuple[int, int], num_classes: int | None = None,
+    img_size: int | tuple[int, int] | None = None,
+) -> dict:
+    """Return what `model` of mmseg changes for crops of `crop_size`: their padding, and the test by sliding window.
+
+    Args:
+        crop_size: height and width in pixels.
+        stride: of the window, height and width in pixels; commonly two thirds of the crop.
+        num_classes: of both heads, where the base has another number.
+        img_size: of the backbone, where the base has another.
+    """
+    heads = {} if num_classes is None else {
+        head: dict(num_classes=num_classes) for head in ("decode_head", "auxiliary_head")
+    }
+    backbone = {} if img_size is None else {"backbone": dict(img_size=img_size)}
+    test = dict(_delete_=True, mode="slide", crop_size=crop_size, stride=stride)
+    return dict(data_preprocessor=dict(size=crop_size), test_cfg=test, **backbone, **heads)
