@@ -13,6 +13,7 @@ _base_ = [
     "../_base_/schedule/finetune_mae.py",
     "../_base_/classification_training.py",
 ]
+from mimtransfer.training.pipelines import timm_augment
 from mimtransfer.training.recipes import warmup_cosine
 
 protocol = "fine-tuning of MFM, ResNet-50, 100 epochs, ImageNet-1k"
@@ -28,14 +29,11 @@ model = dict(
         type="ImgDataPreprocessor", mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], non_blocking=True
     ),
 )
-train_transform = [
-    dict(type="TimmAugment", input_size=224, auto_augment="rand-m6-mstd0.5-inc1", interpolation="bicubic"),
-]
 test_transform = [
     dict(type="Resize", size=236, interpolation="bicubic"),  # 224 / 0.95
     dict(type="CenterCrop", size=224),
 ]
-train_dataloader = dict(batch_size=256, dataset=dict(transform=train_transform))
+train_dataloader = dict(batch_size=256, dataset=dict(transform=timm_augment(224, "rand-m6-mstd0.5-inc1")))
 val_dataloader = dict(dataset=dict(transform=test_transform))
 test_dataloader = val_dataloader
 optim_wrapper = dict(

@@ -6,25 +6,11 @@ Time      minutes on 2 CPU cores; not yet timed alone
 Score     docs/results/real-pictures.md
 """
 _base_ = "./faster-rcnn_vit-tiny_bccd.py"
+from mimtransfer.training.pipelines import box_pipelines
 from mimtransfer.training.recipes import iteration_cosine
 
 protocol = "Faster R-CNN, BCCD, 120 iterations"
-
-image_size = (320, 240)
-train_pipeline = [
-    dict(type="LoadImageFromFile"),
-    dict(type="LoadAnnotations", with_bbox=True),
-    dict(type="RandomResize", scale=image_size, ratio_range=(0.8, 1.25), keep_ratio=True),
-    dict(type="RandomCrop", crop_size=image_size, recompute_bbox=True),
-    dict(type="RandomFlip", prob=[0.25, 0.25, 0.25], direction=["horizontal", "vertical", "diagonal"]),
-    dict(type="PackDetInputs"),
-]
-test_pipeline = [
-    dict(type="LoadImageFromFile"),
-    dict(type="Resize", scale=image_size, keep_ratio=True),
-    dict(type="LoadAnnotations", with_bbox=True),
-    dict(type="PackDetInputs", meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")),
-]
+train_pipeline, test_pipeline = box_pipelines((320, 240), ratio_range=(0.8, 1.25))
 model = dict(
     neck=dict(out_channels=64),
     rpn_head=dict(in_channels=64, feat_channels=64),

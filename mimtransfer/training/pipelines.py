@@ -53,3 +53,49 @@ def detection_test_pipeline(image_size: tuple[int, int], load: dict, annotations
         annotations,
         dict(type="PackDetInputs", meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")),
     ]
+
+
+def timm_augment(image_size: int, policy: str = "rand-m9-mstd0.5-inc1") -> list[dict]:
+    """Return the training transform of DeiT, MAE and their followers: timm's RandAugment, bicubic.
+
+    Args:
+        image_size: side in pixels.
+        policy: timm's name of it.
+    """
+    return [dict(type="TimmAugment", input_size=image_size, auto_augment=policy, interpolation="bicubic")]
+
+
+def small_image_loaders(
+    train: dict, test: dict, image_size: int, scale: tuple[float, float], num_workers: int = 2
+) -> tuple[dict, dict]:
+    """Return `train_dataloader, val_dataloader` of labelled images that are small and of one size.
+
+    Training crops and flips; testing resizes to `image_size`, which leaves images of that size as they are.
+
+    Args:
+        train, test: data sets, without transforms.
+        image_size: side in pixels.
+        scale: smallest and largest crop, as fractions of the image's area.
+        num_workers: of each loader.
+    """
+    crops = [
+        dict(type="RandomResizedCrop", size=image_size, scale=scale, interpolation="bicubic"),
+        dict(type="RandomHorizontalFlip"),
+    ]
+    resize = [dict(type="Resize", size=(image_size, image_size), interpolation="bicubic")]
+    shared = dict(num_workers=num_workers, collate_fn=dict(type="default_collate"))
+    train_dataloader = dict(
+        batch_size=128,
+        persistent_workers=True,
+        drop_last=True,
+        sampler=dict(type="EpochSampler"),
+        dataset=dict(train, transform=crops),
+        **shared,
+    )
+    val_dataloader = dict(
+        batch_size=100,
+        sampler=dict(type="DefaultSampler", shuffle=False),
+        dataset=dict(test, transform=resize),
+        **shared,
+    )
+    return train_dataloader, val_dataloader
