@@ -19,5 +19,5 @@ model = dict(
     # auxiliary=False tries out permuted prediction, type="BEiT" masked prediction.
     strategy=dict(type="RandomMasking", mask_ratio=0.75),
     tokenizer=dict(type="KMeansTokenizer", codebook="work_dirs/kmeans-pixels_scenes/codebook.pth"),
-    data_preprocessor=dict(type="ImgDataPreprocessor", mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]),
+    data_preprocessor=_base_.model.data_preprocessor,
 )

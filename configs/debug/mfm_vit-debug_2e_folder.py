@@ -15,5 +15,5 @@ model = dict(
         model_kwargs=dict(embed_dim=48, depth=2, num_heads=3),
     ),
     corruption=dict(type="FrequencyMasking", radius=16 * 32 / 224),
-    data_preprocessor=dict(type="ImgDataPreprocessor", mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]),
+    data_preprocessor=_base_.model.data_preprocessor,
 )

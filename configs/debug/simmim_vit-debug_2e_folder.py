@@ -16,5 +16,5 @@ model = dict(
     ),
     # 3 of 4 cells, each of 2 x 2 patches; throw_ratio=0.25 with mask_ratio=0.5 tries out throwing.
     strategy=dict(type="RandomMasking", mask_ratio=0.75, unit=2),
-    data_preprocessor=dict(type="ImgDataPreprocessor", mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]),
+    data_preprocessor=_base_.model.data_preprocessor,
 )

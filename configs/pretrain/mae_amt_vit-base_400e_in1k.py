@@ -10,8 +10,7 @@ from mimtransfer.training.recipes import warmup_cosine
 
 model = dict(
     strategy=dict(
-        type="AMTMasking", mask_ratio=0.45, throw_ratio=0.40,
-        warmup=dict(type="RandomMasking", mask_ratio=0.75),
+        type="AMTMasking", mask_ratio=0.45, throw_ratio=0.40, warmup=dict(type="RandomMasking", mask_ratio=0.75)
     ),
     norm_pix_loss=False,
 )

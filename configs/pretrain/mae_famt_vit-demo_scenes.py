@@ -5,10 +5,7 @@ Command: python tools/pretrain.py configs/pretrain/mae_famt_vit-demo_scenes.py
 _base_ = ["mae_vit-demo_scenes.py"]
 model = dict(
     strategy=dict(
-        type="FAMTMasking",
-        mask_ratio=0.45,
-        throw_ratio=0.40,
-        warmup=dict(type="RandomMasking", mask_ratio=0.75),
+        type="FAMTMasking", mask_ratio=0.45, throw_ratio=0.40, warmup=dict(type="RandomMasking", mask_ratio=0.75)
     )
 )
 # Published: first maps after 40 epochs of 400 to 1600, then every 40.

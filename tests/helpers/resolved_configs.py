@@ -1,7 +1,7 @@
 """What every shipped config resolves to, as one digest each.
 
-`python tests/helpers/resolved_configs.py` writes the digests of today's configs to `tests/fixtures/resolved_configs.json`.
-Do so only for a change that is meant to change what runs, and say in the commit which configs changed and why.
+`python tests/helpers/resolved_configs.py` writes today's digests to `tests/fixtures/resolved_configs.json`. Do so only
+for a change that is meant to change what runs, and say in the commit which configs changed and why.
 """
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""ImageNet-1K (ILSVRC 2012), `data/imagenet/{train,val}` as class folders, for frozen features: the middle of each image.
+"""ImageNet-1K (ILSVRC 2012), `data/imagenet/{train,val}` as class folders: for frozen features of the middle square.
 
 The labelled images that probes and k-NN learn from are `test_cfg.memory_dataloader`.
 """
