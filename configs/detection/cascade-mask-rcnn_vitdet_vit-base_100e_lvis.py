@@ -36,9 +36,6 @@ coders = [
     for stds in ([0.1, 0.1, 0.2, 0.2], [0.05, 0.05, 0.1, 0.1], [0.033, 0.033, 0.067, 0.067])
 ]
 model = dict(
-    roi_head=dict(
-        bbox_head=[dict(bbox_head, bbox_coder=coder) for coder in coders],
-        mask_head=dict(num_classes=1203),
-    ),
+    roi_head=dict(bbox_head=[dict(bbox_head, bbox_coder=coder) for coder in coders], mask_head=dict(num_classes=1203)),
     test_cfg=dict(rcnn=dict(score_thr=0.02, max_per_img=300)),
 )

@@ -11,6 +11,5 @@ protocol = "ViTDet Cascade Mask R-CNN ViT-H, LVIS, 100 epochs"
 model = vitdet_size("vit_huge_patch14_224", drop_path_rate=0.4)
 # As on COCO; the lr is ViT-H's own.
 optim_wrapper = dict(
-    optimizer=dict(lr=1e-4),
-    paramwise_cfg=dict(layer_decay_rate=0.9, norm_decay_mult=1.0, no_decay_names=()),
+    optimizer=dict(lr=1e-4), paramwise_cfg=dict(layer_decay_rate=0.9, norm_decay_mult=1.0, no_decay_names=())
 )

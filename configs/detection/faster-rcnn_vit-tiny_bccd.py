@@ -25,17 +25,11 @@ model = dict(
         out_indices=(-1,),
         drop_path_rate=0.1,
     ),
-    neck=dict(
-        _delete_=True, type="mimtransfer.SimpleFeaturePyramid", in_channels=192, out_channels=128, num_outs=5,
-    ),
+    neck=dict(_delete_=True, type="mimtransfer.SimpleFeaturePyramid", in_channels=192, out_channels=128, num_outs=5),
     rpn_head=dict(in_channels=128, feat_channels=128),
     roi_head=dict(
-        bbox_roi_extractor=dict(out_channels=128),
-        bbox_head=dict(in_channels=128, fc_out_channels=512, num_classes=3),
+        bbox_roi_extractor=dict(out_channels=128), bbox_head=dict(in_channels=128, fc_out_channels=512, num_classes=3)
     ),
 )
 train_cfg, param_scheduler = iteration_cosine(iters=800, warmup=50)
-default_hooks = dict(
-    logger=dict(interval=20),
-    checkpoint=dict(by_epoch=False, interval=400, max_keep_ckpts=1),
-)
+default_hooks = dict(logger=dict(interval=20), checkpoint=dict(by_epoch=False, interval=400, max_keep_ckpts=1))

@@ -18,8 +18,6 @@ from mimtransfer.training.recipes import mae_detection_schedule
 protocol = "Mask R-CNN as MAE, COCO, 100 epochs"
 optim_wrapper = dict(
     optimizer=dict(lr=1.6e-4, weight_decay=0.2),
-    paramwise_cfg=dict(
-        _delete_=True, layer_decay_rate=1.0, no_decay_names=("pos_embed", "rel_pos_h", "rel_pos_w"),
-    ),
+    paramwise_cfg=dict(_delete_=True, layer_decay_rate=1.0, no_decay_names=("pos_embed", "rel_pos_h", "rel_pos_w")),
 )
 train_cfg, param_scheduler = mae_detection_schedule(epochs=100)

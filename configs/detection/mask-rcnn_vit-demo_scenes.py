@@ -18,7 +18,4 @@ protocol = "Mask R-CNN, scenes"
 # 320 x 8 images: six passes over 400 scenes
 train_cfg, param_scheduler = iteration_cosine(iters=320, warmup=20)
 optim_wrapper = dict(optimizer=dict(lr=1.5e-3))
-default_hooks = dict(
-    logger=dict(interval=10),
-    checkpoint=dict(by_epoch=False, interval=160, max_keep_ckpts=1),
-)
+default_hooks = dict(logger=dict(interval=10), checkpoint=dict(by_epoch=False, interval=160, max_keep_ckpts=1))

@@ -14,10 +14,4 @@ _base_ = [
 ]
 protocol = "ViTDet Mask R-CNN, COCO 512, 25 epochs"
 
-model = dict(
-    data_preprocessor=dict(pad_size_divisor=512),
-    backbone=dict(
-        rel_pos_size=512,
-        grad_checkpointing=True,
-    ),
-)
+model = dict(data_preprocessor=dict(pad_size_divisor=512), backbone=dict(rel_pos_size=512, grad_checkpointing=True))

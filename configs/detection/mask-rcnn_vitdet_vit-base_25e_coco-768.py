@@ -14,10 +14,4 @@ _base_ = [
 ]
 protocol = "ViTDet Mask R-CNN, COCO 768, 25 epochs"
 
-model = dict(
-    data_preprocessor=dict(pad_size_divisor=768),
-    backbone=dict(
-        rel_pos_size=768,
-        grad_checkpointing=True,
-    ),
-)
+model = dict(data_preprocessor=dict(pad_size_divisor=768), backbone=dict(rel_pos_size=768, grad_checkpointing=True))

@@ -14,9 +14,7 @@ protocol = "ViTDet Mask2Former, COCO, 50 epochs"
 
 model = dict(
     backbone=dict(_delete_=True, **vitdet_backbone()),
-    neck=dict(
-        type="mimtransfer.SimpleFeaturePyramid", in_channels=768, out_channels=256, num_outs=4,
-    ),
+    neck=dict(type="mimtransfer.SimpleFeaturePyramid", in_channels=768, out_channels=256, num_outs=4),
     panoptic_head=dict(in_channels=[256, 256, 256, 256]),
 )
 embedding = dict(lr_mult=1.0, decay_mult=0.0)

@@ -12,6 +12,4 @@ Predicted is the best of the 200 classes, as the authors of the data do.
 _base_ = "../classification/finetune_mfm_vit-base_100e_in1k.py"
 protocol = "ImageNet-R, fine-tuning of MFM, 100 epochs"
 
-test_dataloader = dict(
-    dataset=dict(root="data/imagenet-r", trained_classes="imagenet-1k", tested_classes="imagenet-r")
-)
+test_dataloader = dict(dataset=dict(root="data/imagenet-r", trained_classes="imagenet-1k", tested_classes="imagenet-r"))

@@ -27,9 +27,7 @@ model = dict(
         final_norm=False,
         drop_path_rate=0.1,
     ),
-    neck=dict(
-        _delete_=True, type="mimtransfer.SimpleFeaturePyramid", in_channels=768, out_channels=256, num_outs=4,
-    ),
+    neck=dict(_delete_=True, type="mimtransfer.SimpleFeaturePyramid", in_channels=768, out_channels=256, num_outs=4),
     decode_head=dict(num_classes=150, norm_cfg=dict(type="BN", requires_grad=True)),
     test_cfg=dict(_delete_=True, mode="slide", crop_size=crop_size, stride=(341, 341)),
 )

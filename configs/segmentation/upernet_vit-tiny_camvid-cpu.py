@@ -25,11 +25,7 @@ test_pipeline = [
     dict(type="LoadAnnotations"),
     dict(type="PackSegInputs"),
 ]
-model = dict(
-    data_preprocessor=dict(size=crop_size),
-    decode_head=dict(channels=64),
-    auxiliary_head=dict(channels=64),
-)
+model = dict(data_preprocessor=dict(size=crop_size), decode_head=dict(channels=64), auxiliary_head=dict(channels=64))
 train_dataloader = dict(batch_size=8, num_workers=1, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(num_workers=1, dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader

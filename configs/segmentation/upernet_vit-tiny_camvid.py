@@ -17,9 +17,7 @@ protocol = "UperNet, CamVid, 1200 iterations"
 crop_size = (320, 320)
 model = dict(
     data_preprocessor=dict(size=crop_size),
-    backbone=dict(
-        arch="vit_tiny_patch16_224", img_size=224, pos_embed="sincos", rel_pos=None, layer_scale=None,
-    ),
+    backbone=dict(arch="vit_tiny_patch16_224", img_size=224, pos_embed="sincos", rel_pos=None, layer_scale=None),
     neck=dict(embed_dim=192),
     decode_head=dict(in_channels=[192, 192, 192, 192], channels=192, num_classes=11),
     auxiliary_head=dict(in_channels=192, channels=96, num_classes=11),

@@ -11,8 +11,7 @@ _pretraining = {f"model.encoder.model_kwargs.{key}": value for key, value in _vi
 _backbone = {f"model.backbone.model_kwargs.{key}": value for key, value in _vit.items()}
 tokenizers = dict(
     codes=dict(
-        config="configs/tokenizer/kmeans-mae_camvid-bccd.py",
-        options={"features.checkpoint": "{mae}/epoch_20.pth"},
+        config="configs/tokenizer/kmeans-mae_camvid-bccd.py", options={"features.checkpoint": "{mae}/epoch_20.pth"}
     )
 )
 pretrainings = {

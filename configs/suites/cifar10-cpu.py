@@ -12,10 +12,7 @@ _vit = dict(depth=6, embed_dim=128, num_heads=2)
 _pretraining = {f"model.encoder.model_kwargs.{key}": value for key, value in _vit.items()}
 _transfer = {f"model.backbone.model_kwargs.{key}": value for key, value in _vit.items()}
 tokenizers = dict(
-    codes=dict(
-        config="configs/tokenizer/kmeans-mae_cifar10.py",
-        options={"features.checkpoint": "{mae}/epoch_10.pth"},
-    )
+    codes=dict(config="configs/tokenizer/kmeans-mae_cifar10.py", options={"features.checkpoint": "{mae}/epoch_10.pth"})
 )
 pretrainings = {
     name: dict(config=f"configs/pretrain/{name}_vit-tiny-p4_10e_cifar10.py", options=_pretraining, amp=True)

@@ -7,9 +7,7 @@ model = dict(
     # Padding comes after normalisation, so it is the mean pixel; no side exceeds 1024, hence always 1024 x 1024.
     data_preprocessor=dict(pad_size_divisor=1024),
     backbone=dict(_delete_=True, **vitdet_backbone()),
-    neck=dict(
-        _delete_=True, type="mimtransfer.SimpleFeaturePyramid", in_channels=768, out_channels=256, num_outs=5
-    ),
+    neck=dict(_delete_=True, type="mimtransfer.SimpleFeaturePyramid", in_channels=768, out_channels=256, num_outs=5),
     rpn_head=dict(num_convs=2),
     roi_head=dict(
         bbox_head=dict(type="Shared4Conv1FCBBoxHead", conv_out_channels=256, norm_cfg=norm_cfg),
