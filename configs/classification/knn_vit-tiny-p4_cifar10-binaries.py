@@ -7,7 +7,6 @@ Score     k-NN top-1: not yet run
 """
 _base_ = "./knn_vit-tiny-p4_cifar10.py"
 protocol = "k-NN, CIFAR-10 binaries, memory of 10000"
-
 test_cfg = dict(
     memory_dataloader=dict(
         dataset=dict(_delete_=True, type="TorchvisionCIFAR", root="data/cifar10", train=True, num_images=10000)

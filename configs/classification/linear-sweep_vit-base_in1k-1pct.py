@@ -8,5 +8,4 @@ Score     top-1: not yet run
 """
 _base_ = "./linear-sweep_vit-base_in1k.py"
 protocol = "linear probe, ImageNet-1k, cached features, 1 % of the labels"
-
 test_cfg = dict(memory_dataloader=dict(dataset=dict(fraction=0.01)), batch_size=1024)

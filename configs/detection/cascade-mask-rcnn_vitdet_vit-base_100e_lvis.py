@@ -12,30 +12,20 @@ _base_ = [
     "../_base_/detection_iters_runtime.py",
 ]
 protocol = "ViTDet Cascade Mask R-CNN, LVIS, 100 epochs"
-
 # mmengine replaces lists as a whole: the three heads of the base, with 1203 classes and another loss.
 bbox_head = dict(
-    type="Shared4Conv1FCBBoxHead",
-    in_channels=256,
-    conv_out_channels=256,
-    fc_out_channels=1024,
-    roi_feat_size=7,
+    _base_.bbox_head,
     num_classes=1203,
-    reg_class_agnostic=True,
-    norm_cfg=dict(type="LN2d", eps=1e-6),
     loss_cls=dict(type="mimtransfer.FederatedLoss", num_classes=1203),
     init_cfg=[
         dict(type="Normal", std=0.01, bias=-4.595, override=dict(name="fc_cls")),  # 1 % at the start
         dict(type="Normal", std=0.001, override=dict(name="fc_reg")),
         dict(type="Xavier", distribution="uniform", override=[dict(name="shared_fcs")]),
     ],
-    loss_bbox=dict(type="SmoothL1Loss", beta=1.0, loss_weight=1.0),
 )
-coders = [
-    dict(type="DeltaXYWHBBoxCoder", target_means=[0.0] * 4, target_stds=stds)
-    for stds in ([0.1, 0.1, 0.2, 0.2], [0.05, 0.05, 0.1, 0.1], [0.033, 0.033, 0.067, 0.067])
-]
 model = dict(
-    roi_head=dict(bbox_head=[dict(bbox_head, bbox_coder=coder) for coder in coders], mask_head=dict(num_classes=1203)),
+    roi_head=dict(
+        bbox_head=[dict(bbox_head, bbox_coder=coder) for coder in _base_.coders], mask_head=dict(num_classes=1203)
+    ),
     test_cfg=dict(rcnn=dict(score_thr=0.02, max_per_img=300)),
 )

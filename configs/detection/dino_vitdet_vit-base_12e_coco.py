@@ -11,7 +11,6 @@ from mimtransfer.training.model_parts import vitdet_backbone
 
 task = "detection"
 protocol = "ViTDet DINO-DETR, COCO, 12 epochs"
-
 model = dict(
     backbone=dict(_delete_=True, **vitdet_backbone()),
     neck=dict(

@@ -1,6 +1,6 @@
 """Faster R-CNN, ViT-Ti/16, BCCD at 320 x 240, 120 iterations of 8: the same task within minutes of 2 CPU cores.
 
-Command   python tools/train.py configs/detection/faster-rcnn_vit-tiny_bccd-cpu.py --pretrained work_dirs/CKPT
+Command   python tools/train.py CONFIG --pretrained work_dirs/CKPT
 Data      data/bccd/{train,val,test} and data/bccd/annotations (docs/transfer.md)
 Time      minutes on 2 CPU cores; not yet timed alone
 Score     docs/results/real-pictures.md

@@ -1,6 +1,6 @@
 """Faster R-CNN, ViT-Ti/16, simple pyramid, 800 iterations (62 epochs) of BCCD: real pictures, minutes on one GPU.
 
-Command   python tools/train.py configs/detection/faster-rcnn_vit-tiny_bccd.py --pretrained work_dirs/CKPT --amp
+Command   python tools/train.py CONFIG --pretrained work_dirs/CKPT --amp
 Data      data/bccd/{train,val,test} and data/bccd/annotations (docs/transfer.md)
 Time      not yet run
 Score     box AP on test: not yet run
@@ -14,7 +14,6 @@ _base_ = [
 from mimtransfer.training.recipes import iteration_cosine
 
 protocol = "Faster R-CNN, BCCD, 800 iterations"
-
 model = dict(
     backbone=dict(
         _delete_=True,

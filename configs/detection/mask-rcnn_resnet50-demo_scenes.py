@@ -1,7 +1,6 @@
 """Mask R-CNN with a ResNet-50 on the embedded scenes, minutes on a CPU; else as mask-rcnn_vit-demo_scenes.py.
 
-Command   python tools/train.py configs/detection/mask-rcnn_resnet50-demo_scenes.py \
-              --pretrained work_dirs/mfm_resnet50-demo_scenes
+Command   python tools/train.py CONFIG --pretrained work_dirs/mfm_resnet50-demo_scenes
 Data      python tools/make_scenes.py --out data/scenes
 Time      about 3 minutes on one core
 Score     docs/results/mfm.md
@@ -9,15 +8,10 @@ Score     docs/results/mfm.md
 _base_ = [
     "../_base_/model/mask-rcnn_resnet50-demo.py",
     "../_base_/data/scenes_detection.py",
-    "../_base_/schedule/transfer_short.py",
+    "../_base_/schedule/transfer_scenes.py",
     "../_base_/detection_iters_runtime.py",
 ]
-from mimtransfer.training.recipes import iteration_cosine
-
 # Another model is another protocol, with a column of its own in the table.
 protocol = "Mask R-CNN ResNet-50, scenes"
-
-# 320 x 8 images: six passes over 400 scenes
-train_cfg, param_scheduler = iteration_cosine(iters=320, warmup=20)
 optim_wrapper = dict(optimizer=dict(lr=5e-4), paramwise_cfg=dict(layer_decay_rate=1.0))
 default_hooks = dict(logger=dict(interval=10), checkpoint=dict(by_epoch=False, interval=160, max_keep_ckpts=1))

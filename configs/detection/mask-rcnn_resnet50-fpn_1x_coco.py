@@ -14,7 +14,6 @@ _base_ = [
     "../_base_/detection_runtime.py",
 ]
 protocol = "Mask R-CNN ResNet-50 FPN, COCO, 12 epochs"
-
 model = dict(
     backbone=dict(_delete_=True, type="mimtransfer.TimmCNN", arch="resnet50", out_indices=(0, 1, 2, 3)),
     neck=dict(norm_cfg=dict(type="BN", requires_grad=True)),

@@ -12,7 +12,6 @@ _base_ = [
     "../_base_/detection_iters_runtime.py",
 ]
 protocol = "ViTDet Mask R-CNN, LVIS, 100 epochs"
-
 model = dict(
     roi_head=dict(
         bbox_head=dict(

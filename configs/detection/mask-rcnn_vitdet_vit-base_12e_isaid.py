@@ -12,7 +12,6 @@ _base_ = [
     "../_base_/detection_runtime.py",
 ]
 protocol = "ViTDet Mask R-CNN, iSAID, 12 epochs"
-
 model = dict(
     data_preprocessor=dict(pad_size_divisor=800),
     backbone=dict(rel_pos_size=800),

@@ -13,5 +13,4 @@ _base_ = [
     "../_base_/detection_iters_runtime.py",
 ]
 protocol = "ViTDet Mask R-CNN, COCO 512, 25 epochs"
-
 model = dict(data_preprocessor=dict(pad_size_divisor=512), backbone=dict(rel_pos_size=512, grad_checkpointing=True))

@@ -11,7 +11,6 @@ from mimtransfer.training.model_parts import vitdet_backbone
 
 task = "detection"
 protocol = "ViTDet Mask2Former, COCO, 50 epochs"
-
 model = dict(
     backbone=dict(_delete_=True, **vitdet_backbone()),
     neck=dict(type="mimtransfer.SimpleFeaturePyramid", in_channels=768, out_channels=256, num_outs=4),

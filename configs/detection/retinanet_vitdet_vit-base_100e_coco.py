@@ -14,7 +14,6 @@ _base_ = [
 from mimtransfer.training.model_parts import vitdet_backbone
 
 protocol = "ViTDet RetinaNet, COCO, 100 epochs"
-
 model = dict(
     data_preprocessor=dict(pad_size_divisor=1024),
     backbone=dict(_delete_=True, **vitdet_backbone()),

@@ -1,6 +1,6 @@
 """MAE + FAMT on the unlabelled embedded scenes, the third row of `make demo`; else as mae_vit-demo_scenes.py.
 
-Command: python tools/pretrain.py configs/pretrain/mae_famt_vit-demo_scenes.py
+Command: python tools/pretrain.py CONFIG
 """
 _base_ = ["mae_vit-demo_scenes.py"]
 model = dict(

@@ -1,6 +1,6 @@
 """MAE on the unlabelled embedded scenes: the pretraining of `make demo`, minutes on 2 CPU cores.
 
-Command: python tools/pretrain.py configs/pretrain/mae_vit-demo_scenes.py
+Command: python tools/pretrain.py CONFIG
 """
 _base_ = [
     "../_base_/model/vit-demo.py",

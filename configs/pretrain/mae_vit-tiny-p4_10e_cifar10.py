@@ -4,7 +4,6 @@ Data: class folders of image files in data/cifar10/train; every fifth image, the
 Command: TIMM_FUSED_ATTN=0 python tools/pretrain.py CONFIG --amp (on a CPU, bf16 attention is faster unfused).
 Measured: docs/results/masking-cifar10.md. About 5 minutes on one core with AMX.
 """
-
 _base_ = ["../_base_/data/folder.py", "../_base_/schedule/adamw_mae.py", "../_base_/pretrain_runtime.py"]
 from mimtransfer.training.recipes import warmup_cosine
 

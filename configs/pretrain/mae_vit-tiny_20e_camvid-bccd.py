@@ -1,6 +1,6 @@
 """MAE, ViT-Ti/16, 20 epochs on the training pictures of CamVid and BCCD together: real pictures on 2 CPU cores.
 
-Command: python tools/pretrain.py configs/pretrain/mae_vit-tiny_20e_camvid-bccd.py
+Command: python tools/pretrain.py CONFIG
 Data: data/camvid/images/train (367 street scenes) and data/bccd/train (205 blood smears); no picture of a test set.
 Expected: some minutes on 2 cores; figures in docs/results/real-pictures.md.
 """

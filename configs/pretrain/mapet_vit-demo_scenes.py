@@ -1,7 +1,6 @@
 """MaPeT on the unlabelled embedded scenes, codes by k-means on pixels; schedule and data as mae_vit-demo_scenes.py.
 
-Command: python tools/fit_tokenizer.py configs/tokenizer/kmeans-pixels_scenes.py
-    python tools/pretrain.py configs/pretrain/mapet_vit-demo_scenes.py
+Command: python tools/fit_tokenizer.py configs/tokenizer/kmeans-pixels_scenes.py, then python tools/pretrain.py CONFIG
 Codes of our own MAE instead: configs/tokenizer/kmeans-mae_scenes.py.
 """
 _base_ = ["mae_vit-demo_scenes.py"]

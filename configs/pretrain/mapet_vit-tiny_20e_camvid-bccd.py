@@ -1,7 +1,7 @@
 """MaPeT on CamVid and BCCD, codes by k-means on our own MAE; data and schedule as mae_vit-tiny_20e_camvid-bccd.py.
 
-Command: python tools/fit_tokenizer.py configs/tokenizer/kmeans-mae_camvid-bccd.py, then
-    python tools/pretrain.py CONFIG. Not yet run.
+Command: python tools/fit_tokenizer.py configs/tokenizer/kmeans-mae_camvid-bccd.py,
+    then python tools/pretrain.py CONFIG. Not yet run.
 """
 _base_ = ["mae_vit-tiny_20e_camvid-bccd.py"]
 model = dict(

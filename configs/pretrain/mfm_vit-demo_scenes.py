@@ -1,6 +1,6 @@
 """MFM on the unlabelled embedded scenes; schedule and data as mae_vit-demo_scenes.py.
 
-Command: python tools/pretrain.py configs/pretrain/mfm_vit-demo_scenes.py
+Command: python tools/pretrain.py CONFIG
 """
 _base_ = ["mae_vit-demo_scenes.py"]
 model = dict(

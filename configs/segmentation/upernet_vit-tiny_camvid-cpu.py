@@ -1,6 +1,6 @@
 """UperNet, ViT-Ti/16, CamVid in crops of 224, 120 iterations of 8: the same task within minutes of 2 CPU cores.
 
-Command   python tools/train.py configs/segmentation/upernet_vit-tiny_camvid-cpu.py --pretrained work_dirs/CKPT
+Command   python tools/train.py CONFIG --pretrained work_dirs/CKPT
 Data      data/camvid/{images,annotations}/{train,val,test} (docs/transfer.md)
 Time      minutes on 2 CPU cores; not yet timed alone
 Score     docs/results/real-pictures.md

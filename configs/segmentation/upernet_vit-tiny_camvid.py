@@ -1,6 +1,6 @@
 """UperNet, ViT-Ti/16, 1200 iterations (52 epochs) of CamVid: real pictures on one GPU in minutes.
 
-Command   python tools/train.py configs/segmentation/upernet_vit-tiny_camvid.py --pretrained work_dirs/CKPT --amp
+Command   python tools/train.py CONFIG --pretrained work_dirs/CKPT --amp
 Data      data/camvid/{images,annotations}/{train,val,test} (docs/transfer.md)
 Time      not yet run
 Score     mIoU on test: not yet run
