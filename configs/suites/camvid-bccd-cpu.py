@@ -5,11 +5,26 @@ Command   TIMM_FUSED_ATTN=0 python tools/transfer.py configs/suites/camvid-bccd-
 Data      data/camvid, data/bccd (docs/results/real-pictures.md)
 Score     docs/results/study.md
 """
-_base_ = "./camvid-bccd.py"
+seeds = [0, 1, 2]
 _vit = dict(depth=6, embed_dim=128, num_heads=2)
 _pretraining = {f"model.encoder.model_kwargs.{key}": value for key, value in _vit.items()}
 _backbone = {f"model.backbone.model_kwargs.{key}": value for key, value in _vit.items()}
-pretrainings = {name: dict(options=_pretraining, amp=True) for name in _base_.pretrainings if name != "random"}
+tokenizers = dict(
+    codes=dict(
+        config="configs/tokenizer/kmeans-mae_camvid-bccd.py",
+        options={"features.checkpoint": "{mae}/epoch_20.pth"},
+    )
+)
+pretrainings = {
+    name: dict(config=f"configs/pretrain/{name}_vit-tiny_20e_camvid-bccd.py", options=_pretraining, amp=True)
+    for name in ("mae", "simmim", "mae_amt", "mae_famt", "mae_semantic", "mfm")
+}
+pretrainings["mapet"] = dict(
+    config="configs/pretrain/mapet_vit-tiny_20e_camvid-bccd.py",
+    options={**_pretraining, "model.tokenizer.codebook": "{codes}/codebook.pth"},
+    amp=True,
+)
+pretrainings["random"] = None
 _iters = 200
 # The lr of the demo, whose ViT this is: on eight training pictures of CamVid, four times the config's learned faster.
 _schedule = {
@@ -22,6 +37,7 @@ _schedule = {
 }
 tasks = dict(
     bccd=dict(
+        config="configs/detection/faster-rcnn_vit-tiny_bccd-cpu.py",
         options={
             **_backbone,
             **_schedule,
@@ -30,6 +46,7 @@ tasks = dict(
         },
     ),
     camvid=dict(
+        config="configs/segmentation/upernet_vit-tiny_camvid-cpu.py",
         options={
             **_backbone,
             **_schedule,

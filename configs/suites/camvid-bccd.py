@@ -9,7 +9,8 @@ Score     two rows, one seed: docs/results/real-pictures.md; else not yet run
 seeds = [0, 1, 2]
 tokenizers = dict(
     codes=dict(
-        config="configs/tokenizer/kmeans-mae_camvid-bccd.py", options={"features.checkpoint": "{mae}/epoch_20.pth"}
+        config="configs/tokenizer/kmeans-mae_camvid-bccd.py",
+        options={"features.checkpoint": "{mae}/epoch_20.pth"},
     )
 )
 pretrainings = {

@@ -7,22 +7,43 @@ Score     docs/results/study.md
 
 MaPeT's codes are k-means on MAE's features: its row has seen MAE's training, too.
 """
-_base_ = "./cifar10.py"
+seeds = [0, 1, 2]
 _vit = dict(depth=6, embed_dim=128, num_heads=2)
 _pretraining = {f"model.encoder.model_kwargs.{key}": value for key, value in _vit.items()}
 _transfer = {f"model.backbone.model_kwargs.{key}": value for key, value in _vit.items()}
-pretrainings = {name: dict(options=_pretraining) for name in _base_.pretrainings if name != "random"}
+tokenizers = dict(
+    codes=dict(
+        config="configs/tokenizer/kmeans-mae_cifar10.py",
+        options={"features.checkpoint": "{mae}/epoch_10.pth"},
+    )
+)
+pretrainings = {
+    name: dict(config=f"configs/pretrain/{name}_vit-tiny-p4_10e_cifar10.py", options=_pretraining, amp=True)
+    for name in ("mae", "simmim", "mae_amt", "mae_famt", "mae_semantic", "mfm")
+}
+pretrainings["mapet"] = dict(
+    config="configs/pretrain/mapet_vit-tiny-p4_10e_cifar10.py",
+    options={**_pretraining, "model.tokenizer.codebook": "{codes}/codebook.pth"},
+    amp=True,
+)
+pretrainings["random"] = None
 _finetuning = {**_transfer, "train_dataloader.dataset.num_images": 5000}
 tasks = dict(
-    knn=dict(options=_transfer),
-    linear=dict(options=_transfer),
-    finetune=dict(options={**_finetuning, "protocol": "fine-tuning, CIFAR-10, 5 epochs of 5000"}),
+    knn=dict(config="configs/classification/knn_vit-tiny-p4_cifar10.py", options=_transfer, amp=True),
+    linear=dict(config="configs/classification/linear-sweep_vit-tiny-p4_cifar10.py", options=_transfer, amp=True),
+    finetune=dict(
+        config="configs/classification/finetune_vit-tiny-p4_5e_cifar10.py",
+        options={**_finetuning, "protocol": "fine-tuning, CIFAR-10, 5 epochs of 5000"},
+        amp=True,
+    ),
     corruptions=dict(
+        config="configs/robustness/corruptions_finetune_vit-tiny-p4_5e_cifar10.py",
         options={
             **_finetuning,
             "protocol": "corruptions (500 images), fine-tuning, CIFAR-10, 5 epochs of 5000",
             "test_dataloader.dataset.num_images": 500,
         },
         amp=True,
+        of="finetune",
     ),
 )

@@ -9,7 +9,10 @@ MaPeT's codes are k-means on MAE's features: its row has seen MAE's training, to
 """
 seeds = [0, 1, 2]
 tokenizers = dict(
-    codes=dict(config="configs/tokenizer/kmeans-mae_cifar10.py", options={"features.checkpoint": "{mae}/epoch_10.pth"})
+    codes=dict(
+        config="configs/tokenizer/kmeans-mae_cifar10.py",
+        options={"features.checkpoint": "{mae}/epoch_10.pth"},
+    )
 )
 pretrainings = {
     name: dict(config=f"configs/pretrain/{name}_vit-tiny-p4_10e_cifar10.py", amp=True)
