@@ -11,8 +11,8 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
+from mimtransfer.checkpoints.recorded_config import read_values
 from mimtransfer.datasets.classification import _build
-from mimtransfer.pretrained_config import read_values
 from mimtransfer.registry import HOOKS, LOOPS, METRICS, MODELS
 
 ROOT = Path(__file__).parents[1] / "configs"

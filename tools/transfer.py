@@ -44,7 +44,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> int:
     """Plan, run, tabulate. Return 1 when a cell has failed."""
     args = parse_args()
-    from mimtransfer.errors import UserError, clean_exit, near_matches
+    from mimtransfer.cli.explain import clean_exit
+    from mimtransfer.errors import UserError, near_matches
 
     with clean_exit():
         from mimtransfer.suites import report

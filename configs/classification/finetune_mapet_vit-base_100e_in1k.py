@@ -6,8 +6,7 @@ Batch     8 GPUs x 64 = 512. The released file says 512 for each process and not
 Time      not yet run
 """
 _base_ = "./finetune_mae_vit-base_100e_in1k.py"
-from mimtransfer.training.pipelines import timm_augment
-from mimtransfer.training.recipes import warmup_cosine
+from mimtransfer.training.recipes import timm_augment, warmup_cosine
 
 protocol = "fine-tuning of MaPeT, 100 epochs, ImageNet-1k"
 model = dict(backbone=dict(layer_scale=0.1), head_std=0.02)

@@ -13,8 +13,7 @@ _base_ = [
     "../_base_/schedule/finetune_mae.py",
     "../_base_/classification_training.py",
 ]
-from mimtransfer.training.pipelines import timm_augment
-from mimtransfer.training.recipes import warmup_cosine
+from mimtransfer.training.recipes import timm_augment, warmup_cosine
 
 protocol = "fine-tuning of MFM, ResNet-50, 100 epochs, ImageNet-1k"
 model = dict(

@@ -8,8 +8,7 @@ Time      not yet run
 The README names timm and 300 epochs, and no config. Left out of A2 (arXiv 2110.00476, table 2): repeated augmentation.
 """
 _base_ = "./finetune_mfm_resnet50_100e_in1k.py"
-from mimtransfer.training.pipelines import timm_augment
-from mimtransfer.training.recipes import warmup_cosine
+from mimtransfer.training.recipes import timm_augment, warmup_cosine
 
 protocol = "fine-tuning of MFM, ResNet-50, 300 epochs, ImageNet-1k"
 model = dict(backbone=dict(drop_path_rate=0.05))

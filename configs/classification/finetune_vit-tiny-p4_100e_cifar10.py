@@ -11,7 +11,7 @@ _base_ = [
     "../_base_/schedule/finetune_mae.py",
     "../_base_/classification_training.py",
 ]
-from mimtransfer.training.pipelines import timm_augment
+from mimtransfer.training.recipes import timm_augment
 
 protocol = "fine-tuning, CIFAR-10, 100 epochs"
 model = dict(

@@ -11,7 +11,7 @@ _base_ = [
     "../_base_/schedule/finetune_mae.py",
     "../_base_/classification_training.py",
 ]
-from mimtransfer.training.pipelines import timm_augment
+from mimtransfer.training.recipes import timm_augment
 
 protocol = "fine-tuning, STL-10, 100 epochs"
 model = dict(backbone=dict(arch="vit_tiny_patch16_224", img_size=96, patch_size=8), num_classes=10)

@@ -5,7 +5,7 @@ Time      not yet run here
 Score     51.5 box AP, 46.6 mask AP from MAE (authors); 0.3 between seeds (authors); not yet run here
 """
 _base_ = "./cascade-mask-rcnn_vitdet_vit-base_100e_lvis.py"
-from mimtransfer.training.model_parts import vitdet_size
+from mimtransfer.training.recipes import vitdet_size
 
 protocol = "ViTDet Cascade Mask R-CNN ViT-H, LVIS, 100 epochs"
 model = vitdet_size("vit_huge_patch14_224", drop_path_rate=0.4)

@@ -6,8 +6,7 @@ Score     58.7 box AP, 51.0 mask AP from MAE, 1600 epochs of ImageNet-1k (author
 Start     a checkpoint of patch 14 is resampled to 16 at loading, as the authors' mae_pretrain_vit_huge_p14to16
 """
 _base_ = "./cascade-mask-rcnn_vitdet_vit-base_100e_coco.py"
-from mimtransfer.training.model_parts import vitdet_size
-from mimtransfer.training.recipes import vitdet_schedule
+from mimtransfer.training.recipes import vitdet_schedule, vitdet_size
 
 protocol = "ViTDet Cascade Mask R-CNN ViT-H, COCO, 75 epochs"
 model = vitdet_size("vit_huge_patch14_224")

@@ -5,7 +5,7 @@ Time      about 33 h on 64 A100 by the authors' 0.643 s per iteration
 Score     57.6 box AP, 50.0 mask AP from MAE, 1600 epochs of ImageNet-1k (authors); not yet run here
 """
 _base_ = "./cascade-mask-rcnn_vitdet_vit-base_100e_coco.py"
-from mimtransfer.training.model_parts import vitdet_size
+from mimtransfer.training.recipes import vitdet_size
 
 protocol = "ViTDet Cascade Mask R-CNN ViT-L, COCO, 100 epochs"
 model = vitdet_size("vit_large_patch16_224")

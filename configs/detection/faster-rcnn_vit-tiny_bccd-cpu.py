@@ -6,8 +6,7 @@ Time      minutes on 2 CPU cores; not yet timed alone
 Score     docs/results/real-pictures.md
 """
 _base_ = "./faster-rcnn_vit-tiny_bccd.py"
-from mimtransfer.training.pipelines import box_pipelines
-from mimtransfer.training.recipes import iteration_cosine
+from mimtransfer.training.recipes import box_pipelines, iteration_cosine
 
 protocol = "Faster R-CNN, BCCD, 120 iterations"
 train_pipeline, test_pipeline = box_pipelines((320, 240), ratio_range=(0.8, 1.25))

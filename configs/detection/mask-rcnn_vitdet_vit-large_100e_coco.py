@@ -5,7 +5,7 @@ Time      about 31 h on 64 A100 by the authors' 0.603 s per iteration
 Score     55.5 box AP, 49.2 mask AP from MAE, 1600 epochs of ImageNet-1k (authors); not yet run here
 """
 _base_ = "./mask-rcnn_vitdet_vit-base_100e_coco.py"
-from mimtransfer.training.model_parts import vitdet_size
+from mimtransfer.training.recipes import vitdet_size
 
 protocol = "ViTDet Mask R-CNN ViT-L, COCO, 100 epochs"
 model = vitdet_size("vit_large_patch16_224")

@@ -5,7 +5,7 @@ Time      not yet run here
 Score     46.1 box AP, 43.6 mask AP from MAE (authors); 0.3 between seeds (authors); not yet run here
 """
 _base_ = "./mask-rcnn_vitdet_vit-base_100e_lvis.py"
-from mimtransfer.training.model_parts import vitdet_size
+from mimtransfer.training.recipes import vitdet_size
 
 protocol = "ViTDet Mask R-CNN ViT-L, LVIS, 100 epochs"
 model = vitdet_size("vit_large_patch16_224")

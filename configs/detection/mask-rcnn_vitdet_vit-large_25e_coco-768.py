@@ -6,7 +6,7 @@ Time      not yet run
 Score     none published at this size; not yet run here
 """
 _base_ = "./mask-rcnn_vitdet_vit-base_25e_coco-768.py"
-from mimtransfer.training.model_parts import vitdet_size
+from mimtransfer.training.recipes import vitdet_size
 
 protocol = "ViTDet Mask R-CNN ViT-L, COCO 768, 25 epochs"
 model = vitdet_size("vit_large_patch16_224")

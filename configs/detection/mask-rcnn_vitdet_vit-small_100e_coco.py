@@ -5,7 +5,7 @@ Time      none published
 Score     none published; not yet run here
 """
 _base_ = "./mask-rcnn_vitdet_vit-base_100e_coco.py"
-from mimtransfer.training.model_parts import vitdet_size
+from mimtransfer.training.recipes import vitdet_size
 
 protocol = "ViTDet Mask R-CNN ViT-S, COCO, 100 epochs"
 model = vitdet_size("vit_small_patch16_224")

@@ -6,7 +6,7 @@ Time      not yet run
 Score     none published at this size; not yet run here
 """
 _base_ = "./mask-rcnn_vitdet_vit-base_25e_coco-512.py"
-from mimtransfer.training.model_parts import vitdet_size
+from mimtransfer.training.recipes import vitdet_size
 
 protocol = "ViTDet Mask R-CNN ViT-S, COCO 512, 25 epochs"
 model = vitdet_size("vit_small_patch16_224")

@@ -7,7 +7,7 @@ Score     none in mmdet for a plain ViT; not yet run here
 Ops       multi-scale deformable attention: mmcv's own kernel where it is compiled, else plain torch (docs/openmmlab.md)
 """
 _base_ = ["mmdet::mask2former/mask2former_r50_8xb2-lsj-50e_coco.py", "../_base_/transfer_runtime.py"]
-from mimtransfer.training.model_parts import vitdet_backbone
+from mimtransfer.training.recipes import vitdet_backbone
 
 task = "detection"
 protocol = "ViTDet Mask2Former, COCO, 50 epochs"

@@ -11,7 +11,7 @@ _base_ = [
     "../_base_/schedule/vitdet_100e.py",
     "../_base_/detection_iters_runtime.py",
 ]
-from mimtransfer.training.model_parts import vitdet_backbone
+from mimtransfer.training.recipes import vitdet_backbone
 
 protocol = "ViTDet RetinaNet, COCO, 100 epochs"
 model = dict(

@@ -11,7 +11,7 @@ _base_ = [
     "../_base_/schedule/upernet_beit-ft_160k.py",
     "../_base_/segmentation_runtime.py",
 ]
-from mimtransfer.training.model_parts import sliding_window
+from mimtransfer.training.recipes import sliding_window
 
 protocol = "UperNet as fine-tuned BEiT, ADE20K 640, 160k iterations"
 model = sliding_window((640, 640), stride=(426, 426), img_size=640)

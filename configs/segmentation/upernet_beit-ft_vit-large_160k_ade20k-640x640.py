@@ -5,7 +5,7 @@ Time      not yet run here
 Score     56.33 mIoU, 56.84 with TTA (mmseg, from BEiT pt22k_ft22k); not yet run here
 """
 _base_ = "./upernet_beit-ft_vit-base_160k_ade20k-640x640.py"
-from mimtransfer.training.model_parts import upernet_size
+from mimtransfer.training.recipes import upernet_size
 
 protocol = "UperNet as fine-tuned BEiT ViT-L, ADE20K 640, 160k iterations"
 model = upernet_size("vit_large_patch16_224", layer_scale=1e-6)

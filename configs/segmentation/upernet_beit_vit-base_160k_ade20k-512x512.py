@@ -11,7 +11,7 @@ _base_ = [
     "../_base_/schedule/upernet_160k.py",
     "../_base_/segmentation_runtime.py",
 ]
-from mimtransfer.training.model_parts import sliding_window
+from mimtransfer.training.recipes import sliding_window
 
 protocol = "UperNet as BEiT, ADE20K 512, 160k iterations"
 model = sliding_window((512, 512), stride=(341, 341))

@@ -11,8 +11,7 @@ _base_ = [
     "../_base_/schedule/upernet_160k.py",
     "../_base_/segmentation_runtime.py",
 ]
-from mimtransfer.training.model_parts import sliding_window
-from mimtransfer.training.recipes import iteration_linear
+from mimtransfer.training.recipes import iteration_linear, sliding_window
 
 protocol = "UperNet, CamVid, 10k iterations"
 model = sliding_window((320, 320), stride=(213, 213), num_classes=11, img_size=(320, 320))

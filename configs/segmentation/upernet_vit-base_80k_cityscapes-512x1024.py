@@ -11,8 +11,7 @@ _base_ = [
     "../_base_/schedule/upernet_160k.py",
     "../_base_/segmentation_runtime.py",
 ]
-from mimtransfer.training.model_parts import sliding_window
-from mimtransfer.training.recipes import iteration_linear
+from mimtransfer.training.recipes import iteration_linear, sliding_window
 
 protocol = "UperNet, Cityscapes, 80k iterations"
 model = sliding_window((512, 1024), stride=(341, 682), num_classes=19, img_size=(512, 1024))

@@ -11,8 +11,7 @@ _base_ = [
     "../_base_/schedule/upernet_160k.py",
     "../_base_/segmentation_runtime.py",
 ]
-from mimtransfer.training.model_parts import sliding_window
-from mimtransfer.training.recipes import iteration_linear
+from mimtransfer.training.recipes import iteration_linear, sliding_window
 
 protocol = "UperNet, iSAID 896, 80k iterations"
 model = sliding_window((896, 896), stride=(512, 512), num_classes=16, img_size=(896, 896))

@@ -6,7 +6,7 @@ Score     none published; not yet run here
 Sweep     lr and layer decay are searched for each initialisation: configs/suites/ade20k_lr-decay.py
 """
 _base_ = "./upernet_vit-base_160k_ade20k-512x512.py"
-from mimtransfer.training.model_parts import upernet_size
+from mimtransfer.training.recipes import upernet_size
 
 protocol = "UperNet ViT-S, ADE20K 512, 160k iterations"
 model = upernet_size("vit_small_patch16_224")

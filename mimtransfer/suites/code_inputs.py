@@ -14,8 +14,8 @@ from mimtransfer.suites.stat_cache import StatCache
 
 _PACKAGES = ("mimtransfer", "pretrain")
 # They describe a run, or refuse it, but have no part in its score.
-_NO_PART = ("mimtransfer/results/", "mimtransfer/suites/", "mimtransfer/errors.py", "mimtransfer/explain.py",
-            "mimtransfer/data_checks.py", "mimtransfer/pretrained_config.py", "pretrain/pictures.py")
+_NO_PART = ("mimtransfer/results/", "mimtransfer/suites/", "mimtransfer/errors.py", "mimtransfer/cli/explain.py",
+            "mimtransfer/checks/data.py", "mimtransfer/checkpoints/recorded_config.py", "pretrain/pictures.py")
 
 
 def code_inputs(root: Path, tool: str, config: Mapping, cache: StatCache) -> dict[str, str]:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mimtransfer.cli.options import option_texts
 from mimtransfer.errors import UserError
-from mimtransfer.options import option_texts
 from mimtransfer.suites.state import Study, newest_checkpoint
 from mimtransfer.suites.suite import Cell
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mimtransfer.cli.options import option_texts, read_options
 from mimtransfer.errors import UserError, near_files
-from mimtransfer.options import option_texts, read_options
 from mimtransfer.suites.stat_cache import StatCache
 
 

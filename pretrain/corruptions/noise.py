@@ -9,10 +9,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from mimtransfer.draws import SampleGenerator
 from mimtransfer.errors import UserError
 from mimtransfer.registry import CORRUPTIONS
 from pretrain.corruptions.base import Corruption
-from pretrain.draws import SampleGenerator
 
 _KINDS = ("gaussian", "poisson")
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as OpenCV's grey

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from mimtransfer.registry import MODELS
-from pretrain.initialisation import init_plain_vit
 from pretrain.layout import TokenLayout, take
+from pretrain.methods.base import init_plain_vit
 from pretrain.methods.token_prediction import TokenPrediction
 
 

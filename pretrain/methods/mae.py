@@ -2,7 +2,7 @@
 
 Same weights, image and mask give the loss of the official code (facebookresearch/mae) to rounding. Departures, none of
 which changes the loss: the decoder keeps the drawing order and predicts masked patches only (see
-`pretrain/decoder.py`); patches can be thrown, which MAE does not do: they are in no sequence and no loss (AMT, arXiv
+`decoder.py`); patches can be thrown, which MAE does not do: they are in no sequence and no loss (AMT, arXiv
 2211.15362, sec. 3).
 """
 import math
@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from mimtransfer.errors import UserError
 from mimtransfer.registry import MODELS
-from pretrain.decoder import PixelDecoder
 from pretrain.layout import TokenLayout, take
 from pretrain.methods.base import MIMethod
+from pretrain.methods.decoder import PixelDecoder
 from pretrain.patches import patch_statistics, patchify, unpatchify
 
 

@@ -21,11 +21,10 @@ from torch import Tensor, nn
 from mimtransfer.backbones.vit import TimmViT
 from mimtransfer.errors import UserError
 from mimtransfer.registry import CORRUPTIONS, MODELS
+from pretrain.aug_record import AugRecord
 from pretrain.corruptions.base import Corrupted
-from pretrain.frequency_loss import FrequencyLoss
-from pretrain.initialisation import init_plain_vit
-from pretrain.methods.base import MIMethod
-from pretrain.record import AugRecord
+from pretrain.methods.base import MIMethod, init_plain_vit
+from pretrain.methods.frequency_loss import FrequencyLoss
 
 
 @MODELS.register_module()

@@ -21,9 +21,8 @@ from torch import Tensor, nn
 
 from mimtransfer.errors import UserError
 from mimtransfer.registry import MASKINGS, MODELS
-from pretrain.initialisation import init_plain_vit
 from pretrain.layout import TokenLayout, take
-from pretrain.methods.base import MIMethod
+from pretrain.methods.base import MIMethod, init_plain_vit
 from pretrain.patches import patchify, unpatchify
 
 

@@ -12,13 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mimtransfer.backbones.vit import TimmViT
+from mimtransfer.draws import mix
 from mimtransfer.errors import UserError
 from mimtransfer.registry import TOKENIZERS
-from pretrain.draws import mix
+from pretrain.aug_record import AugRecord
 from pretrain.layout import TokenLayout
 from pretrain.methods.base import MIMethod
 from pretrain.patches import patchify, unpatchify
-from pretrain.record import AugRecord
 from pretrain.tokenizers.base import TokenizerOwner
 
 

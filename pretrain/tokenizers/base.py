@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mimtransfer.errors import UserError, near_files
-from pretrain.record import AugRecord
+from pretrain.aug_record import AugRecord
 
 
 class Tokenizer(nn.Module, ABC):

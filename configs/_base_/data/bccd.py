@@ -1,6 +1,6 @@
 """BCCD blood cells as COCO json: boxes of three classes (no masks: box AP only), 640 x 480 brought to 448 x 336."""
 _base_ = []
-from mimtransfer.training.pipelines import box_pipelines
+from mimtransfer.training.recipes import box_pipelines
 
 metainfo = dict(classes=("RBC", "WBC", "Platelets"), palette=[(220, 20, 60), (0, 0, 230), (250, 170, 30)])
 train_pipeline, test_pipeline = box_pipelines((448, 336), ratio_range=(0.75, 1.25))

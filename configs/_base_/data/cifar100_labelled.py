@@ -3,7 +3,7 @@
 To fetch them: `download=True` of the data sets.
 """
 _base_ = []
-from mimtransfer.training.pipelines import small_image_loaders
+from mimtransfer.training.recipes import small_image_loaders
 
 train_dataloader, val_dataloader = small_image_loaders(
     train=dict(type="TorchvisionCIFAR", root="data/cifar100", num_classes=100, train=True),

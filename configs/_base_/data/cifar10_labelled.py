@@ -4,7 +4,7 @@ From the published binaries instead: `dict(type="TorchvisionCIFAR", root="data/c
 Crops of at least half of the image, bicubic; flips.
 """
 _base_ = []
-from mimtransfer.training.pipelines import small_image_loaders
+from mimtransfer.training.recipes import small_image_loaders
 
 train_dataloader, val_dataloader = small_image_loaders(
     train=dict(type="ClassFolder", root="data/cifar10/train"),

@@ -3,7 +3,7 @@
 `data/coco`: annotations/instances_{train,val}2017.json, train2017, val2017 (docs/transfer.md).
 """
 _base_ = "mmdet::_base_/datasets/coco_instance.py"
-from mimtransfer.training.pipelines import lsj_pipelines
+from mimtransfer.training.recipes import lsj_pipelines
 
 train_pipeline, test_pipeline = lsj_pipelines((1024, 1024))
 # 16 GPUs x 4 = 64; images are padded to one size, so batches need no grouping by aspect ratio.

@@ -1,6 +1,6 @@
 """LVIS v1, 1203 classes, large-scale jitter at 1024; images of rare classes are repeated (threshold 1e-3)."""
 _base_ = ["mmdet::_base_/datasets/lvis_v1_instance.py"]
-from mimtransfer.training.pipelines import lsj_pipelines
+from mimtransfer.training.recipes import lsj_pipelines
 
 train_pipeline, test_pipeline = lsj_pipelines((1024, 1024))
 train_dataloader = dict(

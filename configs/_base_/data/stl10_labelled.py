@@ -3,7 +3,7 @@
 To fetch them (2.6 GB): `download=True` of the data sets.
 """
 _base_ = []
-from mimtransfer.training.pipelines import small_image_loaders
+from mimtransfer.training.recipes import small_image_loaders
 
 train_dataloader, val_dataloader = small_image_loaders(
     train=dict(type="TorchvisionSTL10", root="data/stl10", train=True),

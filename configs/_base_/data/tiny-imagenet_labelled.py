@@ -2,7 +2,7 @@
 validation images, for the test images have no published labels.
 """
 _base_ = []
-from mimtransfer.training.pipelines import small_image_loaders
+from mimtransfer.training.recipes import small_image_loaders
 
 train_dataloader, val_dataloader = small_image_loaders(
     train=dict(type="TinyImageNet", root="data/tiny-imagenet-200", train=True),

@@ -1,6 +1,6 @@
 """Cascade Mask R-CNN on a plain ViT (ViTDet, arXiv 2203.16527): three stages of 4conv1fc with LN, class-agnostic."""
 _base_ = "mmdet::_base_/models/cascade-mask-rcnn_r50_fpn.py"
-from mimtransfer.training.model_parts import vitdet_backbone
+from mimtransfer.training.recipes import vitdet_backbone
 
 norm_cfg = dict(type="LN2d", eps=1e-6)
 bbox_head = dict(

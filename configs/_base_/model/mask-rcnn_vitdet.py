@@ -1,6 +1,6 @@
 """Mask R-CNN on a plain ViT (ViTDet, arXiv 2203.16527): windows, four global blocks, simple pyramid, LN heads."""
 _base_ = "mmdet::_base_/models/mask-rcnn_r50_fpn.py"
-from mimtransfer.training.model_parts import vitdet_backbone
+from mimtransfer.training.recipes import vitdet_backbone
 
 norm_cfg = dict(type="LN2d", eps=1e-6)
 model = dict(

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from suite_toys import checkout
 
+from mimtransfer.cli.launch import load_config
+from mimtransfer.cli.options import option_texts
 from mimtransfer.errors import UserError
-from mimtransfer.launch import load_config
-from mimtransfer.options import option_texts
 from mimtransfer.suites import report
 from mimtransfer.suites.command import command
 from mimtransfer.suites.study import open_study
