@@ -2,8 +2,7 @@
 
 Command   TIMM_FUSED_ATTN=0 python tools/train.py CONFIG --amp --pretrained work_dirs/CKPT
 Data      data/cifar10/{train,test} as class folders (docs/classification.md); every fifth training image
-Time      not yet run
-Score     not yet run
+Score     not yet run; no time known
 
 So short a run has crops, flips and label smoothing, no mixing. Layer decay is mild, because random initialisation is in
 the same table.

@@ -2,8 +2,7 @@
 
 Command   torchrun --nproc_per_node=8 tools/test.py CONFIG --launcher pytorch --amp --pretrained work_dirs/CKPT
 Data      data/imagenet/{train,val} as class folders
-Time      not yet run
-Score     k-NN top-1: not yet run
+Score     k-NN top-1: not yet run; no time known
 """
 _base_ = ["../_base_/model/frozen_vit-base.py", "../_base_/data/in1k_frozen.py", "../_base_/classification_runtime.py"]
 protocol = "k-NN, ImageNet-1k"

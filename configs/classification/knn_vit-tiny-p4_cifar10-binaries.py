@@ -2,8 +2,7 @@
 
 Command   python tools/test.py configs/classification/knn_vit-tiny-p4_cifar10-binaries.py --pretrained work_dirs/CKPT
 Data      data/cifar10/cifar-10-batches-py (docs/classification.md)
-Time      not yet run
-Score     k-NN top-1: not yet run
+Score     k-NN top-1: not yet run; no time known
 """
 _base_ = "./knn_vit-tiny-p4_cifar10.py"
 protocol = "k-NN, CIFAR-10 binaries, memory of 10000"

@@ -1,7 +1,6 @@
 """ViTDet Cascade Mask R-CNN, ViT-B/16, 100 epochs of COCO: detectron2's ViTDet README.
 
 Command   torchrun --nproc_per_node=8 tools/train.py CONFIG --launcher pytorch --pretrained mae_vit-base.pth (batch 64)
-Data      data/coco: annotations/instances_{train,val}2017.json, train2017, val2017 (docs/transfer.md)
 Time      about 19 h on 64 A100 by the authors' 0.362 s per iteration
 Score     54.0 box AP, 46.7 mask AP from MAE, 1600 epochs of ImageNet-1k (authors); not yet run here
 """

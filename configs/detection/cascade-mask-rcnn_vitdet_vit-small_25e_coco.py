@@ -1,8 +1,7 @@
 """ViTDet Cascade Mask R-CNN, ViT-S/16, 25 epochs of COCO: the recipe of ViT-B.
 
 Command   torchrun --nproc_per_node=8 tools/train.py CONFIG --launcher pytorch --pretrained mae_vit-small.pth (batch 64)
-Time      none published
-Score     none published; not yet run here
+Score     none published, nor the time; not yet run here
 """
 _base_ = "./cascade-mask-rcnn_vitdet_vit-small_100e_coco.py"
 from mimtransfer.training.recipes import vitdet_schedule

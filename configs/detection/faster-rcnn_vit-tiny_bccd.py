@@ -2,8 +2,7 @@
 
 Command   python tools/train.py CONFIG --pretrained work_dirs/CKPT --amp
 Data      data/bccd/{train,val,test} and data/bccd/annotations (docs/transfer.md)
-Time      not yet run
-Score     box AP on test: not yet run
+Score     box AP on test: not yet run; no time known
 """
 _base_ = [
     "mmdet::_base_/models/faster-rcnn_r50_fpn.py",

@@ -1,7 +1,6 @@
 """Mask R-CNN as MAE was transferred before ViTDet (arXiv 2111.11429), ViT-B/16, 100 epochs of COCO.
 
 Command   torchrun --nproc_per_node=8 tools/train.py CONFIG --launcher pytorch --pretrained mae_vit-base.pth (batch 64)
-Data      data/coco: annotations/instances_{train,val}2017.json, train2017, val2017 (docs/transfer.md)
 Time      not yet run here
 Score     50.3 box AP, 44.9 mask AP from MAE (authors, github.com/facebookresearch/mae issue 43); not yet run here
 Departs   the authors' code is not published: lr, weight decay, windows of 16, schedule follow MIMDet's configs,

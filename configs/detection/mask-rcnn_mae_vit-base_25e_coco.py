@@ -3,8 +3,7 @@
 Command   torchrun --nproc_per_node=8 tools/train.py CONFIG --launcher pytorch --pretrained mae_vit-base.pth (batch 64)
 Time      not yet run here
 Score     48.1 box AP, 43.2 mask AP from MAE (authors, github.com/facebookresearch/mae issue 43); not yet run here
-Departs   the authors' code is not published: lr, weight decay, windows of 16, schedule follow MIMDet's configs,
-          which give 48.0 and 43.0; no layer decay
+Departs   as its base; MIMDet's configs give 48.0 and 43.0
 """
 _base_ = "./mask-rcnn_mae_vit-base_100e_coco.py"
 from mimtransfer.training.recipes import mae_detection_schedule

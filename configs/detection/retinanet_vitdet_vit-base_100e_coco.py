@@ -1,7 +1,6 @@
 """RetinaNet on ViTDet's backbone, ViT-B/16, 100 epochs of COCO: a one-stage head by config alone.
 
 Command   torchrun --nproc_per_node=8 tools/train.py CONFIG --launcher pytorch --pretrained mae_vit-base.pth (batch 64)
-Data      data/coco: annotations/instances_{train,val}2017.json, train2017, val2017 (docs/transfer.md)
 Time      not yet run here
 Score     none published for MAE; not yet run here
 """

@@ -3,8 +3,7 @@
 Command   torchrun --nproc_per_node=8 tools/test.py CONFIG WORK_DIR/epoch_100.pth --launcher pytorch \
               --work-dir WORK_DIR/attacks
 Data      data/imagenet/val
-Time      not yet run
-Score     not yet run
+Score     not yet run; no time known
 
 The setting of RVT (arXiv 2105.07926 and its code).
 """

@@ -2,8 +2,7 @@
 
 Command   python tools/test.py CONFIG WORK_DIR/epoch_100.pth --work-dir WORK_DIR/imagenet-a
 Data      data/imagenet-a/nXXXXXXXX/*: 7,500 natural images that classifiers get wrong, 200 classes (arXiv 1907.07174)
-Time      not yet run
-Score     not yet run
+Score     not yet run; no time known
 
 Predicted is the best of the 200 classes, as the authors of the data do.
 """

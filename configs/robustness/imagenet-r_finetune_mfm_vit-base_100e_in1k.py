@@ -2,8 +2,7 @@
 
 Command   python tools/test.py CONFIG WORK_DIR/epoch_100.pth --work-dir WORK_DIR/imagenet-r
 Data      data/imagenet-r/nXXXXXXXX/*: 30,000 renditions, 200 classes (arXiv 2006.16241)
-Time      not yet run
-Score     not yet run
+Score     not yet run; no time known
 
 Predicted is the best of the 200 classes, as the authors of the data do.
 """

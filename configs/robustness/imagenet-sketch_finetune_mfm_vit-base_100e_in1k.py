@@ -2,8 +2,7 @@
 
 Command   python tools/test.py CONFIG WORK_DIR/epoch_100.pth --work-dir WORK_DIR/imagenet-sketch
 Data      data/imagenet-sketch/nXXXXXXXX/*: 50,889 sketches, 1,000 classes (arXiv 1905.13549)
-Time      not yet run
-Score     not yet run
+Score     not yet run; no time known
 """
 _base_ = "../classification/finetune_mfm_vit-base_100e_in1k.py"
 protocol = "ImageNet-Sketch, fine-tuning of MFM, 100 epochs"

@@ -1,8 +1,7 @@
 """UperNet, ViT-B/16, ADE20K at 512, BEiT's recipe for a checkpoint fine-tuned on ImageNet before (arXiv 2106.08254).
 
 Command   torchrun --nproc_per_node=8 tools/train.py CONFIG --launcher pytorch --pretrained beit_vit-base.pth
-Time      not yet run here
-Score     not yet run here
+Score     not yet run here; no time known
 Position  of a checkpoint with a position embedding (MAE, and ours): configs/_base_/model/upernet_beit_vit.py
 """
 _base_ = [

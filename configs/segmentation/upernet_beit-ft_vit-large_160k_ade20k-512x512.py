@@ -1,8 +1,7 @@
 """UperNet, ViT-L/16, ADE20K at 512, BEiT's recipe after fine-tuning on ImageNet-22k (arXiv 2106.08254).
 
 Command   torchrun --nproc_per_node=8 tools/train.py CONFIG --launcher pytorch --pretrained beit_vit-large.pth
-Time      not yet run here
-Score     not yet run here
+Score     not yet run here; no time known
 """
 _base_ = "./upernet_beit-ft_vit-base_160k_ade20k-512x512.py"
 from mimtransfer.training.recipes import upernet_size

@@ -2,8 +2,7 @@
 
 Command   python tools/train.py CONFIG --pretrained work_dirs/CKPT --amp
 Data      data/camvid/{images,annotations}/{train,val,test} (docs/transfer.md)
-Time      not yet run
-Score     mIoU on test: not yet run
+Score     mIoU on test: not yet run; no time known
 """
 _base_ = [
     "../_base_/model/upernet_vit.py",

@@ -1,6 +1,4 @@
 """MAE's optimiser (arXiv 2111.06377, table 8): AdamW, base lr 1.5e-4 for 256 images, 40 epochs of warm-up, cosine to 0.
-
-`max_epochs` and `warmup_epochs` are set by the leaf, which also repeats `param_scheduler` when it changes them.
 """
 _base_ = []
 from mimtransfer.training.recipes import warmup_cosine

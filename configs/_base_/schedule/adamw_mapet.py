@@ -2,8 +2,7 @@
 1e-6, cosine to 1e-5; gradient norm at most 3. BEiT's are the same (README of its code).
 
 The cosine begins where the warm-up ends; the released one began at epoch 0, so that its lr is 0.3 % lower then. Here a
-step is an iteration, there an epoch. A leaf with another number of epochs sets `train_cfg` and repeats
-`param_scheduler`.
+step is an iteration, there an epoch.
 """
 _base_ = []
 from mimtransfer.training.recipes import warmup_cosine

@@ -2,7 +2,6 @@
 2.5e-7, cosine to 2.5e-6, both for 512 images, too; gradient norm at most 3.
 
 The cosine begins where the warm-up ends; the released one began at epoch 0, so that its lr is 1 % lower then.
-A leaf with another number of epochs sets `train_cfg` and repeats `param_scheduler`.
 """
 _base_ = []
 from mimtransfer.training.recipes import warmup_cosine

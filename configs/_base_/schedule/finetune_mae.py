@@ -1,7 +1,5 @@
 """MAE's fine-tuning of a ViT-B (its FINETUNE.md): AdamW, base lr 5e-4 for 256 images, layer decay 0.65, 100 epochs, 5
 of warm-up, cosine to 1e-6 at 1024 images, which is 5e-4 of the lr.
-
-A leaf with other epochs sets `train_cfg` and repeats `param_scheduler`.
 """
 _base_ = []
 from mimtransfer.training.recipes import warmup_cosine

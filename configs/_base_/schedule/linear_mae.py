@@ -1,7 +1,5 @@
 """MAE's linear probing (arXiv 2111.06377, appendix A.1): LARS, base lr 0.1 for 256 images, no weight decay, 90 epochs,
 10 of warm-up, cosine to 0.
-
-A leaf with other epochs sets `train_cfg` and repeats `param_scheduler`.
 """
 _base_ = []
 from mimtransfer.training.recipes import warmup_cosine
