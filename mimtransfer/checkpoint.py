@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from mimtransfer.errors import UserError
+from mimtransfer.files import sha256_file
 from mimtransfer.key_maps import Dialect, pretraining_of, read_dialect
 from mimtransfer.resample import Positions, fit_other, fit_positions, fold_prefix, grid_of, split_positions
-from mimtransfer.results.provenance import sha256_file
 from mimtransfer.safe_load import read_checkpoint
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mimtransfer.errors import UserError
+from mimtransfer.files import sha256_file
 from mimtransfer.results.fingerprint import differences, protocol_config
-from mimtransfer.results.provenance import sha256_file
 from mimtransfer.results.record import find_records, read_record
 
 SAME, CHANGED, ABSENT, UNKNOWN = "as recorded", "changed", "not here", "without a sha256 in the record"

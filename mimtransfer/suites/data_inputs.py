@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mimtransfer.results.provenance import sha256_file
+from mimtransfer.files import sha256_file
 from mimtransfer.suites.stat_cache import StatCache
 
 _FILE_KEYS = ("ann_file", "list_file", "proposal_file", "file_list")

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from mimtransfer.errors import UserError
+from mimtransfer.results.description import backbone_of, protocol_of
 from mimtransfer.results.fingerprint import fingerprint
-from mimtransfer.results.naming import backbone_of, protocol_of
 from mimtransfer.results.record import FILE_NAME, read_record
 from mimtransfer.suites.state import State
 from mimtransfer.suites.suite import Cell

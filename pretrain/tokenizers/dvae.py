@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mimtransfer.errors import UserError
+from mimtransfer.files import sha256_file
 from mimtransfer.registry import TOKENIZERS
-from mimtransfer.results.provenance import sha256_file
 from mimtransfer.safe_load import read_pickled_module
 from pretrain.record import AugRecord
 from pretrain.tokenizers.base import Tokenizer, check_file, load_all, resize

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from mimtransfer.errors import UserError
+from mimtransfer.files import sha256_file
 from mimtransfer.registry import PATCH_FEATURES, TOKENIZERS
-from mimtransfer.results.provenance import sha256_file
 from mimtransfer.safe_load import read_checkpoint
 from pretrain.patches import unpatchify
 from pretrain.record import AugRecord

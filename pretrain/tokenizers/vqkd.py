@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mimtransfer.errors import UserError
+from mimtransfer.files import sha256_file
 from mimtransfer.key_maps import weights
 from mimtransfer.registry import TOKENIZERS
-from mimtransfer.results.provenance import sha256_file
 from mimtransfer.safe_load import read_checkpoint
 from pretrain.record import AugRecord
 from pretrain.tokenizers.base import Tokenizer, check_file, load_all, resize

@@ -12,7 +12,7 @@ from pytest import CaptureFixture, MonkeyPatch, fixture, raises
 
 from mimtransfer.errors import UserError
 from mimtransfer.registry import TOKENIZERS
-from mimtransfer.results.model_parts import check_tokenizer
+from mimtransfer.results.description import check_tokenizer
 from mimtransfer.results.record import read_record
 from mimtransfer.safe_load import read_checkpoint
 from pretrain.codebook import perplexity

@@ -2,7 +2,7 @@
 import pytest
 import torch
 
-from mimtransfer.results.cost import CostMeter, num_images
+from mimtransfer.results.measurement import CostMeter, num_images
 
 
 class Clock:

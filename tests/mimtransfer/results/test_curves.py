@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from mimtransfer.results.curves import MAX_POINTS, read_curves
+from mimtransfer.results.measurement import MAX_POINTS, read_curves
 
 
 def log(folder, time, lines):

@@ -2,7 +2,7 @@
 from pytest import mark, raises
 
 from mimtransfer.errors import UserError
-from mimtransfer.results.model_parts import check_tokenizer, with_tokenizer
+from mimtransfer.results.description import check_tokenizer, with_tokenizer
 
 IDENTITY = dict(type="StoredTokens", num_codes=8, sha256="ab" * 32, source=dict(type="VQKD", sha256="cd" * 32))
 OTHER = {**IDENTITY, "sha256": "ef" * 32}

@@ -10,13 +10,11 @@ import pytest
 from fabricate_records import pretrain, transfer
 from PIL import Image
 
-from mimtransfer.results.protocol_check import Run
-from mimtransfer.results.published import read_published
-from mimtransfer.results.record import write_record
+from mimtransfer.results.record import Run, write_record
 from mimtransfer.results.report.charts import ticks
 from mimtransfer.results.report.page import html_page
 from mimtransfer.results.report.pictures import pictures_of
-from mimtransfer.results.table import build_table, read_runs
+from mimtransfer.results.table import build_table, read_published, read_runs
 
 VOID = {"meta", "img", "br"}
 LABEL = 'MAE <b>"x" & y</b>'

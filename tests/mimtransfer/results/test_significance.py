@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from mimtransfer.results import render
-from mimtransfer.results.protocol_check import Run
-from mimtransfer.results.significance import holm, mark, paired_test, two_sided_p
+from mimtransfer.results.compare import holm, mark, paired_test, two_sided_p
+from mimtransfer.results.record import Run
 from mimtransfer.results.table import build_table
 
 SCORES = st.floats(0, 100, allow_nan=False)

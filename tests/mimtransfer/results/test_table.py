@@ -12,9 +12,8 @@ from fabricate_records import init_from, pretrain, transfer
 
 from mimtransfer.errors import UserError
 from mimtransfer.results import render
-from mimtransfer.results.protocol_check import ProtocolMismatch, Run
-from mimtransfer.results.record import write_record
-from mimtransfer.results.table import build_table
+from mimtransfer.results.record import Run, write_record
+from mimtransfer.results.table import ProtocolMismatch, build_table
 
 ROOT = Path(__file__).parents[3]
 MAE = pretrain("mae-0", speed=1234.0)
