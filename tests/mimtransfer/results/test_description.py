@@ -1,38 +1,14 @@
-"""Names and units: what mmdet and mmseg report becomes points in 0 to 100; labels come from configs."""
-import numpy as np
+"""Labels, tasks and data sets come from configs; a run is resumed with the same tokenizer only."""
 import pytest
 from mmengine.config import Config
 
 from mimtransfer.errors import UserError
-from mimtransfer.results import description, measurement
+from mimtransfer.results import description
+from mimtransfer.results.description import check_tokenizer
 
-
-def test_coco_fractions_become_points():
-    raw = {"coco/bbox_mAP": 0.312, "coco/bbox_mAP_50": 0.5, "coco/bbox_mAP_s": -1.0, "coco/segm_mAP": 0.29}
-    assert measurement.standard_metrics(raw) == {
-        "box_ap": {"value": 31.2, "unit": "points"},
-        "box_ap50": {"value": 50.0, "unit": "points"},
-        "mask_ap": {"value": 29.0, "unit": "points"},
-    }
-
-
-def test_segmentation_is_in_points_already():
-    raw = measurement.raw_metrics(
-        {"mIoU": np.float32(41.5), "aAcc": 80.25, "mAcc": float("nan"), "table": "| a |", "x": [1]}
-    )
-    assert raw == {"mIoU": 41.5, "aAcc": 80.25, "table": "| a |"}
-    assert measurement.standard_metrics(raw) == {
-        "miou": {"value": 41.5, "unit": "points"},
-        "aacc": {"value": 80.25, "unit": "points"},
-    }
-
-
-def test_a_detector_that_finds_nothing_scores_zero():
-    evaluator = [{"type": "mmdet.CocoMetric", "metric": ["bbox", "segm"]}, {"type": "DumpDetResults"}]
-    assert measurement.without_detections({}, evaluator) == {"coco/bbox_mAP": 0.0, "coco/segm_mAP": 0.0}
-    assert measurement.without_detections({"coco/bbox_mAP": 0.1}, evaluator) == {"coco/segm_mAP": 0.0}
-    assert measurement.without_detections({}, {"type": "IoUMetric"}) == {}
-    assert measurement.without_detections({}, {"type": "CocoMetric", "format_only": True}) == {}
+IDENTITY = dict(type="StoredTokens", num_codes=8, sha256="ab" * 32, source=dict(type="VQKD", sha256="cd" * 32))
+OTHER = {**IDENTITY, "sha256": "ef" * 32}
+WITHOUT_FILE = dict(type="Brightness", num_codes=8, sha256=None, source="brightness")
 
 
 @pytest.mark.parametrize(
@@ -77,3 +53,13 @@ def test_data_set_and_protocol_in_words(tmp_path):
     (tmp_path / "small.py").write_text("x = 1")
     assert description.protocol_of(Config.fromfile(tmp_path / "small.py")) == "small"
     assert description.protocol_of(Config({})) == "unnamed"
+
+
+@pytest.mark.parametrize(
+    "own, signed", [(IDENTITY, OTHER), (IDENTITY, None), (None, IDENTITY), (IDENTITY, WITHOUT_FILE)]
+)
+def test_resume_with_another_tokenizer(own, signed):
+    check_tokenizer(own, own)
+    with pytest.raises(UserError, match=r"was trained with (the|no) ") as error:
+        check_tokenizer(own, signed)
+    assert "\n" not in str(error.value)
