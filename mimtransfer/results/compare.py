@@ -59,7 +59,7 @@ def note_single_pretrainings(table: Table) -> None:
             single.append(row.label)
     if single:
         table.notes.append(
-            f"One pretraining run each: {', '.join(single)}. Their deviations are those of the transfer alone."
+            f"One pretraining run each: {', '.join(single)}. Their standard deviations are those of the transfer alone."
         )
 
 

@@ -56,10 +56,6 @@ def comma_separated(table: Table, _digits: int = 1) -> str:
 
 def json_text(table: Table, _digits: int = 1) -> str:
     """Return everything: values of each seed and the records they come from."""
-    columns = [
-        {"task": c.task, "protocol": c.protocol, "metric": c.metric, "title": c.title, "fingerprint": c.fingerprint}
-        for c in table.columns
-    ]
     rows = [
         {
             "label": row.label,
@@ -68,15 +64,9 @@ def json_text(table: Table, _digits: int = 1) -> str:
         }
         for row in table.rows
     ]
+    columns = [vars(column) for column in table.columns]
     published = [
-        {
-            "label": row.label,
-            "scores": [row.scores.get(column) for column in table.columns],
-            "source": row.source,
-            "url": row.url,
-            "remark": row.remark,
-        }
-        for row in table.published
+        {**vars(row), "scores": [row.scores.get(column) for column in table.columns]} for row in table.published
     ]
     content = {"baseline": table.baseline, "columns": columns, "rows": rows, "published": published}
     content["notes"] = notes_of(table, "+-")

@@ -98,7 +98,8 @@ def test_the_table_against_scipy():
     assert r"**31.1 " in text and r"(+4.0\*\*, n=4)" in text and "(+0.8, n=4)" in text
     assert "over the 4 seeds that both have, p corrected by Holm for the rows of the column" in text
     assert "$^{*}$$^{*}$" in render.latex(table)
-    assert "One pretraining run each: AMT, FAMT, MAE. Their deviations are those of the transfer alone." in table.notes
+    note = "One pretraining run each: AMT, FAMT, MAE. Their standard deviations are those of the transfer alone."
+    assert note in table.notes
 
 
 def test_several_pretrainings_of_a_transfer_seed_are_one_pair():
