@@ -6,7 +6,7 @@ from deterministic import fill
 
 from mimtransfer.backbones.inspect import view_block
 from mimtransfer.backbones.swin import TimmSwin
-from mimtransfer.checkpoints.formats import read_dialect
+from mimtransfer.checkpoints.formats import read_format
 from mimtransfer.checkpoints.load import load_backbone
 from mimtransfer.errors import UserError
 
@@ -113,7 +113,7 @@ def test_names_of_official_simmim_become_those_of_timm():
         "encoder.blocks.1.attn.v_bias": torch.full((2,), 3.0),
         "decoder.0.bias": torch.ones(2),
     }
-    dialect = read_dialect({"model": state})
+    dialect = read_format({"model": state})
     assert dialect.encoder["blocks.1.attn.qkv.bias"].tolist() == [1, 1, 0, 0, 3, 3]
     # The bias that all blocks share goes to each.
     assert all(dialect.encoder[f"blocks.{i}.attn.relative_position_bias_table"] is table for i in (0, 1))
