@@ -79,8 +79,11 @@ def _scan(data: Any, i: int) -> int:
             i += 4 if code == 0x4A else 1 if code == 0x4B else 2 if code == 0x4D else 8
             stack.append(1)
         elif code == 0x63:  # GLOBAL: two lines
+            first = i
             for _ in range(2):
                 i = data.find(b"\n", i) + 1 or len(data)
+            if data[first:i].endswith(b"\nbytearray\n"):  # of any size, and written to; no training saves one
+                raise NotAccepted("it holds a bytearray")
             stack.append(1)
         elif code == 0x52 or code == 0x81:  # REDUCE, NEWOBJ: a Size is a tuple, too
             arguments = stack.pop()

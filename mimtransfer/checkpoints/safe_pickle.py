@@ -39,9 +39,12 @@ class _Dtype:
 
 
 class _Array:
-    """Stand in for `numpy.ndarray`."""
+    """Stand in for `numpy.ndarray`, which a pickle makes empty and then fills; called with a shape it takes any memory.
+    """
 
-    def __init__(self, *_: Any) -> None:
+    def __init__(self, *arguments: Any) -> None:
+        if arguments:
+            raise pickle.UnpicklingError("Unsupported global: GLOBAL numpy.ndarray()")
         self.value = np.zeros(0)
 
     def __setstate__(self, state: tuple) -> None:
@@ -65,6 +68,14 @@ def _scalar(dtype: _Dtype, raw: bytes | str) -> float:
     return np.frombuffer(raw.encode("latin1") if isinstance(raw, str) else raw, dtype.dtype)[0].item()
 
 
+def _empty_array(*_: Any) -> _Array:
+    return _Array()
+
+
+def _empty_bytes() -> bytes:
+    return b""
+
+
 def _from_buffer(raw: bytes, dtype: _Dtype, shape: tuple, order: str) -> _Array:
     array = _Array()
     array.value = np.frombuffer(raw, dtype.dtype).reshape(shape, order=order)
@@ -85,10 +96,10 @@ _NUMPY = {
     "numpy.dtype": _Dtype,
     "numpy.ndarray": _Array,
     "_codecs.encode": _latin1,
-    "__builtin__.bytes": lambda: b"",  # of protocol 2
+    "__builtin__.bytes": _empty_bytes,  # of protocol 2
     "collections.OrderedDict": dict,
     **{f"numpy.{core}.numeric._frombuffer": _from_buffer for core in ("core", "_core")},  # of protocol 5
-    **{f"numpy.{core}.multiarray._reconstruct": _Array for core in ("core", "_core")},
+    **{f"numpy.{core}.multiarray._reconstruct": _empty_array for core in ("core", "_core")},
     **{f"numpy.{core}.multiarray.scalar": _scalar for core in ("core", "_core")},
 }
 
@@ -110,7 +121,9 @@ def numpy_stand_ins() -> list[Any]:
     """Return what `torch.load(weights_only=True)` shall take for numpy's numbers and arrays; `array_of` undoes it."""
     array = named(_Array, "numpy.ndarray")
     made = {"multiarray._reconstruct": lambda *_: array(), "multiarray.scalar": _number}
-    return [array, named(_Dtype, "numpy.dtype")] + [  # numpy 1 writes numpy.core, numpy 2 numpy._core
+    # Protocol 2 writes no bytes for an empty array, and the names of Python 2, which torch 2.4 and 2.5 do not translate.
+    empty = [named(_empty_bytes, f"{builtins}.bytes") for builtins in ("builtins", "__builtin__")]
+    return [array, named(_Dtype, "numpy.dtype"), *empty] + [  # numpy 1 writes numpy.core, numpy 2 numpy._core
         named(function, f"numpy.{core}.{name}") for core in ("core", "_core") for name, function in made.items()
     ]
 
