@@ -24,7 +24,12 @@ from torch import Tensor
 
 from mimtransfer.checkpoints.limits import NotAccepted, scan_pickle, settle
 from mimtransfer.checkpoints.safe_pickle import (
-    array_of, is_torchscript, named, numpy_stand_ins, read_arrays, read_torchscript,
+    array_of,
+    is_torchscript,
+    named,
+    numpy_stand_ins,
+    read_arrays,
+    read_torchscript,
 )
 from mimtransfer.errors import UserError, near_files, what_is
 

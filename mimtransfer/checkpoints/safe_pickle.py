@@ -121,7 +121,7 @@ def numpy_stand_ins() -> list[Any]:
     """Return what `torch.load(weights_only=True)` shall take for numpy's numbers and arrays; `array_of` undoes it."""
     array = named(_Array, "numpy.ndarray")
     made = {"multiarray._reconstruct": lambda *_: array(), "multiarray.scalar": _number}
-    # Protocol 2 writes no bytes for an empty array, and the names of Python 2, which torch 2.4 and 2.5 do not translate.
+    # Protocol 2 writes no bytes for an empty array, and the names of Python 2, which torch 2.4 does not translate.
     empty = [named(_empty_bytes, f"{builtins}.bytes") for builtins in ("builtins", "__builtin__")]
     return [array, named(_Dtype, "numpy.dtype"), *empty] + [  # numpy 1 writes numpy.core, numpy 2 numpy._core
         named(function, f"numpy.{core}.{name}") for core in ("core", "_core") for name, function in made.items()

@@ -1,5 +1,4 @@
 """Learning curves of a run, from the scalars that mmengine's local backend logs; standard library only."""
-import json
 import math
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -7,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mimtransfer.results.metrics import standard_metrics
+from mimtransfer.stored_json import parse_json
 
 MAX_POINTS = 100
 
@@ -30,6 +30,8 @@ def read_curves(
     found: dict[str, dict[float, float]] = {}
     # A test's folder has the metrics of weights whose iteration it does not know.
     for path in sorted(Path(work_dir).glob("*/vis_data/scalars.json")):
+        if not path.is_file():
+            continue
         lines = list(_lines(path)) if path.stat().st_mtime >= begin else []
         by_epoch = any("epoch" in line for line in lines)
         losses = [line for line in lines if "iter" in line and math.isfinite(line.get("loss", math.nan))]
@@ -54,9 +56,16 @@ def curves_of(record: dict[str, Any], folder: str | Path) -> dict[str, list[list
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            yield json.loads(line)
-        except json.JSONDecodeError:
+            values = parse_json(line)
+        except ValueError:
             continue  # the last line of a process that was killed
+        numbers = ("iter", "epoch", "step", "loss")
+        if isinstance(values, dict) and all(_is_number(values.get(key, 0)) for key in numbers):
+            yield values
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _thinned(points: list[tuple[float, float]]) -> list[list[float]]:

@@ -4,13 +4,13 @@ The file is JSON: `{"rows": [{"label", "source", "url", "remark", "scores": [{"p
 score is shown in the column of its protocol's name only; whether the protocols are the same is for the file's author to
 know, and `remark` says what differs. docs/results/published.json is such a file.
 """
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mimtransfer.errors import UserError
 from mimtransfer.results.cells import Column, PublishedRow
+from mimtransfer.stored_json import read_object
 
 
 def read_published(path: str | Path, columns: Sequence[Column]) -> list[PublishedRow]:
@@ -20,9 +20,9 @@ def read_published(path: str | Path, columns: Sequence[Column]) -> list[Publishe
         UserError: the file cannot be read, or a row lacks its label, its source, or a value.
     """
     try:
-        rows = json.loads(Path(path).read_text(encoding="utf-8"))["rows"]
-    except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f'--published {path}: expected JSON with a list "rows" ({error})') from error
+        rows = read_object(path, {"rows": list}, "give a file as docs/results/published.json is one")["rows"]
+    except UserError as error:
+        raise UserError(f'--published: expected JSON with a list "rows" ({error})') from error
     found = []
     for number, row in enumerate(rows, start=1):
         _check(row, f"{path}, row {number}")

@@ -3,12 +3,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from mimtransfer.errors import UserError
+from mimtransfer.stored_json import read_object
 from mimtransfer.suites.stat_cache import write_atomically
 from mimtransfer.suites.state import State, Study
 from mimtransfer.suites.suite import Cell
@@ -121,11 +123,15 @@ def _parameters(cells: Sequence[Cell], after: Sequence[str]) -> dict[str, Any]:
 
 def _queued(folder: Path) -> dict[str, str]:
     """Return the jobs of an earlier call that have not ended."""
-    try:
-        jobs = json.loads((folder / "jobs.json").read_text())
-    except FileNotFoundError:
+    path = folder / "jobs.json"
+    if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         return {}
+    mend = "look at the queue with squeue, and remove the file"
+    jobs = read_object(path, {}, mend)
+    for name, job in jobs.items():  # a number goes to sacct, any other word could be one of its options
+        if not (isinstance(job, str) and re.fullmatch(r"\d+(_\d+)?", job)):
+            raise UserError(f"{path}: job of {name!r} is {repr(job)[:80]}, expected a number; {mend}")
     import submitit
 
     found = {name: submitit.SlurmJob(folder / "jobs" / "%j", job_id) for name, job_id in jobs.items()}

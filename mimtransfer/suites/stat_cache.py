@@ -5,6 +5,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from mimtransfer.errors import UserError
+from mimtransfer.stored_json import read_object
+
 
 class StatCache:
     """A JSON file of values, each with the sizes and times of the files that it was computed from.
@@ -19,10 +22,12 @@ class StatCache:
         self.path = Path(path)
         self._changed = False
         try:
-            stored = json.loads(self.path.read_text(encoding="utf-8"))
-            self._entries = stored["entries"] if stored["layout"] == self._LAYOUT else {}
-        except (OSError, ValueError, KeyError, TypeError):
-            self._entries = {}
+            stored = read_object(self.path, {"entries": dict, "layout": int}, "")
+        except UserError:
+            stored = {}
+        entries = stored["entries"].items() if stored.get("layout") == self._LAYOUT else ()
+        self._entries = {key: entry for key, entry in entries
+                         if isinstance(entry, dict) and "value" in entry and isinstance(entry.get("files"), dict)}
 
     def get(self, key: str, compute: Callable[[], tuple[Any, Iterable[str | Path]]]) -> Any:
         """Return the value of a key.

@@ -15,6 +15,7 @@ from typing import Any
 
 from mimtransfer.errors import UserError
 from mimtransfer.results.record import FILE_NAME, read_record
+from mimtransfer.stored_json import read_object
 from mimtransfer.suites.inputs import Inputs, changes, digest
 from mimtransfer.suites.stat_cache import write_atomically
 from mimtransfer.suites.suite import Cell, Suite
@@ -155,10 +156,16 @@ class Study:
         return {"fingerprint": (self._begun(cell) or {}).get("fingerprint", ""), "run": run}
 
     def _begun(self, cell: Cell) -> dict[str, Any] | None:
+        path = self.suite.folder(cell) / _CELL_FILE
         try:
-            return json.loads((self.suite.folder(cell) / _CELL_FILE).read_text(encoding="utf-8"))
-        except (FileNotFoundError, json.JSONDecodeError):
+            begun = read_object(path, {"parts": dict, "fingerprint": str}, "") if path.exists() else None
+        except UserError:
+            return None  # broken: as good as none
+        if begun is None or not all(isinstance(part, (dict, type(None))) for part in begun["parts"].values()):
             return None
+        if "failed" in begun:
+            begun["failed"] = " ".join(str(begun["failed"]).split())[:300]  # one line, whoever wrote it
+        return begun
 
     def _set_aside(self, folder: Path) -> None:
         """Move what is in a work dir to `WORK_DIR.replaced/`: a table of the work dir does not look there."""

@@ -1,4 +1,5 @@
 """MapBankHook: measure the maps of all training images, every few tens of epochs (AMT sec. 3.2, arXiv 2211.15362)."""
+import contextlib
 import copy
 import hashlib
 import json
@@ -17,6 +18,7 @@ from torch.utils.data import DataLoader
 from mimtransfer.backbones.inspect import view_block
 from mimtransfer.errors import UserError
 from mimtransfer.registry import HOOKS
+from mimtransfer.stored_json import read_object
 from pretrain.data.transforms import ResizeWhole
 from pretrain.masking.bank import MapBank
 from pretrain.masking.measured import Measured
@@ -63,7 +65,12 @@ class MapBankHook(Hook):
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Keep which bank the resumed checkpoint was trained with."""
-        self._named = checkpoint["meta"].get(META_KEY) if runner._resume else None
+        named = (checkpoint.get("meta") or {}).get(META_KEY) if runner._resume else None
+        if named is not None and not (isinstance(named, dict) and type(named.get("epoch")) is int
+                                      and named["epoch"] >= 0 and isinstance(named.get("id"), str)):
+            raise UserError(f"MapBankHook: the checkpoint names the map bank {repr(named)[:80]}, expected its epoch "
+                            "and id; resume from another checkpoint")
+        self._named = named
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Name the bank in use."""
@@ -141,7 +148,9 @@ class MapBankHook(Hook):
         return False
 
     def _use(self, path: Path, identity: str, runner) -> None:
-        self._model.strategy.bank = MapBank.open(path)
+        bank = MapBank.open(path, len(self._images), self._grid)
+        bank.check_finite()
+        self._model.strategy.bank = bank
         self._named = {"epoch": int(path.stem.removeprefix("epoch_")), "id": identity}
         runner.logger.info(f"map bank in use from here on: {path}")
 
@@ -149,12 +158,12 @@ class MapBankHook(Hook):
         """Decide on the first rank, so that all agree."""
         verdict = [None]
         if is_main_process():
-            try:
-                about = json.loads(path.with_suffix(".json").read_text())
-            except FileNotFoundError:
-                about = {}
-            verdict = [path.exists() and about.get("id") == identity
-                       and (about["num_images"], tuple(about["grid"])) == (len(self._images), self._grid)]
+            about = {}
+            if path.exists() and path.with_suffix(".json").exists():
+                with contextlib.suppress(UserError):  # a broken one is as good as none
+                    about = read_object(path.with_suffix(".json"), dict(num_images=int, grid=list, id=str), "")
+            wanted = dict(id=identity, num_images=len(self._images), grid=list(self._grid))
+            verdict = [all(about.get(key) == value for key, value in wanted.items())]
         broadcast_object_list(verdict)
         return verdict[0]
 

@@ -16,9 +16,13 @@ import torch
 from safetensors.torch import save_file
 
 from mimtransfer.checkpoints.safe_load import (
-    allow_mmengine_checkpoints, load_from_local, read_checkpoint, state_dict_of,
+    allow_mmengine_checkpoints,
+    load_from_local,
+    read_checkpoint,
+    state_dict_of,
 )
 from mimtransfer.errors import UserError
+
 
 class Call:
     """Pickle as a call of a function."""
@@ -238,7 +242,8 @@ def test_mmengine_reads_through_the_same_gate_and_runs_no_config(tmp_path):
 
     allow_mmengine_checkpoints()
     path = str(tmp_path / "x.pth")
-    torch.save({"state_dict": {"module.w": torch.ones(2)}, "meta": {"config": "open('witness', 'w')", "epoch": 1}}, path)
+    meta = {"config": "open('witness', 'w')", "epoch": 1}
+    torch.save({"state_dict": {"module.w": torch.ones(2)}, "meta": meta}, path)
     assert CheckpointLoader.load_checkpoint(path)["meta"] == {"epoch": 1}
     torch.save({"state_dict": {}, "x": Call(np.ndarray, (2,), "O", b"A" * 16)}, path)
     with pytest.raises(UserError, match=r"numpy\.ndarray"):
