@@ -137,7 +137,7 @@ def check_recorded(registry: Registry, config: Any, where: str, place: str = "co
             raise UserError(f"{where}: {place} has the key {repr(key)[:80]}, which a file may not set")
         if key in ("type", "init_cfg"):
             continue
-        if key in _PLACES and isinstance(value, dict):
+        if key in _PLACES and value is not None:
             checked[key] = check_recorded(_PLACES[key], value, where, inner)
         else:
             checked[key] = _plain(value, where, inner)

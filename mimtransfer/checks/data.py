@@ -89,7 +89,7 @@ def _check_coco(dataset: dict, root: str, classes: tuple[str, ...], where: str) 
         with open(path, encoding="utf-8") as file:
             coco = json.load(file)
         images, annotations, categories = coco["images"], coco["annotations"], coco["categories"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{where}: {path!r} is no COCO json with images, annotations and categories ({error!r}); "
                         "write one, or convert yours") from None
     if not images or not annotations:

@@ -50,7 +50,8 @@ class MapBank:
         """
         return cls(open_array(
             path, "map bank", np.float16, (num_images, *(grid or (None, None))),
-            "remove it, and the maps are measured again; machines of a run share one folder, the hook's `folder`",
+            "remove it, and the maps are measured again",
+            "all machines of a run need one folder for it that they share, set the hook's `folder`",
         ))  # fmt: skip
 
     def check_finite(self) -> None:
