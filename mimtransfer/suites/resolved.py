@@ -9,6 +9,8 @@ from mimtransfer.cli.options import option_texts, read_options
 from mimtransfer.errors import UserError, near_files
 from mimtransfer.suites.stat_cache import StatCache
 
+_RECIPES = Path(__file__).parents[1] / "training" / "recipes"
+
 
 def resolve(path: str, options: Mapping[str, Any], cache: StatCache) -> dict[str, Any]:
     """Return a config as plain dictionaries, lists and numbers.
@@ -25,13 +27,14 @@ def resolve(path: str, options: Mapping[str, Any], cache: StatCache) -> dict[str
     return cache.get(f"config {path} {' '.join(texts)}", lambda: _read(path, texts))
 
 
-def _read(path: str, texts: list[str]) -> tuple[dict[str, Any], list[str]]:
+def _read(path: str, texts: list[str]) -> tuple[dict[str, Any], list[str | Path]]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pkg_resources, at every import
         from mmengine.config import Config  # 2 s
 
         cfg = Config.fromfile(path)
-        files = sorted(_files(path, Config))
+        files: list[str | Path] = sorted(_files(path, Config))
+    files += [_RECIPES, *_RECIPES.glob("*.py")]  # configs call them; Config.fromfile does not say so
     cfg.merge_from_dict(read_options(texts))
     plain = json.loads(json.dumps(cfg.to_dict(), default=lambda kind: getattr(kind, "__name__", str(kind))))
     return plain, files
