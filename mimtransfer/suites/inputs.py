@@ -239,6 +239,8 @@ def _read(path: str) -> tuple[tuple[Any, list[str]], list[str]]:
             bases = {Config._get_cfg_path(base, file)[0] for base in Config._get_base_files(file)} - files
             files |= bases
             todo += bases
+    # Configs call the recipes, which `_base_` does not name.
+    files |= {str(recipe) for recipe in (Path(__file__).parents[1] / "training" / "recipes").glob("*.py")}
     return (cfg, sorted(files)), sorted(files)
 
 
