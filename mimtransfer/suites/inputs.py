@@ -133,7 +133,7 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
                         "it made")
         elif part == "source" and differing:
             names = sorted(differing)
-            said.append(f"code {', '.join(names[:3])}" + f" and {len(names) - 3} more files" * (len(names) > 3))
+            said.append(f"code {', '.join(names[:3])}" + f" and {len(names) - 3} more" * (len(names) > 3))
         elif part == "inputs":
             said += ["the checkpoint's file" if key == "checkpoint" else f"{key.split()[0]} was made again"
                      for key in differing]
