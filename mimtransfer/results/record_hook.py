@@ -255,7 +255,8 @@ class RecordHook(Hook):
         }
 
     def _cost(self, runner: Runner, peak: int) -> dict[str, Any]:
-        cost: dict[str, Any] = {"images_per_s": self._images_per_s(), "wall_s": self._meter.wall_s, "peak_memory_bytes": peak}
+        cost: dict[str, Any] = {"images_per_s": self._images_per_s(), "wall_s": self._meter.wall_s}
+        cost["peak_memory_bytes"] = peak
         batch = (runner.cfg.get("train_dataloader") or {}).get("batch_size")
         if self._trained:
             cost |= provenance.device()
