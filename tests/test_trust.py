@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -344,24 +345,25 @@ def test_a_record_runs_no_config():
     assert "cannot be read as a config any more" in report(verify(["run"])[0])
 
 
+def study_here():
+    """A suite whose jobs work in this folder."""
+    from mimtransfer.suites.state import Study
+
+    study = Study.__new__(Study)
+    study.suite = SimpleNamespace(folder=lambda name: Path())
+    return study
+
+
 @pytest.mark.parametrize("text", [*RECORDS, '{"parts": [], "fingerprint": "x"}', '{"parts": {"run": [1]}}'])
-def test_what_is_no_state_of_a_cell(text):
-    from types import SimpleNamespace
-
-    from mimtransfer.suites.state import Study
-
+def test_what_is_no_state_of_a_job(text):
+    Path("job.json").write_text(text)
     Path("cell.json").write_text(text)
-    study = Study(SimpleNamespace(folder=lambda cell: Path()), None)
-    assert study._begun(None) is None
+    assert study_here()._begun(SimpleNamespace(name="a")) is None
 
 
-def test_the_failure_of_a_cell_is_one_line():
-    from types import SimpleNamespace
-
-    from mimtransfer.suites.state import Study
-
-    Path("cell.json").write_text(json.dumps({"parts": {}, "fingerprint": "", "failed": "a\n\x1b[2J\nb" * 1000}))
-    failed = Study(SimpleNamespace(folder=lambda cell: Path()), None)._begun(None)["failed"]
+def test_the_failure_of_a_job_is_one_line():
+    Path("job.json").write_text(json.dumps({"parts": {}, "fingerprint": "", "failed": "a\n\x1b[2J\nb" * 1000}))
+    failed = study_here()._begun(SimpleNamespace(name="a"))["failed"]
     assert "\n" not in failed and len(failed) == 300
 
 
@@ -370,25 +372,25 @@ JOBS = [*RECORDS[:10], '{"a": "1; touch witness"}', '{"a": "--help"}', '{"a": 3}
 
 @pytest.mark.parametrize("text", JOBS)
 def test_what_are_no_jobs(text):
-    from mimtransfer.suites.slurm import _queued
+    from mimtransfer.suites.slurm import _queued_ids
 
     Path("jobs.json").write_text(text)
     with pytest.raises(UserError, match=r"jobs\.json") as error:
-        _queued(Path())
+        _queued_ids(Path())
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("text", [*RECORDS, '{"layout": 1, "entries": []}', '{"layout": 1, "entries": {"a": 3}}',
                                   '{"layout": 1, "entries": {"a": {"value": 1, "files": 3}}}'])
 def test_a_broken_cache_is_empty(text):
-    from mimtransfer.suites.stat_cache import StatCache
+    from mimtransfer.suites.inputs import StatCache
 
     Path("cache.json").write_text(text)
     assert StatCache("cache.json").get("a", lambda: (5, [])) == 5
 
 
 def test_lines_of_a_log_that_are_none():
-    from mimtransfer.results.curves import read_curves
+    from mimtransfer.results.measurement import read_curves
 
     Path("run/1/vis_data").mkdir(parents=True)
     lines = [*(text for text in RECORDS if "\x00" not in text), '{"iter": "x", "loss": 1}', '{"iter": 1, "loss": "x"}',

@@ -272,7 +272,7 @@ def _file_kind(path: str) -> str:
 def _read_safetensors(path: str) -> dict[str, Any]:
     from safetensors import SafetensorError, safe_open
 
-    from mimtransfer.stored_json import parse_json
+    from mimtransfer.stored import parse_json
 
     try:
         with safe_open(path, framework="pt", device="cpu") as file:

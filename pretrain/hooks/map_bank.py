@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 from mimtransfer.backbones.inspect import view_block
 from mimtransfer.errors import UserError
 from mimtransfer.registry import HOOKS
-from mimtransfer.stored_json import read_object
+from mimtransfer.stored import read_object
 from pretrain.data.transforms import ResizeWhole
 from pretrain.masking.bank import MapBank
 from pretrain.masking.measured import Measured

@@ -8,7 +8,7 @@ from mmengine.dist import barrier, is_main_process
 from torch import Tensor
 
 from mimtransfer.errors import UserError
-from pretrain.stored_array import open_array
+from mimtransfer.stored import open_array
 
 _CHUNK = 1 << 14  # images
 

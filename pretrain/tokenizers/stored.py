@@ -14,12 +14,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from mimtransfer.errors import UserError
+from mimtransfer.files import sha256_file
 from mimtransfer.registry import TOKENIZERS
-from mimtransfer.results.provenance import sha256_file
-from mimtransfer.stored_json import read_object
+from mimtransfer.stored import open_array, read_object
 from pretrain.aug_record import AugRecord
 from pretrain.data.images import PretrainImages
-from pretrain.stored_array import open_array
 from pretrain.tokenizers.base import Tokenizer, check_file
 
 # As fractions of the image: less than a pixel of 500, more than the rounding of one box for two sizes of the view.

@@ -24,7 +24,7 @@ from mimtransfer.datasets.scenes.objects import Originals, load_originals
 from mimtransfer.datasets.scenes.paint import paint
 from mimtransfer.datasets.scenes.style import DIGITS, LABELLED, SPLITS, SceneStyle, segmentation_metainfo
 from mimtransfer.errors import UserError
-from mimtransfer.stored_json import read_object
+from mimtransfer.stored import read_object
 
 RECIPE = 2  # raise it with every change of code that changes a pixel: older folders then no longer count as complete
 _CHUNK = 16  # scenes per task of a worker
@@ -51,7 +51,7 @@ class SceneSet:
             wanted = f"0 to {_MAX_COUNT} for each of {', '.join(SPLITS)}"
             raise UserError(f"scene counts: got {self.counts!r}, expected {wanted}")
         if self.seed < 0:
-            raise UserError(f"scene seed: got {self.seed}, expected a whole number >= 0")
+            raise UserError(f"scene seed: got {self.seed}, expected an integer >= 0")
 
     def request(self) -> dict[str, Any]:
         """Return all of it as json-ready values."""

@@ -12,8 +12,8 @@ from record_toys import RecordToyNet, loader, meta_of, pretraining, segmentation
 
 from mimtransfer.checkpoints.safe_load import read_checkpoint
 from mimtransfer.results.fingerprint import fingerprint, protocol_config
-from mimtransfer.results.hook import RecordHook
 from mimtransfer.results.record import read_record
+from mimtransfer.results.record_hook import RecordHook
 
 
 def test_pretraining(tmp_path):
