@@ -5,6 +5,7 @@ tests/tools/test_hostile_files.py; here are the names, texts, tables and paths i
 """
 import importlib.util
 import json
+import logging
 import os
 import sys
 from pathlib import Path
@@ -400,3 +401,88 @@ def test_lines_of_a_log_that_are_none():
     Path("run/2/vis_data").mkdir(parents=True)
     os.mkfifo("run/2/vis_data/scalars.json")
     assert read_curves("run", {"epochs": None, "iters": 4}) == {"loss": [[2, 0.5]]}
+
+
+def coco_config():
+    dataset = dict(type="CocoDataset", data_root=".", ann_file="coco.json", data_prefix=dict(img=""),
+                   metainfo=dict(classes=("cell",)))
+    return Config(dict(task="detection", train_dataloader=dict(dataset=dataset), model=dict()))
+
+
+def coco(**change):
+    image = dict(id=1, file_name="image.png", width=32, height=32)
+    box = dict(id=1, image_id=1, category_id=1, bbox=[1, 1, 9, 9], area=81, iscrowd=0)
+    return json.dumps(dict(images=[image], annotations=[box], categories=[dict(id=1, name="cell")]) | change)
+
+
+NAMES = ["$(touch witness).png", "; touch witness;.png", "`touch witness`.png", "a\nerror: b.png", "-rf.png",
+         "%n{0}.png", "\x1b[2J.png"]
+
+
+@pytest.mark.parametrize("text", [
+    coco(images=[dict(id=1, file_name=name)]) for name in NAMES] + [
+    coco(images=[dict(id=1, file_name=CALL)]), coco(images=[dict(id=1, file_name=None)]),
+    coco(images=[dict(id=1, file_name="a\0b")]), coco(images=[dict(id=1)]), coco(images=3), coco(images=["x"]),
+    coco(categories=[dict(id=1, name=["cell"])]), coco(categories=[dict(id=1)]), coco(categories={"cell": 1}),
+    coco(annotations=[3]), coco(annotations={"type": "os.system"}), *RECORDS[:7], RECORDS[-1],
+])  # fmt: skip
+def test_what_is_no_coco_json(text):
+    from mimtransfer.checks.data import check_data
+
+    Path("coco.json").write_text(text)
+    with pytest.raises(UserError, match=r"coco\.json") as error:
+        check_data(coco_config(), splits=("train",))
+    assert "\n" not in str(error.value) and "\x1b" not in str(error.value)
+
+
+def test_a_good_coco_json_passes():
+    from mimtransfer.checks.data import check_data
+
+    Path("coco.json").write_text(coco())
+    check_data(coco_config(), splits=("train",))
+
+
+def test_names_of_images_are_names(monkeypatch, capfd):
+    import runpy
+
+    for name in NAMES:
+        Image.new("RGB", (40, 32)).save(Path(name.replace("/", "")), "PNG")
+    monkeypatch.setattr(sys, "argv", ["visualize", checkpoint(), ".", "--out", "$(touch witness).png"])
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    runpy.run_path(str(ROOT / "tools/visualize.py"), run_name="__main__")
+    assert Path("$(touch witness).png").stat().st_size > 1000 and "written" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("meta", [None, {}, {"epoch": 1}, {"epoch": "1", "iter": 1}, {"epoch": -1, "iter": 1},
+                                  {"epoch": 1.5, "iter": 1}, {"epoch": True, "iter": 1}])
+def test_where_a_resumed_run_goes_on_is_a_number(meta):
+    from mimtransfer.checkpoints.safe_load import load_from_local
+
+    torch.save({"state_dict": {}, "meta": meta, "message_hub": {}}, "x.pth")
+    with pytest.raises(UserError, match="which epoch and iter"):
+        load_from_local("x.pth")
+
+
+def test_a_resumed_run_runs_no_config_of_its_checkpoint(call):
+    """mmengine executes `meta['config']` in Runner.resume."""
+    from mmengine.runner import Runner
+
+    from mimtransfer.checkpoints.safe_load import allow_mmengine_checkpoints
+
+    class Stopped(Exception):
+        pass
+
+    allow_mmengine_checkpoints()
+    text = "import os\nos.mkdir('witness')\ngpu_ids = [0]\n"
+    torch.save({"state_dict": {}, "meta": {"config": text, "epoch": 1, "iter": 1}, "message_hub": {}}, "x.pth")
+
+    def after_the_config(*_):
+        raise Stopped
+
+    runner = Runner.__new__(Runner)
+    parts = dict(model=torch.nn.Identity(), _train_loop=SimpleNamespace(), logger=logging.getLogger(), _hooks=[])
+    runner.__dict__ |= parts
+    runner.__dict__["_randomness_cfg"] = SimpleNamespace(get=after_the_config)
+    runner.build_train_loop = lambda loop: loop
+    with pytest.raises(Stopped):
+        Runner.resume(runner, "x.pth", map_location="cpu")

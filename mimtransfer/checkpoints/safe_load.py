@@ -76,8 +76,14 @@ def load_from_local(path: str, map_location: Any = None) -> dict[str, Any]:
     checkpoint = read_checkpoint(path, mapped=False)  # the optimizer goes on with these tensors
     if "state_dict" in checkpoint:
         state_dict_of(checkpoint, path)
-    if isinstance(meta := checkpoint.get("meta"), dict):
+    meta = checkpoint.get("meta")
+    if isinstance(meta, dict):
         meta.pop("config", None)  # mmengine would run it as Python when it resumes
+    counts = [(meta or {}).get(name) for name in ("epoch", "iter")]
+    if "message_hub" in checkpoint and not (isinstance(checkpoint["message_hub"], dict)
+                                            and all(type(count) is int and count >= 0 for count in counts)):
+        raise UserError(f"checkpoint {path!r} does not say by whole numbers in meta which epoch and iter it is of; "
+                        "resume from another one")
     return checkpoint
 
 
