@@ -24,6 +24,7 @@ from torch import Tensor
 
 from mimtransfer.checkpoints.limits import NotAccepted, scan_pickle, settle
 from mimtransfer.checkpoints.safe_pickle import (
+    Attributes,
     array_of,
     is_torchscript,
     named,
@@ -148,27 +149,14 @@ def read_pickled_module(path: str | os.PathLike, classes: Iterable[str]) -> dict
         UserError: as `read_checkpoint`; the file holds other classes.
     """
     path = os.fspath(path)
-    stand_ins = [named(_Attributes, name) for name in classes]
+    stand_ins = [named(Attributes, name) for name in classes]
     stand_ins += [named(set, "__builtin__.set")]  # torch 2.4 and 2.5 look the name of Python 2 up as it stands
     content = _read(path, True, stand_ins)
     if isinstance(content, dict):
         return content
-    if not isinstance(content, _Attributes):
+    if not isinstance(content, Attributes):
         raise UserError(f"checkpoint {path!r} holds a {type(content).__name__}, expected a module or a dict of tensors")
     return dict(content.tensors())
-
-
-class _Attributes:
-    """Stand in for an `nn.Module` in a pickle: unpickling sets attributes, and nothing else."""
-
-    def tensors(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
-        """Yield parameters and buffers by name, as a state dict has them."""
-        for name, tensor in {**self._parameters, **self._buffers}.items():
-            if tensor is not None and name not in getattr(self, "_non_persistent_buffers_set", ()):
-                yield prefix + name, tensor.detach()
-        for name, module in self._modules.items():
-            if module is not None:
-                yield from module.tensors(f"{prefix}{name}.")
 
 
 def _read(path: str, mapped: bool, stand_ins: Iterable[Any] = ()) -> Any:

@@ -64,6 +64,19 @@ class _Module:
                 yield from value.tensors(f"{prefix}{name}.")
 
 
+class Attributes:
+    """Stand in for an `nn.Module` in a pickle: unpickling sets attributes, and nothing else."""
+
+    def tensors(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+        """Yield parameters and buffers by name, as a state dict has them."""
+        for name, tensor in {**self._parameters, **self._buffers}.items():
+            if tensor is not None and name not in getattr(self, "_non_persistent_buffers_set", ()):
+                yield prefix + name, tensor.detach()
+        for name, module in self._modules.items():
+            if module is not None:
+                yield from module.tensors(f"{prefix}{name}.")
+
+
 def _scalar(dtype: _Dtype, raw: bytes | str) -> float:
     return np.frombuffer(raw.encode("latin1") if isinstance(raw, str) else raw, dtype.dtype)[0].item()
 
