@@ -5,6 +5,7 @@ import inspect
 import logging
 import os.path as osp
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -131,7 +132,7 @@ def set_amp(cfg: Config, amp: bool) -> None:
 def count_accumulation(cfg: Config) -> None:
     """Let `auto_scale_lr` count the batches that a step accumulates; mmengine counts one batch of each rank."""
     accumulation = (cfg.get("optim_wrapper") or {}).get("accumulative_counts", 1)
-    scale = cfg.get("auto_scale_lr") or {}
+    scale: Any = cfg.get("auto_scale_lr") or {}
     if accumulation > 1 and scale.get("enable"):
         scale.base_batch_size = scale.base_batch_size / accumulation
 
@@ -147,7 +148,7 @@ def set_pretrained(cfg: Config, checkpoint: str | None) -> None:
     """
     if checkpoint is None:
         return
-    backbone = cfg.model.get("backbone") or {}
+    backbone: Any = cfg.model.get("backbone") or {}
     if str(backbone.get("type")).removeprefix("mimtransfer.") not in ("TimmViT", "TimmSwin", "TimmCNN"):
         raise UserError(f"--pretrained: the backbone is {backbone.get('type')!r}, expected mimtransfer.TimmViT, "
                         "TimmSwin or TimmCNN; set model.backbone.init_cfg in the config for other backbones")

@@ -1,6 +1,7 @@
 """Hooks that several kinds of runs share: stop at a loss that is NaN, re-seed each iteration, draw predictions."""
 import io
 import random
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,16 +39,12 @@ class PredictionPictureHook(Hook):
         """Begin with the first image."""
         self._drawn = 0
 
-    def after_val_iter(
-        self, runner, batch_idx: int, data_batch: dict | None = None, outputs: list | None = None
-    ) -> None:
+    def after_val_iter(self, runner, batch_idx: int, data_batch: dict | None = None, outputs: Any = None) -> None:
         """Draw when the training is over."""
         if runner.iter >= runner.max_iters:
             self._draw(runner, outputs)
 
-    def after_test_iter(
-        self, runner, batch_idx: int, data_batch: dict | None = None, outputs: list | None = None
-    ) -> None:
+    def after_test_iter(self, runner, batch_idx: int, data_batch: dict | None = None, outputs: Any = None) -> None:
         """Draw."""
         self._draw(runner, outputs)
 
@@ -76,7 +73,7 @@ class FiniteLossHook(Hook):
     def __init__(self, interval: int = 50):
         self.interval = interval
 
-    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs: dict | None = None) -> None:
+    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs: Any = None) -> None:
         """Look when it is time."""
         if self.every_n_train_iters(runner, self.interval) and not torch.isfinite(outputs["loss"]).all():
             raise UserError(

@@ -3,7 +3,7 @@ import io
 import itertools
 import re
 import xml.etree.ElementTree as ET
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -49,7 +49,7 @@ class Charts:
             marker = "o" if len(line.points) < 12 else ""
             (drawn,) = axes.plot(*zip(*line.points), marker=marker, markersize=4, linewidth=1.4, **_style(line.row))
             drawn.set_gid(f"line-{number}")
-            titles[drawn.get_gid()] = line.title
+            titles[f"line-{number}"] = line.title
         return self._svg(figure, titles)
 
     def scatter(self, dots: list[Dot], x_title: str) -> str:
@@ -62,7 +62,7 @@ class Charts:
             style = _style(dot.row)
             (drawn,) = axes.plot(dot.x, dot.y, "o", markersize=7, color=style["color"], clip_on=False)
             drawn.set_gid(f"dot-{number}")
-            titles[drawn.get_gid()] = f"{dot.title}: {dot.y:g} at {dot.x:.3g}"
+            titles[f"dot-{number}"] = f"{dot.title}: {dot.y:g} at {dot.x:.3g}"
             if dot.std:
                 axes.plot([dot.x] * 2, [dot.y - dot.std, dot.y + dot.std], linewidth=1.4, **style)
         _label(axes, dots)
@@ -77,7 +77,7 @@ class Charts:
         number = next(self._numbers)
         out = io.StringIO()
         # The text stays text, of the page's own font and colour; the salt makes ids that are the same in every run.
-        options = {"svg.fonttype": "none", "svg.hashsalt": f"chart {number}", "font.sans-serif": ["DejaVu Sans"]}
+        options: Any = {"svg.fonttype": "none", "svg.hashsalt": f"chart {number}", "font.sans-serif": ["DejaVu Sans"]}
         with matplotlib.rc_context(options):
             nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
             figure.savefig(out, format="svg", transparent=True, metadata=nothing)
@@ -94,7 +94,7 @@ class Charts:
                 element.insert(0, title)
             if name is not None and name not in linked:
                 del element.attrib["id"]
-        root.attrib = {"viewBox": root.get("viewBox"), "role": "img"}
+        root.attrib = {"viewBox": root.attrib["viewBox"], "role": "img"}
         return _serialised(root)
 
 
