@@ -1,5 +1,5 @@
 """mimtransfer: from masked image modelling to COCO and ADE20K transfer tables, in one codebase."""
-from mimtransfer.mmcv_ext import install as _supply_mmcv_ext
+from mimtransfer.openmmlab.mmcv_ext import install as _supply_mmcv_ext
 
 __version__ = "0.1.0"
 

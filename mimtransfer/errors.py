@@ -1,39 +1,17 @@
-"""Errors that a user caused and can mend: one line on stderr and exit status 2, no traceback.
+"""Errors that a user caused and can fix: one line that says what is wrong, where, and how to fix it.
 
-Tools run their `main` inside `clean_exit()`. Only the standard library is imported here: `--help` answers at once.
+Tools run their `main` inside `clean_exit()` (cli/explain.py), which prints that line. Only the standard library is
+imported here: `--help` answers at once.
 """
 from __future__ import annotations
 
-import contextlib
 import os
 import os.path as osp
-import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 
 class UserError(ValueError):
-    """A mistake in a config, a file or the data. The message is one line: what is wrong, where, and how to mend it."""
-
-
-@contextlib.contextmanager
-def clean_exit() -> Iterator[None]:
-    """Turn an error that the user can mend into one line `error: ...` on stderr and exit status 2.
-
-    These are `UserError` and what mmengine raises for mistakes in a config (`mimtransfer/explain.py`). Any other error
-    is a bug and keeps its traceback. With MIMTRANSFER_TRACEBACK=1 in the environment every error keeps it.
-    """
-    try:
-        yield
-    except Exception as error:
-        if os.environ.get("MIMTRANSFER_TRACEBACK", "0") not in ("", "0"):
-            raise
-        from mimtransfer.explain import explain
-
-        line = explain(error)
-        if line is None:
-            raise
-        print(f"error: {line}", file=sys.stderr, flush=True)
-        raise SystemExit(2) from None
+    """A mistake in a config, a file or the data. The message is one line: what is wrong, where, and how to fix it."""
 
 
 def near_matches(name: str, candidates: Iterable[str], count: int = 3) -> str:

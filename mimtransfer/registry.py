@@ -14,17 +14,17 @@ def _child(parent: Registry, *locations: str) -> Registry:
     return Registry(parent.name, parent=parent, scope=_SCOPE, locations=list(locations))
 
 
-MODELS = _child(_mmengine.MODELS, "mimtransfer.backbones", "mimtransfer.evaluation", "mimtransfer.losses")
+MODELS = _child(_mmengine.MODELS, "mimtransfer.backbones", "mimtransfer.evaluation", "mimtransfer.training.losses")
 DATASETS = _child(_mmengine.DATASETS, "mimtransfer.datasets.classification", "mimtransfer.datasets.published")
-DATA_SAMPLERS = _child(_mmengine.DATA_SAMPLERS, "mimtransfer.datasets.epoch_sampler")
+DATA_SAMPLERS = _child(_mmengine.DATA_SAMPLERS, "mimtransfer.datasets.sampler")
 TRANSFORMS = _child(_mmengine.TRANSFORMS)
-HOOKS = _child(_mmengine.HOOKS, "mimtransfer.results.hook", "mimtransfer.hooks")
+HOOKS = _child(_mmengine.HOOKS, "mimtransfer.results.hook", "mimtransfer.training.hooks", "mimtransfer.checks.recipe")
 METRICS = _child(_mmengine.METRICS, "mimtransfer.evaluation")
 LOOPS = _child(_mmengine.LOOPS, "mimtransfer.evaluation")
-OPTIMIZERS = _child(_mmengine.OPTIMIZERS, "mimtransfer.optimizers")
-OPTIM_WRAPPERS = _child(_mmengine.OPTIM_WRAPPERS, "mimtransfer.bf16")
-OPTIM_WRAPPER_CONSTRUCTORS = _child(_mmengine.OPTIM_WRAPPER_CONSTRUCTORS, "mimtransfer.layer_decay")
-STRATEGIES = _child(_mmengine.STRATEGIES, "mimtransfer.fsdp")
+OPTIMIZERS = _child(_mmengine.OPTIMIZERS, "mimtransfer.training.optimizers")
+OPTIM_WRAPPERS = _child(_mmengine.OPTIM_WRAPPERS, "mimtransfer.training.optimizers")
+OPTIM_WRAPPER_CONSTRUCTORS = _child(_mmengine.OPTIM_WRAPPER_CONSTRUCTORS, "mimtransfer.training.layer_decay")
+STRATEGIES = _child(_mmengine.STRATEGIES, "mimtransfer.training.fsdp")
 
 # We register nothing here, but mmengine warns at each lookup from a scope without its own.
 VISUALIZERS = _child(_mmengine.VISUALIZERS)

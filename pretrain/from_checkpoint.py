@@ -1,10 +1,10 @@
 """From a pretraining checkpoint back to the whole method: encoder, strategy, decoder, preprocessor."""
 from mmengine.config import Config
 
-from mimtransfer import launch
+from mimtransfer.checkpoints.safe_load import read_checkpoint
+from mimtransfer.cli import launch
 from mimtransfer.errors import UserError
 from mimtransfer.registry import MASKINGS, MODELS
-from mimtransfer.safe_load import read_checkpoint
 from pretrain.masking.base import MaskingStrategy
 from pretrain.methods.base import MIMethod
 

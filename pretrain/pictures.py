@@ -10,15 +10,14 @@ from matplotlib.patches import Patch
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
-from mimtransfer.attention_artifacts import received_attention
-from mimtransfer.backbones.probe import probe, probe_blocks
-from pretrain.bank import MapBank
+from mimtransfer.backbones.inspect import received_attention, view_block, view_blocks
+from pretrain.aug_record import AugRecord
 from pretrain.corruptions.base import Corrupted
 from pretrain.layout import TokenLayout
+from pretrain.masking.bank import MapBank
 from pretrain.masking.measured import Measured
 from pretrain.methods.base import MIMethod
 from pretrain.methods.token_prediction import Targets
-from pretrain.record import AugRecord
 
 # Number in `TokenLayout.roles` and colour of the patches that are painted over: grey, dark red.
 _PAINTED = {"masked": (1, (0.5, 0.5, 0.5)), "thrown": (2, (0.35, 0.0, 0.0))}
@@ -116,7 +115,7 @@ def attention_columns(method: MIMethod, images: Tensor) -> dict[str, Tensor]:
     image = to_unit_range(images, method.data_preprocessor)
     columns = {"image": image}
     depth = len(getattr(method.encoder, "blocks", ()))
-    for number, block in enumerate(probe_blocks(method.encoder, images), start=1):
+    for number, block in enumerate(view_blocks(method.encoder, images), start=1):
         if number in (1, (depth + 1) // 2, depth):
             received = received_attention(block)  # [B, L]
             maps = received / received.amax(1, keepdim=True)
@@ -137,7 +136,7 @@ def draw_whole_images(method: MIMethod, images: Dataset, path: str) -> None:
     inputs, strategy = batch["inputs"], method.strategy
     method.check_image_size(inputs)
     if isinstance(strategy, Measured):
-        strategy.bank = MapBank(strategy.measure(probe(method.encoder, inputs)))
+        strategy.bank = MapBank(strategy.measure(view_block(method.encoder, inputs)))
     columns, drawn = picture_columns(method, inputs, batch["record"])
     caption = type(method).__name__
     if isinstance(drawn, Corrupted):

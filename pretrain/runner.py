@@ -8,7 +8,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
-from mimtransfer.launch import check_epoch
+from mimtransfer.cli.launch import check_epoch
 
 
 class PretrainRunner(Runner):

@@ -8,8 +8,8 @@ from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 
+from mimtransfer.checkpoints.recorded_config import read_values
 from mimtransfer.datasets.classification import _build
-from mimtransfer.pretrained_config import read_values
 from mimtransfer.registry import HOOKS, METRICS, MODELS
 
 ROOT = Path(__file__).parents[1] / "configs"

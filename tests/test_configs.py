@@ -11,9 +11,9 @@ from mmengine.registry import init_default_scope
 import pretrain.data
 import pretrain.hooks
 import pretrain.methods  # noqa: F401
-from mimtransfer.pretrained_config import read_values
+from mimtransfer.checkpoints.recorded_config import read_values
+from mimtransfer.draws import SampleGenerator
 from mimtransfer.registry import CORRUPTIONS, HOOKS, MODELS, TOKENIZERS
-from pretrain.draws import SampleGenerator
 from pretrain.masking.measured import Measured
 from pretrain.methods.mfm import MFM
 

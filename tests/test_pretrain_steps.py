@@ -15,14 +15,14 @@ from mmengine.registry import init_default_scope
 from one_step import train_one_step, unique
 
 import pretrain.methods  # noqa: F401
-from mimtransfer.backbones.probe import probe
+from mimtransfer.backbones.inspect import view_block
 from mimtransfer.registry import MODELS, PATCH_FEATURES
-from pretrain.bank import MapBank
+from pretrain.aug_record import AugRecord
+from pretrain.masking.bank import MapBank
 from pretrain.masking.measured import Measured
-from pretrain.record import AugRecord
 
 ROOT = Path(__file__).resolve().parents[1] / "configs"
-DALLE = Path(__file__).parent / "pretrain/fixtures/dvae_official.json"
+DALLE = Path(__file__).parent / "pretrain/tokenizers/fixtures/dvae_official.json"
 LEAVES = sorted(str(path.relative_to(ROOT)) for folder in ("pretrain", "debug") for path in ROOT.glob(f"{folder}/*.py"))
 
 
@@ -99,7 +99,7 @@ def test_one_training_step(leaf):
         data = dict(inputs=inputs, record=AugRecord(number, number, torch.tensor([[0.0, 0.0, 1.0, 1.0]]), flip))
     if isinstance(model.strategy, Measured):
         with torch.no_grad():
-            seen = probe(model.encoder, model.data_preprocessor(data)["inputs"])
+            seen = view_block(model.encoder, model.data_preprocessor(data)["inputs"])
             model.strategy.bank = MapBank(model.strategy.measure(seen).half())
     if device == "meta":
         cfg.optim_wrapper.optimizer.fused = False  # not made for this device

@@ -3,8 +3,8 @@ import pytest
 from mmengine.optim import build_optim_wrapper
 from transfer_configs import LEAVES, ROOT, build, load, nodes, num_classes
 
-from mimtransfer.data_checks import classes_of, leaves
-from mimtransfer.datasets.scenes import DEFAULT_THINGS, STUFF
+from mimtransfer.datasets.configured import classes_of, leaves
+from mimtransfer.datasets.scenes.style import DEFAULT_THINGS, STUFF
 
 VITDET = "detection/mask-rcnn_vitdet_vit-base_100e_coco.py"
 ADE20K = "segmentation/upernet_vit-base_160k_ade20k-512x512.py"

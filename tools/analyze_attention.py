@@ -2,7 +2,7 @@
 
     python tools/analyze_attention.py work_dirs/mae/epoch_800.pth data/val --compare work_dirs/upernet/iter_160000.pth
 
-Scores, means over the images (mimtransfer/attention_artifacts.py): share of the received attention on the top 1 % of
+Scores, means over the images (mimtransfer/backbones/inspect.py): share of the received attention on the top 1 % of
 the tokens, largest over mean received attention, entropy of the class token's attention (1 = even).
 """
 import argparse
@@ -40,10 +40,10 @@ def parse_args() -> argparse.Namespace:
 
 def load_encoder(path: str, args: argparse.Namespace):
     """Return the encoder of a checkpoint, in evaluation mode, its LoadReport, and mean and std of its pixels."""
-    from mimtransfer import launch
-    from mimtransfer.checkpoint import load_backbone
+    from mimtransfer.checkpoints.load import load_backbone
+    from mimtransfer.checkpoints.recorded_config import config_in_checkpoint
+    from mimtransfer.cli import launch
     from mimtransfer.errors import UserError
-    from mimtransfer.pretrained_config import config_in_checkpoint
     from mimtransfer.registry import MODELS
 
     pixels = _IMAGENET
@@ -67,7 +67,7 @@ def analyze_checkpoint(path: str, args: argparse.Namespace) -> dict:
     from mmengine.device import get_device
     from torch.utils.data import DataLoader
 
-    from mimtransfer.attention_artifacts import analyze
+    from mimtransfer.backbones.inspect import analyze
     from pretrain.data.whole import WholeImages
 
     encoder, report, (mean, std) = load_encoder(path, args)
@@ -92,7 +92,7 @@ def draw(results: list[dict], path: str) -> None:
     import torch
     from matplotlib.figure import Figure
 
-    from mimtransfer.attention_artifacts import SCORES
+    from mimtransfer.backbones.inspect import SCORES
 
     pictures = results[0]["pictures"]
     num_rows, num_columns = len(pictures) * len(results), 1 + max(len(result["maps"]) for result in results)
@@ -130,10 +130,10 @@ def main() -> None:
     args = parse_args()
     # Read when torch is loaded: threads that wait sleep.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from mimtransfer.errors import clean_exit
+    from mimtransfer.cli.explain import clean_exit
 
     with clean_exit():
-        from mimtransfer.attention_artifacts import SCORES
+        from mimtransfer.backbones.inspect import SCORES
 
         results = [analyze_checkpoint(path, args) for path in (args.checkpoint, args.compare) if path]
         for result in results:

@@ -61,13 +61,13 @@ def build_contenders(path: str, args: argparse.Namespace, device: str) -> tuple[
     import torch
     from mmengine.optim import build_optim_wrapper
 
-    from mimtransfer.launch import load_config
+    from mimtransfer.cli.launch import load_config
     from mimtransfer.registry import MODELS
-    from pretrain.bank import MapBank
+    from pretrain.aug_record import AugRecord
     from pretrain.hooks.map_bank import measure_maps
+    from pretrain.masking.bank import MapBank
     from pretrain.masking.measured import Measured
     from pretrain.methods.mfm import MFM
-    from pretrain.record import AugRecord
 
     cfg = load_config(path, args.cfg_options)
     cfg.model.compile_loss = args.compile
@@ -160,7 +160,7 @@ def predicted(contender: Contender, first: Contender) -> float | None:
 def main() -> None:
     """Build, measure, print."""
     args = parse_args()
-    from mimtransfer.errors import clean_exit
+    from mimtransfer.cli.explain import clean_exit
 
     with clean_exit():
         import torch

@@ -160,7 +160,7 @@ def clock(args: argparse.Namespace) -> float:
 def main() -> None:
     """Measure, print."""
     args = parse_args()
-    from mimtransfer.errors import clean_exit
+    from mimtransfer.cli.explain import clean_exit
 
     with clean_exit():
         import torch

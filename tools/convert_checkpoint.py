@@ -19,10 +19,10 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Read, rename, write."""
     args = parse_args()
-    from mimtransfer.errors import clean_exit
+    from mimtransfer.cli.explain import clean_exit
 
     with clean_exit():
-        from mimtransfer.convert import convert
+        from mimtransfer.checkpoints.convert import convert
 
         print(convert(args.source, args.target, args.to))
 

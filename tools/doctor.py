@@ -20,8 +20,8 @@ def main() -> None:
     args = parse_args()
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in tools/train.py
     import mimtransfer  # noqa: F401  before mmdet and mmseg, which need mmcv's operators
-    from mimtransfer import doctor
-    from mimtransfer.findings import FAIL, WARN, Finding
+    from mimtransfer.checks import FAIL, WARN, Finding
+    from mimtransfer.checks import environment as doctor
 
     found: list[Finding] = []
 
@@ -38,7 +38,7 @@ def main() -> None:
         show("devices", doctor.check_devices())
         show("operators", doctor.check_operators(["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]))
         if args.config:
-            from mimtransfer.doctor_config import check_config
+            from mimtransfer.checks.config import check_config
 
             show(args.config, check_config(args.config, args.cfg_options, args.pretrained, args.maps))
     counts = {level: sum(finding.level == level for finding in found) for level in (FAIL, WARN)}

@@ -48,7 +48,7 @@ def fit(cfg) -> str:
 
     from mimtransfer.registry import PATCH_FEATURES
     from mimtransfer.results.provenance import sha256_file
-    from pretrain.codebook import code_statistics, draw_codes, fit_centroids, perplexity, sample_patches
+    from pretrain.tokenizers.codebook import code_statistics, draw_codes, fit_centroids, perplexity, sample_patches
 
     features, device = PATCH_FEATURES.build(cfg.features).eval().to(get_device()), get_device()
     num_codes = cfg.kmeans.num_codes
@@ -85,7 +85,7 @@ def store(cfg) -> str:
 
     from mimtransfer.errors import UserError
     from mimtransfer.registry import TOKENIZERS
-    from pretrain.codebook import batches, perplexity
+    from pretrain.tokenizers.codebook import batches, perplexity
     from pretrain.tokenizers.stored import store_ids
 
     view = cfg.get("view")
@@ -104,10 +104,10 @@ def store(cfg) -> str:
 def main() -> None:
     """Fit, or store."""
     args = parse_args()
-    from mimtransfer.errors import clean_exit
+    from mimtransfer.cli.explain import clean_exit
 
     with clean_exit():
-        from mimtransfer import launch
+        from mimtransfer.cli import launch
 
         cfg = launch.load_config(args.config, args.cfg_options)
         launch.set_work_dir(cfg, args.work_dir, args.config)

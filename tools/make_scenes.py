@@ -29,7 +29,7 @@ def style_fields(args: argparse.Namespace) -> dict:
     """Collect the arguments of SceneStyle from the command line."""
     import dataclasses
 
-    from mimtransfer.datasets.scenes import THING_SETS, SceneStyle
+    from mimtransfer.datasets.scenes.style import THING_SETS, SceneStyle
     from mimtransfer.errors import UserError, near_matches
 
     chosen = THING_SETS[args.classes[0]] if len(args.classes) == 1 and args.classes[0] in THING_SETS else args.classes
@@ -51,11 +51,12 @@ def style_fields(args: argparse.Namespace) -> dict:
 def main() -> None:
     """Make the data set and say what is there."""
     args = parse_args()
-    from mimtransfer.errors import UserError, clean_exit
+    from mimtransfer.cli.explain import clean_exit
+    from mimtransfer.errors import UserError
 
     with clean_exit():
-        from mimtransfer.datasets.scenes import SPLITS, SceneStyle
-        from mimtransfer.datasets.scenes_write import SceneSet, make_scenes
+        from mimtransfer.datasets.scenes.style import SPLITS, SceneStyle
+        from mimtransfer.datasets.scenes.write import SceneSet, make_scenes
 
         if args.workers is not None and args.workers < 1:
             raise UserError(f"--workers: got {args.workers}, expected at least 1")

@@ -22,17 +22,17 @@ def main() -> None:
     args = parse_args()
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in tools/train.py
     import mimtransfer  # noqa: F401  before mmdet and mmseg, which need mmcv's operators
-    from mimtransfer.errors import clean_exit
+    from mimtransfer.cli.explain import clean_exit
 
     with clean_exit():
-        from mimtransfer.prediction import find_images
+        from mimtransfer.cli.prediction import find_images
 
         images = find_images(args.images)
         from mmengine.device import get_device
         from tqdm import tqdm
 
-        from mimtransfer import launch
-        from mimtransfer.prediction import Predictor, names_for
+        from mimtransfer.cli import launch
+        from mimtransfer.cli.prediction import Predictor, names_for
 
         cfg = launch.load_config(args.config, args.cfg_options)
         launch.set_launcher(cfg, "none")

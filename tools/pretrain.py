@@ -45,10 +45,10 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Build the Runner and train."""
     args = parse_args()
-    from mimtransfer.errors import clean_exit
+    from mimtransfer.cli.explain import clean_exit
 
     with clean_exit():
-        from mimtransfer import launch
+        from mimtransfer.cli import launch
 
         cfg = launch.load_config(args.config, args.cfg_options)
         launch.set_work_dir(cfg, args.work_dir, args.config)

@@ -37,7 +37,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Read, join, print. Needs no torch, so it answers at once."""
     args = parse_args()
-    from mimtransfer.errors import UserError, clean_exit
+    from mimtransfer.cli.explain import clean_exit
+    from mimtransfer.errors import UserError
 
     with clean_exit():
         if args.verify:

@@ -29,12 +29,12 @@ def main() -> None:
     # Read when torch is loaded: waiting threads sleep. Spinning made training 4 times slower on two shared cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import mimtransfer  # noqa: F401  before mmdet and mmseg, which need mmcv's operators
-    from mimtransfer.errors import clean_exit
+    from mimtransfer.cli.explain import clean_exit
 
     with clean_exit():
-        from mimtransfer import launch
-        from mimtransfer.data_checks import check_data
-        from mimtransfer.tta import merge_views, set_tta
+        from mimtransfer.checks.data import check_data
+        from mimtransfer.cli import launch
+        from mimtransfer.evaluation.tta import merge_views, set_tta
 
         cfg = launch.load_config(args.config, args.cfg_options)
         launch.check_what_is_tested(cfg, args.checkpoint, args.pretrained)

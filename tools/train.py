@@ -29,13 +29,13 @@ def main() -> None:
     # Read when torch is loaded: waiting threads sleep. Spinning made training 4 times slower on two shared cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import mimtransfer  # noqa: F401  before mmdet and mmseg, which need mmcv's operators
-    from mimtransfer.errors import clean_exit
+    from mimtransfer.cli.explain import clean_exit
 
     with clean_exit():
-        from mimtransfer import launch
-        from mimtransfer.data_checks import check_data
-        from mimtransfer.fsdp import set_fsdp
-        from mimtransfer.hooks.transfer_check import TransferCheckHook, recipe_of
+        from mimtransfer.checks.data import check_data
+        from mimtransfer.checks.recipe import TransferCheckHook, recipe_of
+        from mimtransfer.cli import launch
+        from mimtransfer.training.fsdp import set_fsdp
 
         recipe = recipe_of(launch.load_config(args.config, []))
         cfg = launch.load_config(args.config, args.cfg_options)
@@ -51,7 +51,7 @@ def main() -> None:
         launch.set_pretrained(cfg, args.pretrained)
         launch.enter_scope(cfg)
         if args.overfit is not None:
-            from mimtransfer.overfit import set_overfit, verdict
+            from mimtransfer.checks.overfit import set_overfit, verdict
 
             set_overfit(cfg, args.overfit)
         check_data(cfg)

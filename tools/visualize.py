@@ -36,13 +36,13 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Load, measure, draw, write."""
     args = parse_args()
-    from mimtransfer.errors import clean_exit
+    from mimtransfer.cli.explain import clean_exit
 
     with clean_exit():
         from mmengine.device import get_device
 
-        from mimtransfer import launch
-        from mimtransfer.pretrained_config import config_in_checkpoint
+        from mimtransfer.checkpoints.recorded_config import config_in_checkpoint
+        from mimtransfer.cli import launch
         from pretrain.data.whole import WholeImages
         from pretrain.from_checkpoint import load_method, other_strategy
         from pretrain.pictures import draw_whole_images

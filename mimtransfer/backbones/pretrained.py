@@ -21,7 +21,7 @@ class PretrainedBackbone(BaseModule):
         super().init_weights()
         self.init_cfg = init_cfg
         if pretrained and first_time:
-            from mimtransfer.checkpoint import load_backbone  # pretraining from scratch needs none of it
+            from mimtransfer.checkpoints.load import load_backbone  # pretraining from scratch needs none of it
 
             self.load_report = load_backbone(self, pretrained[-1]["checkpoint"])
             print_log(self.load_report.summary(), logger="current")

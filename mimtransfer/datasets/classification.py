@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 from torchvision.transforms import InterpolationMode, v2
 
 from mimtransfer.datasets.class_names import check_folders, class_names, numbers_of
-from mimtransfer.datasets.epoch_sampler import sample_seed
+from mimtransfer.datasets.sampler import sample_seed
 from mimtransfer.errors import UserError, near_files, near_matches
 from mimtransfer.registry import DATASETS
 

@@ -1,30 +1,20 @@
-"""What a pretrained encoder is worth in classification: fine-tuning, linear probes, k-NN.
+"""What a pretrained encoder is worth in classification: fine-tuning, linear probes, k-NN, robustness.
 
-    pooling.py      images -> one feature vector each
-    classifier.py   features -> a linear head: fine-tuning, and linear probing on augmented images
-    mixing.py       what happens to a training batch: erasing, mixup, CutMix, label smoothing
-    features.py     a backbone that nobody trains
-    feature_loop.py its features of a labelled memory, read once in a Runner
-    knn.py          -> votes of the nearest neighbours
-    linear_heads.py -> linear probes of many settings at once
-    linear_sweep.py the loop that chooses one of them
-    accuracy.py     scores of the classes -> top-1 and top-5 accuracy
-
-and what is left of it on other images (docs/robustness.md):
-
-    changed_images.py    several versions of each image, a score for each
-    corruptions/         noise, blur, weather ... of five severities
-    corruption_loop.py   -> errors of a classifier
-    corruption_error.py  -> mean corruption error
-    attacks.py           FGSM, PGD
+    pooling.py     images -> one feature vector each
+    classifier.py  features -> a linear head: fine-tuning, and linear probing on augmented images
+    mixing.py      what happens to a training batch: erasing, mixup, CutMix, label smoothing
+    accuracy.py    scores of the classes -> top-1 and top-5 accuracy
+    probing/       frozen features: k-NN, linear probes
+    robustness/    corruptions, attacks
+    tta.py         test-time augmentation, of detectors and segmentors too
 """
 from mimtransfer.evaluation.accuracy import TopAccuracy
-from mimtransfer.evaluation.attacks import AttackLoop
 from mimtransfer.evaluation.classifier import Classifier
-from mimtransfer.evaluation.corruption_loop import CorruptionLoop
-from mimtransfer.evaluation.features import FrozenFeatures
-from mimtransfer.evaluation.knn import KNNLoop, knn_votes
-from mimtransfer.evaluation.linear_sweep import LinearSweepLoop
+from mimtransfer.evaluation.probing.features import FrozenFeatures
+from mimtransfer.evaluation.probing.knn import KNNLoop, knn_votes
+from mimtransfer.evaluation.probing.linear_sweep import LinearSweepLoop
+from mimtransfer.evaluation.robustness.attacks import AttackLoop
+from mimtransfer.evaluation.robustness.corruption_loop import CorruptionLoop
 
 __all__ = ["AttackLoop", "Classifier", "CorruptionLoop", "FrozenFeatures", "KNNLoop", "LinearSweepLoop", "TopAccuracy",
            "knn_votes"]

@@ -1,14 +1,14 @@
 """What every corruption shares: pixels in, pixels out, randomness from the samples' own generator.
 
 A corruption sees pixels; never a model, an epoch or a loss. To write a new one, subclass `Corruption` and register the
-class in `CORRUPTIONS`; `tests/pretrain/test_corruptions.py` then checks it.
+class in `CORRUPTIONS`; `tests/pretrain/corruptions/test_contract.py` then checks it.
 """
 from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 from torch import Tensor
 
-from pretrain.draws import SampleGenerator
+from mimtransfer.draws import SampleGenerator
 
 
 class Corrupted(NamedTuple):

@@ -6,10 +6,10 @@ import math
 import torch
 from torch import Tensor
 
+from mimtransfer.draws import SampleGenerator
 from mimtransfer.errors import UserError
 from mimtransfer.registry import CORRUPTIONS
 from pretrain.corruptions.base import Corruption
-from pretrain.draws import SampleGenerator
 
 
 @CORRUPTIONS.register_module()

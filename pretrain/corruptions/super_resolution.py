@@ -2,10 +2,10 @@
 import torch.nn.functional as F
 from torch import Tensor
 
+from mimtransfer.draws import SampleGenerator
 from mimtransfer.errors import UserError
 from mimtransfer.registry import CORRUPTIONS
 from pretrain.corruptions.base import Corruption
-from pretrain.draws import SampleGenerator
 
 
 @CORRUPTIONS.register_module()
@@ -23,7 +23,7 @@ class SuperResolution(Corruption):
 
     def __init__(self, factor: int = 8, antialias: bool = False):
         if factor < 2:
-            raise UserError(f"SuperResolution: got factor={factor}; expected a whole number, 2 or more")
+            raise UserError(f"SuperResolution: got factor={factor}; expected an integer, 2 or more")
         self.factor, self.antialias = factor, antialias
 
     def __call__(self, images: Tensor, generator: SampleGenerator) -> tuple[Tensor, None]:

@@ -1,9 +1,9 @@
 """From a disk to (uint8 image, AugRecord).
 
-Read in this order: `paths`, `stored_image`, `transforms`, `images`, `archives`, `mimtransfer.datasets.epoch_sampler`.
+Read in this order: `paths`, `stored_image`, `transforms`, `images`, `archives`, `mimtransfer.datasets.sampler`.
 Importing this package registers the data sets, transforms and samplers of pretraining.
 """
-from mimtransfer.datasets.epoch_sampler import EpochSampler
+from mimtransfer.datasets.sampler import EpochSampler
 from pretrain.data.archives import CIFAR10, CIFAR100, STL10
 from pretrain.data.images import ImageFolder, PretrainImages
 from pretrain.data.stored_image import StoredImage, UnreadableImage

@@ -11,10 +11,10 @@ from torch.utils.data import Dataset
 
 from mimtransfer.errors import UserError
 from mimtransfer.registry import DATASETS, TRANSFORMS
+from pretrain.aug_record import AugRecord, sample_seed
 from pretrain.data.paths import PathTable, find_images, read_list
 from pretrain.data.stored_image import StoredImage, UnreadableImage
 from pretrain.data.transforms import Shown
-from pretrain.record import AugRecord, sample_seed
 
 EXTENSIONS = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 

@@ -1,4 +1,4 @@
-"""Crop, resize, flip: from a stored image to a uint8 tensor, with the crop box that was really shown.
+"""Crop, resize, flip, jitter: from a stored image to a uint8 tensor, with the crop box that was really shown.
 
 A transform is called with a `StoredImage` and a `random.Random` and draws from nothing else. It returns pixels
 [3, H, W] uint8 RGB, the box (y0, x0, y1, x1 as fractions of the full image) and whether it flipped.
@@ -8,12 +8,12 @@ from random import Random
 
 import numpy as np
 import torch
+import torchvision.transforms.v2.functional as F
 from PIL import Image
 from torch import Tensor
 
 from mimtransfer.errors import UserError
 from mimtransfer.registry import TRANSFORMS
-from pretrain.data.color_jitter import jitter_colors
 from pretrain.data.stored_image import StoredImage
 
 Box = tuple[int, int, int, int]  # top, left, bottom, right in pixels
@@ -167,3 +167,22 @@ def _uniform(rng: Random, low: float, high: float) -> float:
 
 def _below(rng: Random, end: int) -> int:
     return int(end * rng.random())
+
+
+_CHANGES = (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation)
+
+
+def jitter_colors(pixels: Tensor, strength: float, rng: Random) -> Tensor:
+    """Change brightness, contrast and saturation, in random order, each by a factor uniform in 1 - strength ... 1 +
+    strength, at least 0.
+
+    Args:
+        pixels: [3, H, W] uint8 RGB.
+        strength: >= 0.
+        rng: drawn from six times.
+    """
+    factors = [max(0.0, 1 - strength) + (1 + strength - max(0.0, 1 - strength)) * rng.random() for _ in _CHANGES]
+    # Python promises only `random()` to draw the same in later versions, not `shuffle`.
+    for _, change, factor in sorted(zip([rng.random() for _ in _CHANGES], range(3), factors)):
+        pixels = _CHANGES[change](pixels, factor)
+    return pixels

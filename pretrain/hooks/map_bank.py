@@ -14,11 +14,11 @@ from mmengine.model import is_model_wrapper
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from mimtransfer.backbones.probe import probe
+from mimtransfer.backbones.inspect import view_block
 from mimtransfer.errors import UserError
 from mimtransfer.registry import HOOKS
-from pretrain.bank import MapBank
 from pretrain.data.transforms import ResizeWhole
+from pretrain.masking.bank import MapBank
 from pretrain.masking.measured import Measured
 from pretrain.methods.base import MIMethod
 
@@ -215,7 +215,7 @@ def measure_maps(method: MIMethod, images: Tensor, amp: bool) -> Tensor:
     method.encoder.eval()
     images = method.data_preprocessor({"inputs": images})["inputs"]
     with torch.autocast(images.device.type, torch.bfloat16, enabled=amp):
-        maps = method.strategy.measure(probe(method.encoder, images))
+        maps = method.strategy.measure(view_block(method.encoder, images))
     method.encoder.train(was_training)
     return maps
 

@@ -2,17 +2,18 @@
 
 A strategy sees images, the record of their augmentation and the patch grid; never an embedding, a parameter, an epoch
 or a loss. To write a new one, subclass `WeightedMasking`, write `weights()`, and register the class in `MASKINGS`;
-`tests/pretrain/test_masking.py` then checks it.
+`tests/pretrain/masking/test_contract.py` then checks it.
 """
 from abc import ABC, abstractmethod
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
+from mimtransfer.draws import SampleGenerator, mix
 from mimtransfer.errors import UserError
-from pretrain.draws import SampleGenerator, sample_order
+from pretrain.aug_record import AugRecord
 from pretrain.layout import TokenLayout
-from pretrain.record import AugRecord
 
 
 class Counts(NamedTuple):
@@ -42,7 +43,7 @@ class MaskingStrategy(ABC):
                 "expected both >= 0 and a sum below 1, so that something stays visible"
             )
         if unit < 1:
-            raise UserError(f"{type(self).__name__}: got unit={unit}; expected a whole number of patches, 1 or more")
+            raise UserError(f"{type(self).__name__}: got unit={unit}; expected an integer number of patches, 1 or more")
         self.mask_ratio, self.throw_ratio, self.unit = mask_ratio, throw_ratio, unit
 
     def counts(self, num_cells: int) -> Counts:
@@ -122,3 +123,24 @@ class WeightedMasking(MaskingStrategy):
             first, rest = order[:, :masked], order[:, masked:]
             layout = TokenLayout(rest[:, :visible], first, rest[:, visible:])
         return layout.repeat(self.unit, grid)
+
+
+__all__ = ["SampleGenerator", "mix", "sample_order"]
+
+
+def sample_order(weights: Tensor, generator: SampleGenerator) -> Tensor:
+    """Draw all patches one after the other without replacement, each with probability in proportion to its weight.
+
+    Sorting Exp(1) / w ascending is such a draw (Efraimidis and Spirakis, 2006); in logarithms it is defined at weight 0
+    as well: those come last, in random order.
+
+    Args:
+        weights: [B, L] float, >= 0, any scale.
+
+    Returns:
+        [B, L] int64, patch indices, first drawn first.
+    """
+    weights = weights.float()
+    # The logarithm of a positive float32 is above -104, so -256 is below every drawable weight.
+    log_weights = torch.where(weights > 0, weights.clamp_min(torch.finfo(torch.float32).tiny).log(), -256.0)
+    return (generator.exponential(weights.shape[1]).log() - log_weights).argsort(1)

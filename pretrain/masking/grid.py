@@ -4,12 +4,12 @@
 import torch
 from torch import Tensor
 
+from mimtransfer.draws import SampleGenerator
 from mimtransfer.errors import UserError
 from mimtransfer.registry import MASKINGS
-from pretrain.draws import SampleGenerator
+from pretrain.aug_record import AugRecord
 from pretrain.layout import TokenLayout
 from pretrain.masking.base import MaskingStrategy
-from pretrain.record import AugRecord
 
 
 @MASKINGS.register_module()

@@ -1,19 +1,19 @@
 """Strategies whose maps the encoder itself measures on the whole training images, every few tens of epochs.
 
-The strategy says what is measured and what a map means; `pretrain/bank.py` stores the maps; a hook
+The strategy says what is measured and what a map means; `pretrain/masking/bank.py` stores the maps; a hook
 (`pretrain/hooks/map_bank.py`) knows when. AMT sec. 3.2 (Gui et al., AAAI 2023, arXiv 2211.15362).
 """
 from abc import abstractmethod
 
 from torch import Tensor
 
-from mimtransfer.backbones.probe import Probe
+from mimtransfer.backbones.inspect import BlockView
+from mimtransfer.draws import SampleGenerator
 from mimtransfer.registry import MASKINGS
-from pretrain.bank import MapBank
-from pretrain.draws import SampleGenerator
+from pretrain.aug_record import AugRecord, crop_maps
 from pretrain.layout import TokenLayout
+from pretrain.masking.bank import MapBank
 from pretrain.masking.base import MaskingStrategy
-from pretrain.record import AugRecord, crop_maps
 
 
 class Measured(MaskingStrategy):
@@ -42,11 +42,11 @@ class Measured(MaskingStrategy):
         return self.bank is not None
 
     @abstractmethod
-    def measure(self, probe: Probe) -> Tensor:
+    def measure(self, block: BlockView) -> Tensor:
         """Return the maps of whole images, [B, h, w] float, any scale that half precision holds.
 
         Args:
-            probe: what the encoder's last block does with the images, unmasked.
+            block: what the encoder's last block does with the images, unmasked.
         """
 
     def __call__(

@@ -14,12 +14,12 @@ import math
 import torch
 from torch import Tensor
 
+from mimtransfer.draws import SampleGenerator
 from mimtransfer.errors import UserError
 from mimtransfer.registry import MASKINGS
-from pretrain.draws import SampleGenerator
+from pretrain.aug_record import AugRecord
 from pretrain.layout import TokenLayout
 from pretrain.masking.base import MaskingStrategy
-from pretrain.record import AugRecord
 
 COLORS = ("red", "green", "blue", "purple")
 
@@ -35,7 +35,7 @@ class NoiseMasking(MaskingStrategy):
 
     Args:
         color: `green`, `red`, `blue` or `purple`.
-        sigma: standard deviations of the weak and the strong blur, in cells.
+        sigma: stds of the weak and the strong blur, in cells.
     """
 
     def __init__(

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 
 from mimtransfer.registry import MASKINGS
+from pretrain.aug_record import AugRecord
 from pretrain.masking.base import WeightedMasking
-from pretrain.record import AugRecord
 
 
 @MASKINGS.register_module()

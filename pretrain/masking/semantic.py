@@ -18,15 +18,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mimtransfer.backbones.probe import Probe
+from mimtransfer.backbones.inspect import BlockView
+from mimtransfer.draws import SampleGenerator
 from mimtransfer.errors import UserError
 from mimtransfer.registry import MASKINGS
-from pretrain.draws import SampleGenerator
+from pretrain.aug_record import AugRecord
 from pretrain.layout import TokenLayout
 from pretrain.masking.base import MaskingStrategy
 from pretrain.masking.measured import Measured
-from pretrain.parts import part_labels
-from pretrain.record import AugRecord
 
 
 class RegionMasking(MaskingStrategy):
@@ -98,9 +97,9 @@ class SemanticMasking(Measured, RegionMasking):
         self.regions, self.num_seeds, self.num_parts = regions, num_seeds, num_parts
         self.temperature, self.max_share = temperature, max_share
 
-    def measure(self, probe: Probe) -> Tensor:
+    def measure(self, block: BlockView) -> Tensor:
         """Return the part of each patch, [B, h, w]: k-means of keys of unit length; see `Measured.measure`."""
-        return part_labels(F.normalize(probe.keys, dim=-1), self.num_parts).float().view(-1, *probe.grid)
+        return part_labels(F.normalize(block.keys, dim=-1), self.num_parts).float().view(-1, *block.grid)
 
     def region_order(self, images: Tensor, record: AugRecord | None, cells: tuple[int, int],
                      generator: SampleGenerator) -> Tensor:
@@ -187,3 +186,43 @@ def _capped_order(time: Tensor, root: Tensor, seeds: Tensor, cap: int) -> Tensor
     own = root.gather(1, order)[:, :, None] == seeds[:, None]  # [B, L, S]
     rank = (own.cumsum(1) * own).sum(2)  # 1 = first of its region
     return order.gather(1, (rank > cap).long().argsort(dim=1, stable=True))
+
+
+def part_labels(features: Tensor, num_parts: int, iterations: int = 10) -> Tensor:
+    """Label the patches of each image by k-means (Lloyd's iteration), without randomness.
+
+    The first centre is the patch farthest from the mean of its image, each further one the patch farthest from all
+    centres so far. A part that loses all its patches keeps its centre.
+
+    Args:
+        features: [B, L, D] float; of unit length for parts of like direction.
+        iterations: a fixed number, so that nothing waits for the device.
+
+    Returns:
+        [B, L] int64 in [0, num_parts); not every label need occur.
+    """
+    with torch.autocast(features.device.type, enabled=False):
+        features = features.float() - features.float().mean(1, keepdim=True)  # small numbers keep their digits
+        centres = _farthest_points(features, num_parts)
+        for _ in range(iterations):
+            member = _nearest(features, centres)[:, :, None] == torch.arange(num_parts, device=features.device)
+            size = member.sum(1)[:, :, None]  # [B, parts, 1]
+            mean = member.float().transpose(1, 2) @ features / size.clamp_min(1)
+            centres = torch.where(size > 0, mean, centres)
+        return _nearest(features, centres)
+
+
+def _farthest_points(features: Tensor, num_points: int) -> Tensor:
+    """Choose patches far from one another: [B, L, D], centred -> [B, points, D]."""
+    rows = torch.arange(len(features), device=features.device)
+    points = [features[rows, features.square().sum(-1).argmax(1)]]
+    distance = (features - points[0][:, None]).square().sum(-1)  # [B, L], to the nearest point
+    for _ in range(num_points - 1):
+        points.append(features[rows, distance.argmax(1)])
+        distance = torch.minimum(distance, (features - points[-1][:, None]).square().sum(-1))
+    return torch.stack(points, dim=1)
+
+
+def _nearest(features: Tensor, centres: Tensor) -> Tensor:
+    # |f - c|^2 = |f|^2 - 2 (f c - |c|^2 / 2), and |f|^2 is the same for all centres.
+    return (features @ centres.transpose(1, 2) - centres.square().sum(-1)[:, None] / 2).argmax(-1)

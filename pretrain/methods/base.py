@@ -1,15 +1,18 @@
-"""What every method shares: encoder, strategy, and the way from a batch to a loss."""
+"""What every method shares: encoder, strategy, and the way from a batch to a loss; and how the official codes of BEiT,
+SimMIM and MFM initialise a plain ViT.
+"""
+import math
 from abc import abstractmethod
 
 import torch
 from mmengine.model import BaseModel
-from torch import Tensor
+from torch import Tensor, nn
 
+from mimtransfer.draws import SampleGenerator
 from mimtransfer.errors import UserError
 from mimtransfer.registry import MASKINGS, MODELS
-from pretrain.draws import SampleGenerator
+from pretrain.aug_record import AugRecord
 from pretrain.layout import TokenLayout
-from pretrain.record import AugRecord
 
 
 class MIMethod(BaseModel):
@@ -97,3 +100,17 @@ class MIMethod(BaseModel):
         """Return [B, C, H, W], in the normalised space of the input, for pictures: predictions where the method
         predicts, the input elsewhere.
         """
+
+
+@torch.no_grad()
+def init_plain_vit(encoder: nn.Module) -> None:
+    """Initialise a `TimmViT`: weights, tokens and positions truncated normal, std 0.02, cut at one std; biases at 0."""
+    for name, parameter in encoder.named_parameters():
+        if parameter.dim() > 1 and parameter.requires_grad:
+            nn.init.trunc_normal_(parameter, std=0.02, a=-0.02, b=0.02)
+        elif name.endswith("bias"):
+            nn.init.zeros_(parameter)
+    # The deeper a block, the less its branches add at first.
+    for i, block in enumerate(encoder.blocks, start=1):
+        block.attn.proj.weight.div_(math.sqrt(2 * i))
+        block.mlp.fc2.weight.div_(math.sqrt(2 * i))

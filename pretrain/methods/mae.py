@@ -2,7 +2,7 @@
 
 Same weights, image and mask give the loss of the official code (facebookresearch/mae) to rounding. Departures, none of
 which changes the loss: the decoder keeps the drawing order and predicts masked patches only (see
-`pretrain/decoder.py`); patches can be thrown, which MAE does not do: they are in no sequence and no loss (AMT, arXiv
+`decoder.py`); patches can be thrown, which MAE does not do: they are in no sequence and no loss (AMT, arXiv
 2211.15362, sec. 3).
 """
 import math
@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from mimtransfer.errors import UserError
 from mimtransfer.registry import MODELS
-from pretrain.decoder import PixelDecoder
 from pretrain.layout import TokenLayout, take
 from pretrain.methods.base import MIMethod
+from pretrain.methods.decoder import PixelDecoder
 from pretrain.patches import patch_statistics, patchify, unpatchify
 
 
@@ -26,7 +26,7 @@ class MAE(MIMethod):
         encoder: see `MIMethod`.
         strategy: see `MIMethod`; random masking of 3 of 4 patches when not given.
         decoder: arguments of `PixelDecoder`: `embed_dim`, `depth`, `num_heads`.
-        norm_pix_loss: normalise each target patch by its own mean and deviation (sec. 4.1). Official code: off by
+        norm_pix_loss: normalise each target patch by its own mean and std (sec. 4.1). Official code: off by
             default, on in its recipes.
         **kwargs: of `MIMethod`.
 
@@ -71,8 +71,8 @@ class MAE(MIMethod):
             )
         target = take(patchify(images, self.encoder.patch_size), layout.masked)  # [B, M, p*p*3]
         if self.norm_pix_loss:
-            mean, deviation = patch_statistics(target)
-            target = (target - mean) / deviation
+            mean, std = patch_statistics(target)
+            target = (target - mean) / std
         # Equal counts, so the mean over all values is the mean over masked patches. In fp32 under autocast, too.
         return {"loss": (self.predict(images, layout).float() - target).square().mean()}
 
@@ -90,8 +90,8 @@ class MAE(MIMethod):
         rows = patchify(images, self.encoder.patch_size).clone()
         pred = self.predict(images, layout).to(rows.dtype)
         if self.norm_pix_loss:
-            mean, deviation = patch_statistics(take(rows, layout.masked))
-            pred = pred * deviation + mean
+            mean, std = patch_statistics(take(rows, layout.masked))
+            pred = pred * std + mean
         rows.scatter_(1, layout.masked.unsqueeze(-1).expand_as(pred), pred)
         rows.scatter_(1, layout.thrown.unsqueeze(-1).expand(-1, -1, rows.shape[-1]), 0.0)
         return unpatchify(rows, self.encoder.patch_size, self.encoder.patch_grid(images))

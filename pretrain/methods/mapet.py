@@ -2,7 +2,7 @@
 arXiv 2306.07346.
 
 Masked patches are predicted one after the other in the order of the layout, each from the visible patches, the content
-of those before it and the positions of the others; see `pretrain/two_stream.py`. All of them at once, as the true
+of those before it and the positions of the others; see `two_stream.py`. All of them at once, as the true
 content of earlier patches is known in training.
 
 Same weights, image and order give the logits and the loss of the official code (aimagelab/MaPeT) to rounding.
@@ -17,7 +17,7 @@ from mimtransfer.errors import UserError
 from mimtransfer.registry import MODELS
 from pretrain.layout import TokenLayout, take
 from pretrain.methods.token_prediction import TokenPrediction
-from pretrain.two_stream import encode_two_streams, has_plain_blocks, two_stream_mask
+from pretrain.methods.two_stream import encode_two_streams, has_plain_blocks, two_stream_mask
 
 
 @MODELS.register_module()

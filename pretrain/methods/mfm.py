@@ -12,7 +12,7 @@ Questionable in the released code, and what to do about it:
 - it clamps filtered images, see `FrequencyMasking`: `clamp=False`;
 - it pools the loss over the batch, where low-pass samples drown high-pass ones, see `FrequencyLoss`:
   `normalise='sample'`;
-- the target is normalised with the deviation of each channel, so channels weigh as 1 / deviation in the loss; left so;
+- the target is normalised with the std of each channel, so channels weigh as 1 / std in the loss; left so;
 - it makes images small without a filter, see `SuperResolution`: `antialias=True`.
 """
 import torch
@@ -21,11 +21,10 @@ from torch import Tensor, nn
 from mimtransfer.backbones.vit import TimmViT
 from mimtransfer.errors import UserError
 from mimtransfer.registry import CORRUPTIONS, MODELS
+from pretrain.aug_record import AugRecord
 from pretrain.corruptions.base import Corrupted
-from pretrain.frequency_loss import FrequencyLoss
-from pretrain.initialisation import init_plain_vit
-from pretrain.methods.base import MIMethod
-from pretrain.record import AugRecord
+from pretrain.methods.base import MIMethod, init_plain_vit
+from pretrain.methods.frequency_loss import FrequencyLoss
 
 
 @MODELS.register_module()

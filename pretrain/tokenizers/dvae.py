@@ -14,11 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mimtransfer.checkpoints.safe_load import read_pickled_module
 from mimtransfer.errors import UserError
 from mimtransfer.registry import TOKENIZERS
 from mimtransfer.results.provenance import sha256_file
-from mimtransfer.safe_load import read_pickled_module
-from pretrain.record import AugRecord
+from pretrain.aug_record import AugRecord
 from pretrain.tokenizers.base import Tokenizer, check_file, load_all, resize
 
 _ADDRESS = "https://cdn.openai.com/dall-e/"

@@ -6,10 +6,10 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from mimtransfer.backbones.probe import probe
-from mimtransfer.checkpoint import load_backbone
+from mimtransfer.backbones.inspect import view_block
+from mimtransfer.checkpoints.load import load_backbone
+from mimtransfer.checkpoints.recorded_config import config_in_checkpoint
 from mimtransfer.errors import UserError, near_matches
-from mimtransfer.pretrained_config import config_in_checkpoint
 from mimtransfer.registry import MODELS, PATCH_FEATURES
 from pretrain.patches import patchify
 from pretrain.tokenizers.base import check_file, resize
@@ -42,7 +42,7 @@ class PatchFeatures(nn.Module, ABC):
         """Return [B, h, w, D] of images of the right size."""
 
     def normalise_by(self, mean: Sequence[float], std: Sequence[float]) -> None:
-        """Take mean and deviation of the channels, in [0, 1]."""
+        """Take mean and std of the channels, in [0, 1]."""
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1))
 
@@ -99,7 +99,7 @@ class CheckpointFeatures(PatchFeatures):
                             (("mean", [123.675, 116.28, 103.53]), ("std", [58.395, 57.12, 57.375]))))
 
     def extract(self, images: Tensor) -> Tensor:
-        found = probe(self.encoder, (images - self.mean) / self.std, self.block)
+        found = view_block(self.encoder, (images - self.mean) / self.std, self.block)
         return found.tokens[:, found.num_prefix_tokens :].unflatten(1, found.grid)
 
 

@@ -1,17 +1,17 @@
 """k-means codes of patch features: k-CLIP of MaPeT (Baraldi et al., CVIU 2025, arXiv 2306.07346) and its siblings.
 
-The codebook file is written by tools/fit_tokenizer.py (`pretrain/codebook.py`). Published k-CLIP: 8192 centroids (L2)
+The codebook file is written by tools/fit_tokenizer.py (`codebook.py`). Published k-CLIP: 8192 centroids (L2)
 of the last feature map of OpenAI's CLIP RN50x64 at 448 pixels.
 """
 import torch
 from torch import Tensor
 
+from mimtransfer.checkpoints.safe_load import read_checkpoint
 from mimtransfer.errors import UserError
 from mimtransfer.registry import PATCH_FEATURES, TOKENIZERS
 from mimtransfer.results.provenance import sha256_file
-from mimtransfer.safe_load import read_checkpoint
+from pretrain.aug_record import AugRecord
 from pretrain.patches import unpatchify
-from pretrain.record import AugRecord
 from pretrain.tokenizers.base import Tokenizer, check_file
 
 # Distances to all centroids at once would be 128 images x 196 patches x 8192 codes x 4 B = 0.8 GB.

@@ -16,8 +16,8 @@ from torch.utils.data import DataLoader
 from mimtransfer.errors import UserError
 from mimtransfer.registry import TOKENIZERS
 from mimtransfer.results.provenance import sha256_file
+from pretrain.aug_record import AugRecord
 from pretrain.data.images import PretrainImages
-from pretrain.record import AugRecord
 from pretrain.tokenizers.base import Tokenizer, check_file
 
 # As fractions of the image: less than a pixel of 500, more than the rounding of one box for two sizes of the view.

@@ -8,8 +8,8 @@ from pretrain.masking.measured import Measured
 class KeyNormMasking(Measured, WeightedMasking):
     """Weigh patches by the norm of their keys; needs no class token."""
 
-    def measure(self, probe):
-        return probe.keys.norm(dim=-1).unflatten(1, probe.grid)
+    def measure(self, block):
+        return block.keys.norm(dim=-1).unflatten(1, block.grid)
 
     def weights(self, images, record, cells):
         if not self.ready:
@@ -21,5 +21,5 @@ class KeyNormMasking(Measured, WeightedMasking):
 class ClassAttentionMasking(KeyNormMasking):
     """Weigh patches by the attention of the class token."""
 
-    def measure(self, probe):
-        return probe.class_attention.mean(1).unflatten(1, probe.grid)
+    def measure(self, block):
+        return block.class_attention.mean(1).unflatten(1, block.grid)

@@ -7,7 +7,7 @@ from mmengine.model import BaseModel
 from mmengine.registry import DATASETS, HOOKS, METRICS, MODELS
 from mmengine.runner import Runner
 
-from mimtransfer.safe_load import allow_mmengine_checkpoints
+from mimtransfer.checkpoints.safe_load import allow_mmengine_checkpoints
 
 
 @MODELS.register_module()

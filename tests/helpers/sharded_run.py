@@ -13,8 +13,8 @@ from mmengine.registry import HOOKS
 
 HELPERS = Path(__file__).resolve().parent
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["sharded_run", "mimtransfer.launch", "mimtransfer.fsdp", "mimtransfer.backbones",
-                                 "mimtransfer.evaluation", "mimtransfer.results.hook"])
+_CONTEXT.set_forkserver_preload(["sharded_run", "mimtransfer.cli.launch", "mimtransfer.training.fsdp",
+                                 "mimtransfer.backbones", "mimtransfer.evaluation", "mimtransfer.results.hook"])
 
 
 @HOOKS.register_module()

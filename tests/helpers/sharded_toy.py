@@ -5,7 +5,7 @@ from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.distributed.fsdp.wrap import ModuleWrapPolicy
 
-from mimtransfer.layer_decay import LayerDecayOptimWrapperConstructor
+from mimtransfer.training.layer_decay import LayerDecayOptimWrapperConstructor
 
 
 class Block(nn.Module):

@@ -10,7 +10,8 @@ from timm.models.vision_transformer_sam import VisionTransformerSAM
 
 from mimtransfer.backbones.vit import TimmViT
 
-CASES = json.loads((Path(__file__).parents[1] / "mimtransfer" / "fixtures" / "vit_families.json").read_text())["cases"]
+_FIXTURE = Path(__file__).parents[1] / "mimtransfer/checkpoints/fixtures/vit_families.json"
+CASES = json.loads(_FIXTURE.read_text())["cases"]
 SMALL = dict(embed_dim=48, depth=2, num_heads=3)
 IMAGES = numbers("images", (2, 3, 32, 32), 1.0)
 BEIT = dict(rel_pos="bias", pos_embed="none", layer_scale=0.1)

@@ -3,7 +3,8 @@ import numpy as np
 import torch
 from scipy import stats
 
-from pretrain.draws import SampleGenerator, mix, sample_order
+from mimtransfer.draws import SampleGenerator, mix
+from pretrain.masking.base import sample_order
 
 
 def test_mix_is_splitmix64():

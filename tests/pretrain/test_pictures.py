@@ -6,16 +6,16 @@ import pytest
 import torch
 from deterministic import fill
 
-from mimtransfer.backbones.probe import probe
+from mimtransfer.backbones.inspect import view_block
 from mimtransfer.registry import MASKINGS, MODELS
-from pretrain.bank import MapBank
+from pretrain.aug_record import AugRecord
 from pretrain.hooks.reconstruction import ReconstructionHook
 from pretrain.layout import TokenLayout, take
+from pretrain.masking.bank import MapBank
 from pretrain.masking.base import WeightedMasking
 from pretrain.masking.measured import Measured
 from pretrain.patches import patch_statistics, patchify, unpatchify
 from pretrain.pictures import attention_columns, picture_columns, show_map, show_roles, tile, to_unit_range
-from pretrain.record import AugRecord
 
 MEAN, STD = [120.0, 110.0, 100.0], [60.0, 50.0, 55.0]
 MODEL = dict(
@@ -31,7 +31,7 @@ GREY, RED = torch.tensor([0.5, 0.5, 0.5]), torch.tensor([0.35, 0.0, 0.0])
 class Ramp(Measured, WeightedMasking):
     """Draw patches by maps that somebody puts into the bank."""
 
-    def measure(self, probe):
+    def measure(self, block):
         raise NotImplementedError
 
     def weights(self, images, record, cells):
@@ -171,7 +171,7 @@ def test_the_last_epoch_shows_attention():
     }
     with torch.no_grad():
         columns = attention_columns(model.eval(), images)
-        received = probe(model.encoder, images).attention[:, :, 1:, 1:].mean((1, 2))
+        received = view_block(model.encoder, images).attention[:, :, 1:, 1:].mean((1, 2))
     assert list(columns) == ["image", "block 1", "block 2"]
     expected = show_map(columns["image"], (received / received.amax(1, keepdim=True)).view(-1, 4, 4))
     assert (columns["block 2"] - expected).abs().max() < 0.02  # a step of the heat's 256 colours

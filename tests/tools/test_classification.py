@@ -9,8 +9,8 @@ import torch
 from coloured_classes import call, paint_classes
 from mmengine.config import Config
 
+from mimtransfer.checkpoints.safe_load import read_checkpoint
 from mimtransfer.registry import DATASETS, MODELS
-from mimtransfer.safe_load import read_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES = {"blue": (40, 60, 160), "green": (50, 150, 60), "red": (160, 60, 50)}

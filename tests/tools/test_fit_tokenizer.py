@@ -10,14 +10,14 @@ import torch
 from PIL import Image
 from pytest import CaptureFixture, MonkeyPatch, fixture, raises
 
+from mimtransfer.checkpoints.safe_load import read_checkpoint
 from mimtransfer.errors import UserError
 from mimtransfer.registry import TOKENIZERS
 from mimtransfer.results.model_parts import check_tokenizer
 from mimtransfer.results.record import read_record
-from mimtransfer.safe_load import read_checkpoint
-from pretrain.codebook import perplexity
 from pretrain.data.images import ImageFolder
 from pretrain.runner import _check_stored_ids
+from pretrain.tokenizers.codebook import perplexity
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = ROOT / "tools" / "fit_tokenizer.py"

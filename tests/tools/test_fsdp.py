@@ -10,10 +10,10 @@ from mmengine.config import Config
 from sharded_run import run_tool
 
 from mimtransfer.backbones.vit import TimmViT
-from mimtransfer.checkpoint import load_backbone
+from mimtransfer.checkpoints.load import load_backbone
+from mimtransfer.checkpoints.safe_load import read_checkpoint
 from mimtransfer.errors import UserError
-from mimtransfer.fsdp import set_fsdp, transformer_blocks
-from mimtransfer.safe_load import read_checkpoint
+from mimtransfer.training.fsdp import set_fsdp, transformer_blocks
 
 ROOT = Path(__file__).parents[2]
 CONFIG = f"""

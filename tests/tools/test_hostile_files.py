@@ -1,5 +1,5 @@
 """Every tool that is given a checkpoint refuses a malicious, a broken and a wrong one in one line, and runs nothing of
-it. What the readers themselves take and refuse is in tests/mimtransfer/test_safe_load.py.
+it. What the readers themselves take and refuse is in tests/mimtransfer/checkpoints/test_safe_load.py.
 """
 import importlib.util
 import io
@@ -14,8 +14,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import mimtransfer  # noqa: F401  before mmdet and mmseg
-from mimtransfer.doctor_config import check_config
-from mimtransfer.findings import FAIL
+from mimtransfer.checks import FAIL
+from mimtransfer.checks.config import check_config
 
 ROOT = Path(__file__).parents[2]
 CONFIG = str(ROOT / "configs/detection/mask-rcnn_vit-demo_scenes.py")

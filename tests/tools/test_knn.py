@@ -10,7 +10,7 @@ from coloured_classes import call, paint_classes
 from mmengine.config import Config
 from sklearn.neighbors import KNeighborsClassifier
 
-from mimtransfer.checkpoint import load_backbone
+from mimtransfer.checkpoints.load import load_backbone
 from mimtransfer.registry import DATASETS, MODELS
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,11 +9,11 @@ import torch
 from mmengine.config import Config
 from PIL import Image
 
-from mimtransfer.backbones.probe import probe
+from mimtransfer.backbones.inspect import view_block
+from mimtransfer.checkpoints.safe_load import read_checkpoint
 from mimtransfer.registry import MODELS
 from mimtransfer.results.fingerprint import protocol_config
-from mimtransfer.safe_load import read_checkpoint
-from pretrain.bank import MapBank
+from pretrain.masking.bank import MapBank
 
 ROOT = Path(__file__).resolve().parents[2]
 DEBUG = ROOT / "configs" / "debug" / "mae_vit-debug_2e_folder.py"
@@ -91,7 +91,7 @@ def test_bank_holds_the_measures_of_whole_images(whole_run, images):
     pictures = [Image.open(images / f"{i:02d}.png").resize((32, 32), Image.Resampling.BICUBIC) for i in readable]
     pixels = torch.stack([torch.from_numpy(np.array(picture)).permute(2, 0, 1) for picture in pictures])
     with torch.no_grad():
-        expected = probe(encoder, (pixels - mean) / std).keys.norm(dim=-1).view(-1, 4, 4)
+        expected = view_block(encoder, (pixels - mean) / std).keys.norm(dim=-1).view(-1, 4, 4)
     found = maps(whole_run, 1)
     torch.testing.assert_close(found[readable], expected, rtol=1e-3, atol=1e-4)  # half precision: 2^-11
     assert torch.equal(found[BROKEN], torch.zeros(4, 4))

@@ -12,8 +12,8 @@ from PIL import Image
 from pycocotools.mask import decode
 
 import mimtransfer  # noqa: F401  before mmdet and mmseg
-from mimtransfer import overfit
-from mimtransfer.datasets.scenes_write import SceneSet, make_scenes
+from mimtransfer.checks import overfit
+from mimtransfer.datasets.scenes.write import SceneSet, make_scenes
 from mimtransfer.errors import UserError
 
 ROOT = Path(__file__).parents[2]

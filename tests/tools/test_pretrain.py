@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mimtransfer.safe_load import read_checkpoint
+from mimtransfer.checkpoints.safe_load import read_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = ROOT / "tools" / "pretrain.py"

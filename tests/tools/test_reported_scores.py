@@ -18,7 +18,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from pycocotools.mask import encode
 
-from mimtransfer.datasets.scenes_write import SceneSet, make_scenes
+from mimtransfer.datasets.scenes.write import SceneSet, make_scenes
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = {"det": "detection/mask-rcnn_vit-demo_scenes.py", "seg": "segmentation/upernet_vit-demo_scenes.py"}

@@ -9,11 +9,11 @@ from coloured_classes import call, paint_classes
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
+from mimtransfer.checkpoints.safe_load import read_checkpoint
+from mimtransfer.cli.launch import check_checkpoint
 from mimtransfer.datasets.classification import _build
-from mimtransfer.evaluation.corruptions import Corruptions
-from mimtransfer.launch import check_checkpoint
+from mimtransfer.evaluation.robustness.common_corruptions import Corruptions
 from mimtransfer.registry import DATASETS, LOOPS, METRICS, MODELS
-from mimtransfer.safe_load import read_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 LEAVES = sorted((ROOT / "configs/robustness").glob("*.py"))

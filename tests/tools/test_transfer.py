@@ -15,7 +15,7 @@ import torch
 from mmengine.config import Config
 from PIL import Image
 
-from mimtransfer.datasets.scenes_write import SceneSet, make_scenes
+from mimtransfer.datasets.scenes.write import SceneSet, make_scenes
 from mimtransfer.registry import MODELS
 
 ROOT = Path(__file__).parents[2]

@@ -10,8 +10,8 @@ from mmengine.config import Config
 from PIL import Image
 
 import pretrain.methods  # noqa: F401
+from mimtransfer.checkpoints.recorded_config import config_in_checkpoint
 from mimtransfer.errors import UserError
-from mimtransfer.pretrained_config import config_in_checkpoint
 from mimtransfer.registry import MODELS
 from pretrain.data.whole import WholeImages
 from pretrain.from_checkpoint import load_method, other_strategy
@@ -85,13 +85,13 @@ def test_amt_masking_shows_the_weights_of_these_images(images, tmp_path, monkeyp
     assert [*drawn] == ["image", "weights", "roles", "reconstruction", "caption"]
     assert drawn["caption"] == "MAE with AMTMasking: 3 visible, 7 masked, 6 thrown"
     # the map is class attention measured on these very images
-    from mimtransfer.backbones.probe import probe
+    from mimtransfer.backbones.inspect import view_block
     from pretrain.pictures import show_map
 
     method = load_method(config_in_checkpoint(amt), str(amt))
     raw = torch.stack([WholeImages([str(f)], 32)[0]["inputs"] for f in files])
     with torch.no_grad():
-        maps = method.strategy.measure(probe(method.encoder, method.data_preprocessor({"inputs": raw})["inputs"]))
+        maps = method.strategy.measure(view_block(method.encoder, method.data_preprocessor({"inputs": raw})["inputs"]))
     low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
     assert torch.allclose(drawn["image"] * 255, raw.float(), atol=1e-3)
     assert torch.allclose(drawn["weights"], show_map(drawn["image"], (maps - low) / (high - low)), atol=1e-5)

@@ -1,0 +1,9 @@
+"""What the commands in tools/ share: from a command line to a config that is ready to run, and errors in one line.
+
+    launch.py      a config with options, work dir, processes, resume, seed, start weights
+    options.py     KEY=VALUE overrides, read and written
+    explain.py     clean_exit: what the user did wrong, told from the error
+    prediction.py  a trained detector or segmentor on any images
+
+Nothing is imported here: `--help` answers at once.
+"""

@@ -1,0 +1,270 @@
+"""From a command line to a config that is ready to run: shared by tools/{pretrain,train,test}.py."""
+from __future__ import annotations
+
+import inspect
+import logging
+import os.path as osp
+from collections.abc import Iterator
+
+import torch
+from mmengine.config import Config
+from mmengine.device import is_cuda_available
+from mmengine.dist import barrier
+from mmengine.logging import print_log
+from mmengine.registry import METRICS, init_default_scope
+from mmengine.runner import Runner, find_latest_checkpoint
+from torch import nn
+
+from mimtransfer.checkpoints.safe_load import allow_mmengine_checkpoints, read_checkpoint
+from mimtransfer.cli.options import read_options
+from mimtransfer.errors import UserError, near_matches
+from mimtransfer.results.record import FILE_NAME, read_record
+
+# Keys that mmengine reads from the config itself, not through an argument of Runner.
+_RUNNER_KEYS = ("compile", "sync_bn", "find_unused_parameters", "activation_checkpointing", "efficient_conv_bn_eval",
+                "runner_type", "tta_model", "tta_pipeline")
+
+
+def load_config(path: str, cfg_options: list[str]) -> Config:
+    """Read a config file with its bases and apply `KEY=VALUE` overrides.
+
+    Raises:
+        UserError: an override is not `KEY=VALUE`, or config and Runner know no such key.
+    """
+    cfg = Config.fromfile(path)
+    apply_options(cfg, cfg_options, path)
+    return cfg
+
+
+def apply_options(cfg: Config, cfg_options: list[str], path: str) -> None:
+    """Apply `KEY=VALUE` overrides to a config; `path` names it in errors. Raises as `load_config`."""
+    if not cfg_options:
+        return
+    known = [*cfg.keys(), *inspect.signature(Runner.__init__).parameters, *_RUNNER_KEYS]
+    for option in cfg_options:
+        key, equals, value = option.partition("=")
+        if not equals:
+            raise UserError(f"--cfg-options: got {option!r}, expected KEY=VALUE without spaces")
+        if value.startswith(("dict(", "{")):
+            raise UserError(f"--cfg-options {option}: a value is a number, a word or a list: write {key}.type=NAME, "
+                            f"and {key}._delete_=True where the other keys of {key} shall go")
+        top = key.split(".")[0]
+        if top not in known:
+            hint = near_matches(top, known) or f"the config has {', '.join(sorted(cfg.keys()))}"
+            raise UserError(f"--cfg-options {option}: {path} has no key {top!r}; {hint}")
+    try:
+        cfg.merge_from_dict(read_options(cfg_options))
+    except ValueError as error:
+        raise UserError(f"--cfg-options: {error}") from None
+
+
+def set_work_dir(cfg: Config, work_dir: str | None, config_path: str) -> None:
+    """Set `cfg.work_dir`: the command line before the config before work_dirs/<name of the config file>."""
+    name = osp.splitext(osp.basename(config_path))[0]
+    cfg.work_dir = work_dir or cfg.get("work_dir") or osp.join("work_dirs", name)
+
+
+def set_launcher(cfg: Config, launcher: str) -> None:
+    """Set `cfg.launcher`, and replace what needs CUDA where there is none: nccl by gloo, synchronised BN by BN."""
+    cfg.launcher = launcher
+    if is_cuda_available():
+        return
+    cfg.pop("sync_bn", None)
+    if launcher != "none":
+        _start_cpu_processes(cfg, launcher)
+    replaced = 0
+    for node in _dicts(cfg.get("model", {})):
+        if node.get("type") in ("SyncBN", "MMSyncBN"):
+            node["type"] = "BN"
+            replaced += 1
+    if replaced:
+        print_log(f"No CUDA device: {replaced} SyncBN layers of the config are BN in this run", logger="current")
+
+
+def _start_cpu_processes(cfg: Config, launcher: str) -> None:
+    """Join the processes by gloo; mmengine would ask for a CUDA device, both in doing so and in wrapping the model."""
+    if launcher != "pytorch":
+        raise UserError(f"--launcher {launcher} needs CUDA devices: without them use torchrun and --launcher pytorch")
+    torch.distributed.init_process_group("gloo")
+    cfg.model_wrapper_cfg = dict(
+        type="MMDistributedDataParallel",
+        device_ids=None,
+        broadcast_buffers=False,
+        find_unused_parameters=cfg.get("find_unused_parameters", False),
+    )
+
+
+def set_resume(cfg: Config, resume: str | None) -> None:
+    """Resume from a file, from the newest checkpoint of the work dir ("auto"), or not at all (None)."""
+    allow_mmengine_checkpoints()
+    if resume is None:
+        return
+    if resume != "auto":
+        if not osp.isfile(resume):
+            raise UserError(f"--resume {resume}: no such file; give a checkpoint, or no name for the newest one")
+        read_checkpoint(resume)
+    cfg.resume = True
+    cfg.load_from = None if resume == "auto" else resume
+
+
+def set_seed(cfg: Config, seed: int | None) -> None:
+    """Set the seed of the run; without one, the config's, or else mmengine draws one and logs it."""
+    if seed is not None:
+        cfg.randomness = {**cfg.get("randomness", {}), "seed": seed}
+
+
+def set_amp(cfg: Config, amp: bool) -> None:
+    """Switch bf16 autocast on. A GPU without bf16 gets mmengine's fp16 with loss scaling."""
+    if not amp:
+        return
+    if cfg.get("optim_wrapper") is None:  # nothing is trained
+        cfg.test_cfg.amp = True
+        return
+    if is_cuda_available() and torch.version.hip is None and torch.cuda.get_device_capability() < (8, 0):
+        cfg.optim_wrapper.update(type="AmpOptimWrapper", dtype="float16", loss_scale="dynamic")
+    else:
+        cfg.optim_wrapper.pop("loss_scale", None)
+        cfg.optim_wrapper.pop("dtype", None)
+        cfg.optim_wrapper.type = "mimtransfer.Bf16OptimWrapper"
+
+
+def count_accumulation(cfg: Config) -> None:
+    """Let `auto_scale_lr` count the batches that a step accumulates; mmengine counts one batch of each rank."""
+    accumulation = (cfg.get("optim_wrapper") or {}).get("accumulative_counts", 1)
+    scale = cfg.get("auto_scale_lr") or {}
+    if accumulation > 1 and scale.get("enable"):
+        scale.base_batch_size = scale.base_batch_size / accumulation
+
+
+def set_pretrained(cfg: Config, checkpoint: str | None) -> None:
+    """Let the backbone start from a checkpoint; a file that cannot be read is refused now, before the data are loaded.
+
+    Args:
+        checkpoint: file, or work dir of a pretraining, which stands for its newest checkpoint.
+
+    Raises:
+        UserError: the file is no checkpoint, or the backbone is none of ours, which report what they loaded.
+    """
+    if checkpoint is None:
+        return
+    backbone = cfg.model.get("backbone") or {}
+    if str(backbone.get("type")).removeprefix("mimtransfer.") not in ("TimmViT", "TimmSwin", "TimmCNN"):
+        raise UserError(f"--pretrained: the backbone is {backbone.get('type')!r}, expected mimtransfer.TimmViT, "
+                        "TimmSwin or TimmCNN; set model.backbone.init_cfg in the config for other backbones")
+    if osp.isdir(checkpoint) and osp.isfile(osp.join(checkpoint, "last_checkpoint")):
+        newest = find_latest_checkpoint(checkpoint)
+        # The work dir may have been moved since: mmengine wrote down where the file was.
+        checkpoint = newest if osp.isfile(newest) else osp.join(checkpoint, osp.basename(newest))
+    read_checkpoint(checkpoint)
+    backbone.init_cfg = dict(type="Pretrained", checkpoint=checkpoint)
+
+
+def initialisation(cfg: Config) -> str:
+    """Say in one line where the backbone's weights come from."""
+    init_cfg = cfg.model.backbone.get("init_cfg") or {}
+    if init_cfg.get("type") == "Pretrained":
+        return f"Backbone: {init_cfg['checkpoint']} (report below)"
+    return "Backbone: random initialisation (no --pretrained)"
+
+
+def enter_scope(cfg: Config) -> None:
+    """Make mmdet's or mmseg's registries the default ones, as the Runner will."""
+    init_default_scope(cfg.get("default_scope", "mimtransfer"))
+
+
+def check_what_is_tested(cfg: Config, checkpoint: str | None, pretrained: str | None) -> None:
+    """Refuse a checkpoint of a training for a config that trains nothing, and none or a pretraining for one that does.
+
+    A file that cannot be read is refused now, before the data are loaded.
+    """
+    if cfg.get("train_cfg") is None and checkpoint is not None:
+        raise UserError(f"this config trains nothing, so {checkpoint!r} cannot come from it; give the checkpoint of a "
+                        "pretraining as --pretrained CKPT")
+    if cfg.get("train_cfg") is not None and (checkpoint is None or pretrained is not None):
+        raise UserError("this config is that of a training: give the checkpoint of tools/train.py behind it, and no "
+                        "--pretrained")
+    if checkpoint is not None:
+        read_checkpoint(checkpoint)
+
+
+def check_out(out: str | None) -> None:
+    """Refuse a name for the predictions that mmengine would refuse after the run."""
+    if out is not None and not out.endswith((".pkl", ".pickle")):
+        raise UserError(f"--out {out}: expected a name that ends in .pkl")
+
+
+def write_predictions(runner: Runner, out: str | None) -> None:
+    """Let the Runner's test write all predictions to `out`, masks as RLE. The config, hence the record, stays."""
+    if out is None:
+        return
+    dump = "mmdet.DumpDetResults" if runner.cfg.get("default_scope") == "mmdet" else "DumpResults"
+    runner.test_loop.evaluator.metrics.append(METRICS.build(dict(type=dump, out_file_path=out)))
+
+
+def check_checkpoint(model: nn.Module, path: str) -> None:
+    """Refuse a checkpoint that leaves any weight of the model unset; mmengine would only log it.
+
+    Raises:
+        UserError: the file cannot be read, or tensors are missing or of another shape.
+    """
+    checkpoint = read_checkpoint(path)
+    state = {name.removeprefix("module."): value for name, value in checkpoint.get("state_dict", checkpoint).items()}
+    expected = {name.removeprefix("module."): value for name, value in model.state_dict().items()}  # wrapped for ranks
+    missing = [name for name in expected if name not in state]
+    if missing:
+        hint = "choose the config it was trained with"
+        if any(name.startswith("encoder.") for name in state):
+            hint = f"it is a pretraining checkpoint: run tools/train.py CONFIG --pretrained {path} first"
+        raise UserError(f"checkpoint {path!r} lacks {len(missing)} of the model's {len(expected)} tensors, the first "
+                        f"is {missing[0]!r}; {hint}")
+    wrong = [name for name, value in expected.items() if state[name].shape != value.shape]
+    if wrong:
+        name = wrong[0]
+        raise UserError(f"checkpoint {path!r}: {len(wrong)} tensors have another shape than the model's, the first is "
+                        f"{name!r}, got {tuple(state[name].shape)}, expected {tuple(expected[name].shape)}; choose "
+                        "the config it was trained with")
+
+
+def check_epoch(runner: Runner) -> None:
+    """Refuse a training set smaller than a batch, and warn of epochs that gradient accumulation does not divide.
+
+    Raises:
+        UserError: the training set is smaller than a batch.
+    """
+    loader = runner.build_dataloader(runner._train_dataloader, seed=runner.seed)
+    runner._train_dataloader = loader  # the Runner takes a built one as it is
+    iterations, accumulation = len(loader), runner.cfg.optim_wrapper.get("accumulative_counts", 1)
+    if iterations == 0:
+        raise UserError(
+            f"the training set has {len(loader.dataset)} images, less than one batch of {loader.batch_size}: "
+            "lower train_dataloader.batch_size or add images"
+        )
+    if iterations % accumulation:
+        print_log(
+            f"an epoch has {iterations} iterations, which accumulative_counts={accumulation} does not divide: the "
+            "gradients that are left over go into the next epoch, and a resume drops them, so it is not bit-exact",
+            logger="current",
+            level=logging.WARNING,
+        )
+
+
+def evaluate_if_never(runner: Runner) -> None:
+    """Evaluate a trained model whose record has no metrics.
+
+    A run that is stopped between its last step and the end of its evaluation has nothing left to train when it is
+    resumed, so its loop ends without an evaluation.
+    """
+    barrier()  # the first rank has written the record
+    path = osp.join(runner.work_dir, FILE_NAME)
+    if runner.val_loop is not None and osp.isfile(path) and not read_record(path)["metrics"]:
+        print_log("The training was finished, but not its evaluation: evaluating now", logger="current")
+        runner.val()
+
+
+def _dicts(node) -> Iterator[dict]:
+    if isinstance(node, dict):
+        yield node
+        node = list(node.values())
+    if isinstance(node, (list, tuple)):
+        for child in node:
+            yield from _dicts(child)

@@ -1,0 +1,6 @@
+"""What frozen features are worth: weighted k-NN and linear probes.
+
+    features.py      one vector for each image; features of a labelled memory, read once in a Runner
+    knn.py           -> votes of the nearest neighbours
+    linear_sweep.py  -> linear probes of many settings at once, and the loop that chooses one
+"""

@@ -1,4 +1,0 @@
-"""Losses that mmdet lacks."""
-from mimtransfer.losses.federated import FederatedLoss
-
-__all__ = ["FederatedLoss"]

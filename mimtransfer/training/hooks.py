@@ -1,0 +1,106 @@
+"""Hooks that several kinds of runs share: stop at a loss that is NaN, re-seed each iteration, draw predictions."""
+import io
+import random
+
+import numpy as np
+import torch
+from mmengine.dist import get_rank, is_main_process
+from mmengine.fileio import get
+from mmengine.hooks import Hook
+from PIL import Image
+
+from mimtransfer.errors import UserError
+from mimtransfer.registry import HOOKS
+
+
+@HOOKS.register_module()
+class PredictionPictureHook(Hook):
+    """Draw the first images of the last validation and of every test with mmdet's or mmseg's own visualizer.
+
+    Their own hooks draw every n-th image of every validation.
+
+    Args:
+        num_images: pictures of an evaluation.
+        score_threshold: of the boxes that are drawn.
+    """
+
+    priority = "LOW"
+
+    def __init__(self, num_images: int = 4, score_threshold: float = 0.3) -> None:
+        self.num_images, self.score_threshold = num_images, score_threshold
+        self._drawn = 0
+
+    def before_val_epoch(self, runner) -> None:
+        """Begin with the first image."""
+        self._drawn = 0
+
+    def before_test_epoch(self, runner) -> None:
+        """Begin with the first image."""
+        self._drawn = 0
+
+    def after_val_iter(
+        self, runner, batch_idx: int, data_batch: dict | None = None, outputs: list | None = None
+    ) -> None:
+        """Draw when the training is over."""
+        if runner.iter >= runner.max_iters:
+            self._draw(runner, outputs)
+
+    def after_test_iter(
+        self, runner, batch_idx: int, data_batch: dict | None = None, outputs: list | None = None
+    ) -> None:
+        """Draw."""
+        self._draw(runner, outputs)
+
+    def _draw(self, runner, samples: list) -> None:
+        if not is_main_process():
+            return
+        for sample in samples[: self.num_images - self._drawn]:
+            image = np.asarray(Image.open(io.BytesIO(get(sample.img_path))).convert("RGB"))
+            # mmdet's takes a threshold; mmseg's can write names on every part, which hides small pictures.
+            options = {"pred_score_thr": self.score_threshold} if "pred_instances" in sample else {"with_labels": False}
+            runner.visualizer.add_datasample(f"prediction_{self._drawn}", image, sample, step=runner.iter, **options)
+            self._drawn += 1
+
+
+@HOOKS.register_module()
+class FiniteLossHook(Hook):
+    """Raise when the loss is infinite or not a number.
+
+    Args:
+        interval: iterations between looks; each waits for the GPU, so it goes with the logging interval.
+
+    Raises:
+        UserError: at the first look that finds such a loss.
+    """
+
+    def __init__(self, interval: int = 50):
+        self.interval = interval
+
+    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs: dict | None = None) -> None:
+        """Look when it is time."""
+        if self.every_n_train_iters(runner, self.interval) and not torch.isfinite(outputs["loss"]).all():
+            raise UserError(
+                f"the loss is {outputs['loss'].item()} in epoch {runner.epoch + 1}, iteration {runner.iter + 1}: "
+                f"lower optim_wrapper.optimizer.lr or add clip_grad, then go on with --resume from the last "
+                f"checkpoint in {runner.work_dir}"
+            )
+
+
+@HOOKS.register_module()
+class SeedHook(Hook):
+    """Seed python, numpy and torch from (run seed, rank, iteration) before each training iteration.
+
+    Data and masks have their own stateless randomness (`mimtransfer/draws.py`); this covers what is left, such as drop
+    path. A resumed run goes on like an uninterrupted one, without generator states in the checkpoint. Once an epoch
+    would not do: a data loader draws from torch's generator when its workers start, which is in another epoch after a
+    resume.
+    """
+
+    priority = "VERY_HIGH"
+
+    def before_train_iter(self, runner, batch_idx: int, data_batch: dict | None = None) -> None:
+        """Seed; see the class."""
+        words = np.random.SeedSequence([runner.seed or 0, get_rank(), runner.iter]).generate_state(2)
+        random.seed(int(words[0]))
+        np.random.seed(int(words[0]))
+        torch.manual_seed(int(words[1]))  # CUDA as well

@@ -1,0 +1,57 @@
+"""Where an augmented image came from: enough to replay its crop and flip on any map of the whole image."""
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mimtransfer.datasets.sampler import sample_seed
+
+__all__ = ["AugRecord", "crop_maps", "sample_seed"]
+
+
+class AugRecord(NamedTuple):
+    """The augmentation of an image. A data set gives it without the batch dimension; `default_collate` stacks it.
+
+    The box is in the frame of the upright image (EXIF orientation applied), from edge to edge: (0, 0, 1, 1) is the
+    whole image, and pixel i of n covers [i/n, (i+1)/n].
+    """
+
+    index: Tensor  # [B] int64, number of the image in the training set
+    seed: Tensor  # [B] int64 >= 0, from (run seed, epoch, index): all randomness of this sample
+    box: Tensor  # [B, 4] float32, y0 x0 y1 x1 of the crop as fractions of the full image
+    flip: Tensor  # [B] bool, left-right, after the crop
+
+
+def crop_maps(maps: Tensor, record: AugRecord, grid: tuple[int, int], mode: str = "bilinear") -> Tensor:
+    """Replay the crops and flips of a batch on maps of the whole images, so that each map lies on its augmented image.
+
+    A map divides the whole image into h x w equal cells; a value belongs to the centre of its cell. In the half cell
+    between the outermost centres and the border a map stays constant. Maps are read at the centres of the new cells,
+    without a low-pass filter, so a map should not be finer than the new cells (with h x w = h' x w' it never is, since
+    a crop is never larger than its image).
+
+    Args:
+        maps: [B, h, w] any real dtype, on the device of the record.
+        grid: (h', w') of the augmented image, for example its patch grid.
+        mode: `bilinear` for weights, `nearest` for labels.
+
+    Returns:
+        [B, h', w'], float32 if bilinear, the dtype of `maps` if nearest.
+    """
+    if mode not in ("bilinear", "nearest"):
+        raise ValueError(f"got mode {mode!r}, expected 'bilinear' or 'nearest'")
+    if maps.dim() != 3 or len(maps) != len(record.box):
+        raise ValueError(f"got maps {list(maps.shape)}, expected [{len(record.box)}, h, w]: one for each record")
+    rows, columns = grid
+    y0, x0, y1, x1 = record.box.float()[:, :, None].unbind(1)  # [B, 1] each
+    v = (torch.arange(rows, device=maps.device) + 0.5) / rows  # [h'], new centres as fractions of the crop
+    u = (torch.arange(columns, device=maps.device) + 0.5) / columns  # [w']
+    # Column u of a flipped image shows column 1 - u of its crop.
+    u = torch.where(record.flip[:, None], 1 - u, u)  # [B, w']
+    y = (y0 + v * (y1 - y0))[:, :, None].expand(-1, -1, columns)  # [B, h', w'], fractions of the whole image
+    x = (x0 + u * (x1 - x0))[:, None, :].expand(-1, rows, -1)
+    # align_corners=False: -1 and 1 are the outer edges of the map, as 0 and 1 are those of the image.
+    where = 2 * torch.stack([x, y], dim=-1) - 1  # [B, h', w', 2]
+    cropped = F.grid_sample(maps[:, None].float(), where, mode=mode, padding_mode="border", align_corners=False)[:, 0]
+    return cropped if mode == "bilinear" else cropped.to(maps.dtype)

@@ -1,0 +1,96 @@
+"""Two-stream attention over tokens in order of prediction (Yang et al., "XLNet", NeurIPS 2019, arXiv 1906.08237, sec.
+2.3), with auxiliary position tokens for patches not yet seen (Song et al., "MPNet", NeurIPS 2020, arXiv 2004.09297;
+for images Baraldi et al., MaPeT, CVIU 2025, arXiv 2306.07346).
+
+Tokens are put in the order of prediction, so the rank of a token is its index, and one boolean mask serves all images
+and heads:
+
+    content stream                                                           query stream
+    [ prefix, visible | predicted 0 .. M-1 | auxiliary of predicted 0 .. M-1 | queries of predicted 0 .. M-1 ]
+    [ -------------------------------- keys ------------------------------- ]
+    [ ------------------------------------------------ rows ------------------------------------------------ ]
+
+Every row sees the prefix and the visible patches, the content of the first `s` predicted patches, and the auxiliary
+tokens of all others. A query sees what comes before it, s = its rank; the content of a predicted patch also itself, s =
+its rank + 1; context and auxiliary tokens see no predicted content, s = 0. So each row sees each position exactly once.
+"""
+import torch
+import torch.nn.functional as F
+from timm.layers import Attention
+from timm.models.vision_transformer import Block
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from mimtransfer.backbones.vit import TimmViT
+
+
+def two_stream_mask(
+    num_context: int, num_predicted: int, auxiliary: bool = True, device: torch.device | str = "cpu"
+) -> Tensor:
+    """Return who sees whom, [rows, keys] bool, True = seen; rows and keys as drawn above.
+
+    Args:
+        num_context: prefix and visible patches.
+        num_predicted: predicted patches, M.
+        auxiliary: if False, their rows and keys are left out, and a row sees what comes before it only.
+    """
+    rank = torch.arange(num_predicted, device=device)
+    blind = rank.new_zeros(num_context), rank + 1, rank.new_zeros(num_predicted if auxiliary else 0), rank
+    num_seen = torch.cat(blind)[:, None]  # `s` of each row
+    content = rank < num_seen
+    parts = [content.new_ones(len(num_seen), num_context), content, ~content]
+    return torch.cat(parts if auxiliary else parts[:2], dim=1)
+
+
+def encode_two_streams(encoder: TimmViT, tokens: Tensor, queries: Tensor, mask: Tensor, whole: bool = False) -> Tensor:
+    """Run the blocks of a plain ViT on both streams; all weights are shared, and so is drop path.
+
+    Args:
+        encoder: plain blocks only, see `has_plain_blocks`.
+        tokens: [B, N, D] content stream without prefix tokens, positions added.
+        queries: [B, M, D] query stream, positions added.
+        mask: from `two_stream_mask`.
+        whole: also compute the last block's content stream, which nothing predicts from.
+
+    Returns:
+        [B, M, D] queries after the final norm; with `whole` [B, P+N+M, D], both streams.
+    """
+    content = encoder.prepend_prefix(tokens)
+    num_keys = content.shape[1]
+    x = encoder.norm_pre(encoder.pos_drop(torch.cat([content, queries], dim=1)))
+    for i, block in enumerate(encoder.blocks):
+        first = 0 if whole or i < len(encoder.blocks) - 1 else num_keys
+        if encoder.grad_checkpointing and torch.is_grad_enabled():
+            x = checkpoint(_run_block, block, x, num_keys, first, mask, use_reentrant=False)
+        else:
+            x = _run_block(block, x, num_keys, first, mask)
+    return encoder.norm(x)
+
+
+def has_plain_blocks(encoder: TimmViT) -> bool:
+    """Tell whether the blocks are timm's plain ones, whose parts are called one by one here."""
+    return all(type(block) is Block and type(block.attn) is Attention for block in encoder.blocks)
+
+
+def _run_block(block: Block, x: Tensor, num_keys: int, first: int, mask: Tensor) -> Tensor:
+    # As timm's Block.forward, for the rows from `first` on.
+    normed = block.norm1(x)
+    attended = _attend(block.attn, normed[:, first:], normed[:, :num_keys], mask[first:])
+    x = x[:, first:] + block.drop_path1(block.ls1(attended))
+    return x + block.drop_path2(block.ls2(block.mlp(block.norm2(x))))
+
+
+def _attend(attn: Attention, rows: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
+    # As timm's Attention.forward, but queries are computed for rows, keys and values for keys alone.
+    width, heads = attn.attn_dim, (attn.num_heads, attn.head_dim)
+    weight, bias = attn.qkv.weight, attn.qkv.bias
+    q_bias, kv_bias = (None, None) if bias is None else (bias[:width], bias[width:])
+    q = F.linear(rows, weight[:width], q_bias).unflatten(2, heads).transpose(1, 2)  # [B, K, rows, d]
+    k, v = F.linear(keys, weight[width:], kv_bias).unflatten(2, (2, *heads)).permute(2, 0, 3, 1, 4)
+    y = F.scaled_dot_product_attention(
+        attn.q_norm(q), attn.k_norm(k), v, attn_mask=mask, dropout_p=attn.attn_drop.p if attn.training else 0.0
+    )
+    y = attn.norm(y.transpose(1, 2).flatten(2))
+    if attn.gate is not None:
+        y = y * attn.gate(rows).sigmoid()
+    return attn.proj_drop(attn.proj(y))

@@ -1,0 +1,108 @@
+"""What the tools do to a config before it runs."""
+import pytest
+import torch
+from mmengine.config import Config
+
+from mimtransfer.cli import launch
+from mimtransfer.errors import UserError
+
+CONFIG = """
+model = dict(backbone=dict(type="X", norm_cfg=dict(type="SyncBN")), heads=[dict(norm_cfg=dict(type="MMSyncBN"))])
+optim_wrapper = dict(type="OptimWrapper", loss_scale="dynamic", accumulative_counts=4, optimizer=dict(lr=1.0))
+auto_scale_lr = dict(enable=True, base_batch_size=64)
+sync_bn = "torch"
+"""
+
+
+@pytest.fixture
+def path(tmp_path):
+    file = tmp_path / "recipe.py"
+    file.write_text(CONFIG)
+    return str(file)
+
+
+def test_options_are_read_as_mmengine_reads_them(path):
+    cfg = launch.load_config(path, ["optim_wrapper.optimizer.lr=0.5", "model.sizes=[(1,2),(3,4)]", "work_dir=here",
+                                    "compile=True"])
+    assert cfg.optim_wrapper.optimizer == {"lr": 0.5}
+    assert cfg.model.sizes == [(1, 2), (3, 4)] and cfg.work_dir == "here" and cfg.compile is True
+
+
+@pytest.mark.parametrize("option, message", [
+    ("modle.backbone=1", "did you mean 'model'"), ("lr", "expected KEY=VALUE"), ("zzz=1", "the config has"),
+    ("model.corruption=dict(type='Blur')", r"write model\.corruption\.type=NAME, and model\.corruption\._delete_=True"),
+])
+def test_unknown_options(path, option, message):
+    with pytest.raises(UserError, match=message):
+        launch.load_config(path, [option])
+
+
+def test_work_dir(path):
+    for given, inside, expected in [("a", "b", "a"), (None, "b", "b"), (None, None, "work_dirs/recipe")]:
+        cfg = Config(dict(work_dir=inside))
+        launch.set_work_dir(cfg, given, path)
+        assert cfg.work_dir == expected
+
+
+@pytest.mark.parametrize("cuda", [False, True])
+def test_without_cuda_nothing_asks_for_it(path, cuda, monkeypatch):
+    monkeypatch.setattr(launch, "is_cuda_available", lambda: cuda)
+    started = []
+    monkeypatch.setattr(launch.torch.distributed, "init_process_group", started.append)
+    cfg = launch.load_config(path, [])
+    launch.set_launcher(cfg, "pytorch")
+    assert cfg.launcher == "pytorch" and started == ([] if cuda else ["gloo"])
+    types = [cfg.model.backbone.norm_cfg.type, cfg.model.heads[0].norm_cfg.type]
+    assert types == (["SyncBN", "MMSyncBN"] if cuda else ["BN", "BN"])
+    assert cfg.get("sync_bn") == ("torch" if cuda else None)
+    # device_ids=None: DDP on the CPU
+    assert ("model_wrapper_cfg" in cfg) is not cuda and cfg.get("model_wrapper_cfg", {}).get("device_ids") is None
+    if not cuda:
+        with pytest.raises(UserError, match="use torchrun"):
+            launch.set_launcher(cfg, "slurm")
+
+
+@pytest.mark.parametrize("capability, expected", [(None, "Bf16"), ((8, 0), "Bf16"), ((7, 5), "float16")])
+def test_amp_is_bf16_where_there_is_bf16(path, capability, expected, monkeypatch):
+    monkeypatch.setattr(launch, "is_cuda_available", lambda: capability is not None)
+    monkeypatch.setattr(launch.torch.version, "hip", None)
+    monkeypatch.setattr(launch.torch.cuda, "get_device_capability", lambda: capability)
+    cfg = launch.load_config(path, [])
+    launch.set_amp(cfg, False)
+    assert cfg.optim_wrapper.type == "OptimWrapper"
+    launch.set_amp(cfg, True)
+    if expected == "Bf16":
+        assert cfg.optim_wrapper.type == "mimtransfer.Bf16OptimWrapper" and "loss_scale" not in cfg.optim_wrapper
+    else:
+        assert cfg.optim_wrapper.type == "AmpOptimWrapper" and cfg.optim_wrapper.dtype == "float16"
+
+
+def test_accumulated_batches_count_for_the_lr(path):
+    cfg = launch.load_config(path, [])
+    launch.count_accumulation(cfg)
+    # 2 GPUs x 8 images x 4 batches = 64: mmengine's ratio (2 * 8) / base is 1
+    assert 2 * 8 / cfg.auto_scale_lr.base_batch_size == 1
+
+
+def test_seed_and_resume(path, tmp_path):
+    cfg = launch.load_config(path, ["randomness.deterministic=True"])
+    launch.set_seed(cfg, None)
+    assert cfg.randomness == {"deterministic": True}
+    launch.set_seed(cfg, 7)
+    assert cfg.randomness == {"deterministic": True, "seed": 7}
+    launch.set_resume(cfg, None)
+    assert cfg.get("resume", False) is False
+    launch.set_resume(cfg, "auto")
+    assert cfg.resume is True and cfg.load_from is None
+    torch.save({"state_dict": {}}, checkpoint := str(tmp_path / "epoch_1.pth"))
+    launch.set_resume(cfg, checkpoint)
+    assert cfg.resume is True and cfg.load_from == checkpoint
+
+
+@pytest.mark.parametrize("backbone", ["TimmViT", "mimtransfer.TimmViT", "TimmSwin", "mimtransfer.TimmSwin"])
+def test_our_backbones_start_from_a_pretraining(path, tmp_path, backbone):
+    checkpoint = str(tmp_path / "epoch_1.pth")
+    torch.save({"state_dict": {}}, checkpoint)
+    cfg = launch.load_config(path, [f"model.backbone.type={backbone}"])
+    launch.set_pretrained(cfg, checkpoint)
+    assert cfg.model.backbone.init_cfg == dict(type="Pretrained", checkpoint=checkpoint)

@@ -1,0 +1,170 @@
+"""MFM against the official code, and how it starts.
+
+How `fixtures/mfm_official.json` was made: the classes MFM, VisionTransformerForMFM and ResNetForMFM of Jiahao000/MFM's
+models/mfm.py with the sizes below, every parameter filled by `official`, masks of its FreqMaskGenerator, images of
+`images_of`; in training mode; then the encoder's input (every n-th value of it), loss, and norms of gradients.
+"""
+import json
+from copy import deepcopy
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from deterministic import numbers
+from torch import Tensor
+
+from mimtransfer.backbones.vit import TimmViT
+from mimtransfer.checkpoints.formats import read_dialect
+from mimtransfer.checkpoints.load import load_backbone
+from mimtransfer.registry import CORRUPTIONS, MODELS
+from pretrain.methods.frequency_loss import FrequencyLoss
+from pretrain.methods.mfm import MFM
+
+FIXTURE = json.loads((Path(__file__).parent / "fixtures" / "mfm_official.json").read_text())
+OFFICIAL = FIXTURE["cases"]
+PREPROCESSOR = dict(type="ImgDataPreprocessor", mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
+ENCODERS = {
+    "tiny": dict(type="TimmViT", arch="vit_tiny_patch16_224", img_size=32, patch_size=8,
+                 model_kwargs=dict(embed_dim=48, depth=2, num_heads=3)),
+    "base": dict(type="TimmViT", arch="vit_base_patch16_224"),
+    "resnet": dict(type="TimmCNN", arch="resnet50"),
+}
+
+
+def official(name: str, shape: tuple[int, ...]) -> Tensor:
+    """Make a tensor of the official model: 0.05 times normal numbers, and 1 added to the weights of norms."""
+    return numbers(name, shape, 0.05) + (len(shape) == 1 and name.endswith("weight"))
+
+
+def official_state(model: MFM) -> dict[str, Tensor]:
+    """Return the parameters of the official model of the same size, by its names."""
+    state = {}
+    for name, parameter in model.named_parameters():
+        name, shape = name.replace("head.", "decoder."), tuple(parameter.shape)
+        if name.endswith("qkv.bias"):  # it has none for keys
+            for part in ("q_bias", "v_bias"):
+                part = name.replace("qkv.bias", part)
+                state[part] = official(part, (shape[0] // 3,))
+        else:
+            state[name] = official(name, shape)
+    return state
+
+
+@cache
+def build(kind: str) -> MFM:
+    model = MODELS.build(dict(type="MFM", encoder=ENCODERS[kind], data_preprocessor=PREPROCESSOR))
+    state = official_state(model)
+    left = model.encoder.load_state_dict(read_dialect({"model": state}).encoder, strict=False)
+    assert not left.unexpected_keys and all("running_" in key or "num_" in key for key in left.missing_keys)
+    model.head.load_state_dict({name[8:]: value for name, value in state.items() if name.startswith("decoder.")})
+    return model.train()
+
+
+def images_of(batch: int, side: int) -> Tensor:
+    """Return what the official loader gives: pictures in [0, 1] with coarse and fine structure."""
+    coarse = F.interpolate(numbers("coarse", (batch, 3, 4, 4), 0.2), size=(side, side), mode="bilinear")
+    return (0.5 + coarse + numbers("fine", (batch, 3, side, side), 0.1)).clamp(0, 1)
+
+
+class Fixed:
+    """A generator that draws what the fixture has drawn."""
+
+    def __init__(self, low_pass: list[int]):
+        self.low_pass = low_pass
+
+    def uniform(self, *shape: int) -> Tensor:
+        return torch.tensor([0.0 if low else 1.0 for low in self.low_pass]).view(-1, *shape)
+
+
+@pytest.mark.parametrize("case", OFFICIAL, ids=lambda case: case["name"])
+def test_input_loss_and_gradients_equal_the_official_code(case, monkeypatch):
+    model = build(case["encoder"])
+    filtered = case["low_pass"] is not None
+    model.corruption = CORRUPTIONS.build(
+        dict(type="FrequencyMasking", radius=case["radius"]) if filtered else dict(type="SuperResolution")
+    )
+    model.frequency_loss = FrequencyLoss(**case["options"])
+    monkeypatch.setattr(model, "generator", lambda images, record: Fixed(case["low_pass"]))
+    side = 32 if case["encoder"] == "tiny" else 224
+    pixels = images_of(1 if case["encoder"] == "base" else 2, side) * 255
+    images = model.data_preprocessor(dict(inputs=pixels))["inputs"]
+
+    drawn = model.draw_layout(images, None)
+    values = drawn.images.flatten()
+    assert (drawn.kept is not None) == filtered
+    assert values[:: values.numel() // 61].tolist() == pytest.approx(case["corrupted"], abs=1e-5)
+    assert values.double().abs().sum().item() == pytest.approx(case["corrupted_abs_sum"], rel=1e-6)
+    assert values.double().sum().item() == pytest.approx(case["corrupted_sum"], abs=1e-6 * case["corrupted_abs_sum"])
+    with torch.set_grad_enabled("grad_norms" in case):
+        loss = model.loss(images, drawn)["loss"]
+    assert loss.item() == pytest.approx(case["loss"], rel=1e-5)
+    check_gradients(model, loss, case.get("grad_norms", {}), 1e-4)
+
+
+@pytest.mark.parametrize("case", FIXTURE["given"], ids=lambda case: case["name"])
+def test_loss_of_given_degraded_images_equals_the_official_code(case):
+    # What degradations make of an image is compared in test_blur.py and test_noise.py.
+    model = build(case["encoder"])
+    model.corruption = lambda images, generator: (images + numbers(case["added"], tuple(images.shape), 0.2), None)
+    model.frequency_loss = FrequencyLoss()
+    side = 32 if case["encoder"] == "tiny" else 224
+    pixels = images_of(1 if case["encoder"] == "base" else 2, side) * 255
+    images = model.data_preprocessor(dict(inputs=pixels))["inputs"]
+    with torch.no_grad():
+        loss = model.loss(images, model.draw_layout(images, None))["loss"]
+    assert loss.item() == pytest.approx(case["loss"], rel=1e-5)
+
+
+@pytest.mark.parametrize("case", [case for case in OFFICIAL if "float64" in case], ids=lambda case: case["name"])
+def test_loss_and_gradients_of_a_resnet_equal_the_official_code_in_float64(case, monkeypatch):
+    # Untrained and 50 layers deep, it multiplies rounding a thousand times on the way to the stem.
+    model = deepcopy(build("resnet")).double()
+    filtered = case["low_pass"] is not None
+    model.corruption = CORRUPTIONS.build(
+        dict(type="FrequencyMasking", radius=5) if filtered else dict(type="SuperResolution")
+    )
+    monkeypatch.setattr(model, "generator", lambda images, record: Fixed(case["low_pass"]))
+    mean, std = (torch.tensor(PREPROCESSOR[key], dtype=torch.float64).view(3, 1, 1) for key in ("mean", "std"))
+    model.data_preprocessor.mean, model.data_preprocessor.std = mean, std  # not rounded to float32
+    images = (images_of(2, 64).double() * 255 - mean) / std
+    loss = model.loss(images, model.draw_layout(images, None))["loss"]
+    assert loss.item() == pytest.approx(case["float64"]["loss"], rel=1e-10)
+    check_gradients(model, loss, case["float64"]["grad_norms"], 1e-9)
+
+
+def check_gradients(model: MFM, loss: Tensor, norms: dict[str, float], tolerance: float) -> None:
+    parameters = dict(model.named_parameters())
+    names = [name.replace("v_bias", "qkv.bias").replace("decoder.", "head.") for name in norms]
+    grads = torch.autograd.grad(loss, [parameters[name] for name in names]) if names else []
+    for (name, expected), grad in zip(norms.items(), grads):
+        if name.endswith("v_bias"):
+            grad = grad.chunk(3)[2]
+        assert grad.double().norm().item() == pytest.approx(expected, rel=tolerance), name
+
+
+def test_official_files_load(tmp_path):
+    model = build("tiny")
+    torch.save({"model": official_state(model)}, tmp_path / "official.pth")
+    encoder = TimmViT(**{key: value for key, value in ENCODERS["tiny"].items() if key != "type"})
+    report = load_backbone(encoder, tmp_path / "official.pth")
+    assert report.source.startswith("official MFM") and not report.expected_missing and not report.resized
+    assert set(report.unexpected) == {"decoder.0.weight", "decoder.0.bias"}
+    for name, value in encoder.state_dict().items():
+        assert torch.equal(value, model.encoder.state_dict()[name]), name
+
+
+def test_initialisation_is_that_of_the_official_code():
+    torch.manual_seed(0)
+    model = MODELS.build(dict(type="MFM", encoder=ENCODERS["tiny"], data_preprocessor=PREPROCESSOR))
+    # Normal with 0.02, cut off at one deviation: 0.5396 of it is left; divided by the depth of a block.
+    for i, block in enumerate(model.encoder.blocks, start=1):
+        assert block.attn.qkv.weight.std().item() == pytest.approx(0.5396 * 0.02, rel=0.03)
+        assert block.mlp.fc2.weight.std().item() * (2 * i) ** 0.5 == pytest.approx(0.5396 * 0.02, rel=0.03)
+        assert (block.attn.qkv.bias == 0).all()
+    for parameter in (model.encoder.cls_token, model.encoder.pos_embed, model.encoder.patch_embed.proj.weight):
+        assert 0.015 < parameter.abs().max() <= 0.02
+    # The head as PyTorch's convolutions: uniform within 1 / sqrt(48).
+    assert 0.99 < model.head[0].weight.abs().max() * 48**0.5 <= 1
+    assert model.head[0].bias.abs().max() > 0.1
