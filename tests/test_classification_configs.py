@@ -3,10 +3,9 @@ import re
 from pathlib import Path
 
 import pytest
+import shipped_configs
 import torch
-from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import init_default_scope
 
 from mimtransfer.checkpoints.recorded_config import read_values
 from mimtransfer.datasets.classification import _build
@@ -35,9 +34,7 @@ RECIPES = {
 
 
 def load(leaf):
-    cfg = Config.fromfile(ROOT / "classification" / leaf)
-    init_default_scope(cfg.default_scope)
-    return cfg
+    return shipped_configs.load(f"classification/{leaf}")
 
 
 @pytest.mark.parametrize("leaf", LEAVES)
