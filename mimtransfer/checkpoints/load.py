@@ -20,7 +20,7 @@ from mimtransfer.checkpoints.formats import Format, pretraining_of, read_format
 from mimtransfer.checkpoints.resample import Positions, fit_other, fit_positions, fold_prefix, grid_of, split_positions
 from mimtransfer.checkpoints.safe_load import read_checkpoint
 from mimtransfer.errors import UserError
-from mimtransfer.results.provenance import sha256_file
+from mimtransfer.files import sha256_file
 
 
 @dataclass

@@ -15,7 +15,7 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 
 from mimtransfer.registry import HOOKS
-from mimtransfer.results.model_parts import normalisation_of
+from mimtransfer.results.description import normalisation_of
 
 _IMAGENET = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
 _CLIP = dict(mean=[122.771, 116.746, 104.094], std=[68.501, 66.632, 70.323])

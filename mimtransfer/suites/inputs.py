@@ -4,6 +4,7 @@ Reading these takes time, so what was read from a config or from data is kept in
 """
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
@@ -36,6 +37,8 @@ class Inputs:
 
     def __init__(self, root: Path, cache: StatCache) -> None:
         self.root, self.cache = root, cache
+        # For this process only. To find a base `mmseg::...` takes mmengine a second.
+        self._read = StatCache(os.devnull)
         self._packages: dict[str, str] = {}
 
     def config(self, job: Job) -> dict[str, Any]:
@@ -47,7 +50,14 @@ class Inputs:
         if not Path(job.config).is_file():
             raise UserError(f"config {job.config!r} does not exist{near_files(job.config)}")
         texts = option_texts(job.options)
-        return self.cache.get(f"config {job.config} {' '.join(texts)}", lambda: _resolve(job.config, texts))
+        return self.cache.get(f"config {job.config} {' '.join(texts)}", lambda: self._resolve(job.config, texts))
+
+    def _resolve(self, path: str, texts: list[str]) -> tuple[dict[str, Any], list[str]]:
+        cfg, files = self._read.get(path, lambda: _read(path))
+        cfg = copy.deepcopy(cfg)
+        cfg.merge_from_dict(read_options(texts))
+        plain = json.dumps(cfg.to_dict(), default=lambda kind: getattr(kind, "__name__", str(kind)))
+        return json.loads(plain), files
 
     def tool(self, job: Job) -> str:
         """Return the name of the tool that runs a job: `train` for tools/train.py."""
@@ -123,7 +133,7 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
                         "it made")
         elif part == "source" and differing:
             names = sorted(differing)
-            said.append(f"code {', '.join(names[:3])}" + f" and {len(names) - 3} more files" * (len(names) > 3))
+            said.append(f"code {', '.join(names[:3])}" + f" and {len(names) - 3} more" * (len(names) > 3))
         elif part == "inputs":
             said += ["the checkpoint's file" if key == "checkpoint" else f"{key.split()[0]} was made again"
                      for key in differing]
@@ -216,22 +226,22 @@ def _stat(path: str | Path) -> list[int] | None:
     return [found.st_size, found.st_mtime_ns]
 
 
-def _resolve(path: str, texts: list[str]) -> tuple[dict[str, Any], list[str]]:
-    """Return a resolved config, and the files that it was read from."""
+def _read(path: str) -> tuple[tuple[Any, list[str]], list[str]]:
+    """Return a config with its bases resolved and the files that it was read from; the latter twice, for the cache."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pkg_resources, at every import
         from mmengine.config import Config  # 2 s
 
         cfg = Config.fromfile(path)
-    cfg.merge_from_dict(read_options(texts))
-    files, todo = {path}, [path]
-    while todo:
-        file = todo.pop()
-        bases = {Config._get_cfg_path(base, file)[0] for base in Config._get_base_files(file)} - files
-        files |= bases
-        todo += bases
-    plain = json.dumps(cfg.to_dict(), default=lambda kind: getattr(kind, "__name__", str(kind)))
-    return json.loads(plain), sorted(files)
+        files, todo = {path}, [path]
+        while todo:
+            file = todo.pop()
+            bases = {Config._get_cfg_path(base, file)[0] for base in Config._get_base_files(file)} - files
+            files |= bases
+            todo += bases
+    # Configs call the recipes, which `_base_` does not name.
+    files |= {str(recipe) for recipe in (Path(__file__).parents[1] / "training" / "recipes").glob("*.py")}
+    return (cfg, sorted(files)), sorted(files)
 
 
 def _places(dataset: Mapping) -> Iterator[str]:

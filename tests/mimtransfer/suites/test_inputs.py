@@ -101,7 +101,7 @@ def test_code(folder):
                                      "det_mfm-seed0", "seg_mfm-seed0"), "stale code tools/train.py")
     for name in "abcd":
         Path("pretrain", f"{name}.py").write_text("x = 1")
-    assert stale()["mae-seed0"] == "stale code pretrain/a.py, pretrain/b.py, pretrain/c.py and 1 more files"
+    assert stale()["mae-seed0"] == "stale code pretrain/a.py, pretrain/b.py, pretrain/c.py and 1 more"
 
 
 def test_modules_of_a_users_own(folder, monkeypatch):
