@@ -1,5 +1,4 @@
 """What all tests share: threads, examples of hypothesis, which tests are slow, model indices read once."""
-import functools
 import os
 import sys
 from fnmatch import fnmatch
@@ -40,14 +39,12 @@ def no_scope_left_over():
 
 
 def pytest_collection(session):
-    """Read the model indices of mmdet and mmseg once: mmengine parses 100 files for each `_base_` of theirs."""
+    """Tests that call `Config.fromfile` find the bases of mmdet and mmseg as fast as the tools do."""
     if session.config.getoption("numprocesses", None):
         return  # the controller of xdist collects nothing
-    import mmengine.config.config
-    import mmengine.config.utils
+    from mimtransfer.openmmlab.config_bases import keep_indices
 
-    mmengine.config.utils.load = functools.cache(mmengine.config.utils.load)
-    mmengine.config.config.is_installed = functools.cache(mmengine.config.config.is_installed)
+    keep_indices()
 
 
 def pytest_configure(config):
