@@ -19,6 +19,7 @@ from torch import nn
 from mimtransfer.checkpoints.safe_load import allow_mmengine_checkpoints, read_checkpoint
 from mimtransfer.cli.options import read_options
 from mimtransfer.errors import UserError, near_matches
+from mimtransfer.openmmlab.config_bases import read_config
 from mimtransfer.results.record import FILE_NAME, read_record
 
 # Keys that mmengine reads from the config itself, not through an argument of Runner.
@@ -32,7 +33,7 @@ def load_config(path: str, cfg_options: list[str]) -> Config:
     Raises:
         UserError: an override is not `KEY=VALUE`, or config and Runner know no such key.
     """
-    cfg = Config.fromfile(path)
+    cfg = read_config(path)
     apply_options(cfg, cfg_options, path)
     return cfg
 

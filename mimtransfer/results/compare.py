@@ -37,9 +37,9 @@ def compare(table: Table, baseline: str | None) -> None:
             cell.difference = cell.mean - base.mean
             cell.test = paired_test(cell.by_seed, base.by_seed)
         tested = [(cell, cell.test) for cell in cells if cell.test is not None]
-        for (cell, _), p in zip(tested, holm([test.p for _, test in tested])):
+        for (cell, test), p in zip(tested, holm([test.p for _, test in tested])):
             cell.p = p
-        pairs |= {test.pairs for _, test in tested}
+            pairs.add(test.pairs)
     if pairs:
         counts = str(min(pairs)) if len(pairs) == 1 else f"{min(pairs)} to {max(pairs)}"
         table.notes.append(

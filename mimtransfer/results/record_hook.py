@@ -44,23 +44,22 @@ class RecordHook(Hook):
 
     # Before LoggerHook, which resets CUDA's memory peak, and CheckpointHook, whose time does not count.
     priority = "ABOVE_NORMAL"
-    _meter: CostMeter  # from before_run on
-    _init: dict[str, Any]  # known when training begins, or when a test has ended
 
     def __init__(self, label: str | None = None, warmup: int = 10) -> None:
         self.label, self.warmup = label, warmup
-        self._trained = False
+        self._began, self._trained = False, False
         self._loaded: tuple[str | None, dict[str, Any]] | None = None  # path and meta of the Runner's own checkpoint
         self._evaluation: tuple[str, int | None, dict[str, Any]] | None = None  # val or test, iteration, metrics
 
     def before_run(self, runner: Runner) -> None:
         """Note what runs, before the code or the data can change."""
-        if hasattr(self, "_meter"):  # train, then test, in one process
+        if self._began:  # train, then test, in one process
             return
-        self._meter = CostMeter(self.warmup)
+        self._began, self._meter = True, CostMeter(self.warmup)
         self._task = description.task_of(runner.cfg)
         self._run_id = f"{datetime.now(timezone.utc):%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
         self._started_at, self._seed, self._processes = provenance.now(), runner.seed, get_world_size()
+        self._init: dict[str, Any] = {}
         self._git = provenance.git_state() if is_main_process() else None
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:

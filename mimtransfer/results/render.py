@@ -47,10 +47,10 @@ def comma_separated(table: Table, _digits: int = 1) -> str:
         lines.append([row.label, *[number for cell in cells for number in cell]])
     if table.published:
         head.append("source")
-        for printed in table.published:
-            scores = [part for column in table.columns for part in (printed.scores.get(column), *[None] * 4)]
-            scores += [None] * 3 * len(table.cost_titles)
-            lines.append([printed.label, *scores, f"{printed.source}, {printed.url}"])
+        for other in table.published:
+            scores = [part for column in table.columns for part in (other.scores.get(column), *[None] * 4)]
+            costs = [None] * 3 * len(table.cost_titles)
+            lines.append([other.label, *scores, *costs, f"{other.source}, {other.url}"])
     return pd.DataFrame(lines, columns=head, dtype=object).to_csv(index=False, lineterminator="\n")
 
 
@@ -68,9 +68,9 @@ def json_text(table: Table, _digits: int = 1) -> str:
     published = [
         {**vars(row), "scores": [row.scores.get(column) for column in table.columns]} for row in table.published
     ]
-    content: dict[str, Any] = {"baseline": table.baseline, "columns": columns, "rows": rows, "published": published}
-    content["notes"] = notes_of(table, "+-")
-    return json.dumps(content, indent=1) + "\n"
+    notes = notes_of(table, "+-")
+    content = {"baseline": table.baseline, "columns": columns, "rows": rows, "published": published}
+    return json.dumps({**content, "notes": notes}, indent=1) + "\n"
 
 
 FORMATS: dict[str, Callable[[Table, int], str]] = {
@@ -99,10 +99,9 @@ def _text_cells(table: Table, digits: int, dialect: _Dialect) -> list[list[str]]
         cells = [_score(table, column, row.cells.get(column), digits, dialect) for column in table.columns]
         costs = [cost_text(row.costs.get(name), dialect.plus_minus) for name in table.cost_titles]
         lines.append([dialect.escape(row.label), *cells, *costs])
-    for number, printed in enumerate(table.published, start=1):
-        found = printed.scores
-        scores = [f"{found[column]:.{digits}f}" if column in found else "-" for column in table.columns]
-        label = f"{dialect.escape(printed.label)} {dialect.dagger % number}"
+    for number, other in enumerate(table.published, start=1):
+        scores = [f"{other.scores[column]:.{digits}f}" if column in other.scores else "-" for column in table.columns]
+        label = f"{dialect.escape(other.label)} {dialect.dagger % number}"
         lines.append([label, *scores, *["-"] * len(table.cost_titles)])
     return lines
 

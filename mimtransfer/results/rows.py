@@ -240,7 +240,8 @@ def _description(record: dict[str, Any]) -> str:
 
 def _what_differs(run_ids: list[str | None], pretrainings: Mapping[str, Run]) -> str:
     """Return the config keys in which pretrainings differ whose own records are at hand."""
-    known = [pretrainings[code].record["protocol"]["config"] for code in run_ids if code and code in pretrainings]
+    records = [pretrainings[code].record for code in run_ids if code is not None and code in pretrainings]
+    known = [record["protocol"]["config"] for record in records]
     keys = sorted({key for other in known[1:] for key in differences(known[0], other)})
     return ", ".join(keys[:5]) + (f" and {len(keys) - 5} more" if len(keys) > 5 else "")
 
