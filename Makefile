@@ -21,7 +21,7 @@ SEED := $(or $(SEED),$(shell date +%s))
 SEEDS ?= 0
 DEMO ?= work_dirs/demo
 
-.PHONY: help setup demo test test-fast fuzz lint format clean
+.PHONY: help setup demo test test-fast fuzz lint type format clean
 .DEFAULT_GOAL := help
 
 help:
@@ -30,7 +30,8 @@ help:
 	@echo 'make test    the test-suite, one process per core (WORKERS=2)'
 	@echo 'make test-fast  its unit tests: no tools, no training, at most a minute'
 	@echo 'make fuzz    the property tests with new examples, FUZZ=20 times as many (SEED=... draws the same again)'
-	@echo 'make lint    ruff'
+	@echo 'make lint    ruff and mypy'
+	@echo 'make type    mypy alone'
 	@echo 'make format  ruff, writing'
 	@echo 'make clean   remove the demo (data/scenes, $(DEMO)); the environment stays'
 
@@ -70,6 +71,10 @@ fuzz: $(READY)
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+
+type: $(READY)
+	$(VENV)/bin/mypy
 
 format: $(READY)
 	$(VENV)/bin/ruff check --fix .
