@@ -42,4 +42,4 @@ param_scheduler = [
     dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=20),
     dict(type="CosineAnnealingLR", eta_min=0.0, by_epoch=False, begin=20, T_max=max_iters - 20, end=max_iters),
 ]
-default_hooks = dict(checkpoint=dict(by_epoch=False, interval=max_iters // 2, max_keep_ckpts=1))
+default_hooks = dict(checkpoint=dict(by_epoch=False, interval=max_iters // 2, max_keep_ckpts=2))

@@ -6,16 +6,19 @@ what is wrong but seldom where: the frames know the registry, the class and the 
 from __future__ import annotations
 
 import contextlib
+import errno
 import inspect
 import itertools
 import os
 import os.path as osp
 import re
+import signal
 import sys
 from collections.abc import Iterator
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
+from mimtransfer import interruption
 from mimtransfer.errors import UserError, near_files, near_matches
 
 
@@ -25,17 +28,33 @@ def clean_exit() -> Iterator[None]:
 
     These are `UserError` and what mmengine raises for mistakes in a config (`explain`). Any other error
     is a bug and keeps its traceback. With MIMTRANSFER_TRACEBACK=1 in the environment every error keeps it.
+
+    SIGTERM, SIGHUP and Ctrl-C end in one line that names the last checkpoint, and in exit status 128 + number.
     """
-    try:
-        yield
-    except Exception as error:
-        if os.environ.get("MIMTRANSFER_TRACEBACK", "0") not in ("", "0"):
-            raise
-        line = explain(error)
-        if line is None:
-            raise
-        print(f"error: {line}", file=sys.stderr, flush=True)
-        raise SystemExit(2) from None
+    with interruption.signals_raise():
+        try:
+            yield
+        except (KeyboardInterrupt, interruption.Interrupted) as stopped:
+            _end(getattr(stopped, "number", signal.SIGINT))
+        except Exception as error:
+            if os.environ.get("MIMTRANSFER_TRACEBACK", "0") not in ("", "0"):
+                raise
+            line = explain(error)
+            if line is None:
+                raise
+            print(f"error: {line}", file=sys.stderr, flush=True)
+            raise SystemExit(2) from None
+
+
+def _end(number: int) -> NoReturn:
+    if os.environ.get("RANK", "0") == "0":  # one line for all processes of a run
+        print(interruption.tell(number), file=sys.stderr, flush=True)
+    interruption.end_children()
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        sys.stdout.flush()
+        os._exit(128 + number)  # the other processes are in the middle of a collective: leaving politely would hang
+    raise SystemExit(128 + number) from None
 
 
 def explain(error: Exception) -> str | None:
@@ -45,7 +64,7 @@ def explain(error: Exception) -> str | None:
     if isinstance(error, UserError):
         return message + where
     frames = list(_frames(error))
-    for explanation in (_unknown_name, _wrong_argument, _config, _missing_file):
+    for explanation in (_unknown_name, _wrong_argument, _config, _missing_file, _failed_write):
         line = explanation(error, message, frames)
         if line is not None:
             return " ".join(line.splitlines()) + where
@@ -244,3 +263,39 @@ def _missing_file(error: Exception, message: str, frames: list[FrameType]) -> st
     quoted = re.search(r"""["']([^"']+)["']""", text)
     path = error.filename if isinstance(error.filename, str) else quoted.group(1) if quoted else None
     return text + (near_files(path) if path and not osp.exists(path) else "")
+
+
+# What a file system answers to a program that does nothing wrong.
+_OF_THE_PLACE = frozenset(getattr(errno, name) for name in (
+    "ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EEXIST", "EIO", "ENAMETOOLONG", "ELOOP", "EMFILE", "ENFILE", "ESTALE",
+    "ENXIO", "EBUSY", "ETXTBSY", "EINVAL") if hasattr(errno, name))
+_PATH_NAMES = ("filepath", "path", "filename", "file", "temporary", "part")
+
+
+def _failed_write(error: Exception, message: str, frames: list[FrameType]) -> str | None:
+    """Explain a full, read-only or broken place: which file, and what is still there."""
+    if not isinstance(error, OSError) or error.errno not in _OF_THE_PLACE:
+        return None
+    path = error.filename if isinstance(error.filename, str) else _path_in(frames)
+    if path is None and error.errno == errno.EINVAL:
+        return None  # of a socket or a device
+    line = f"{_short(path)}: {error.strerror}" if path else f"{error.strerror} while a file was written"
+    checkpoint = interruption.last_checkpoint()
+    if checkpoint is not None:
+        line += f"; {checkpoint} is whole: make room, or mend the place, then go on with --resume"
+    elif error.errno == errno.EEXIST:
+        line += "; move it away, or choose another folder"
+    else:
+        line += "; make room, or choose another folder"
+    return line
+
+
+def _path_in(frames: list[FrameType]) -> str | None:
+    """Return the file that the innermost function of a traceback works on: an error of `write` names none."""
+    for frame in reversed(frames):
+        for name in _PATH_NAMES:
+            value = frame.f_locals.get(name)
+            value = getattr(value, "name", value)
+            if isinstance(value, (str, os.PathLike)) and osp.sep in os.fspath(value):
+                return os.fspath(value)
+    return None

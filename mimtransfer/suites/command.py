@@ -9,7 +9,7 @@ from typing import Any
 
 from mimtransfer.cli.options import option_texts
 from mimtransfer.errors import UserError
-from mimtransfer.suites.state import Study, newest_checkpoint
+from mimtransfer.suites.state import Study
 from mimtransfer.suites.suite import Cell
 
 
@@ -28,6 +28,8 @@ def command(study: Study, cell: Cell) -> list[str]:
         several = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={cell.gpus}"]
         words = [words[0], *several, *words[1:], "--launcher", "pytorch"]
     if cell.of is not None:
+        from mimtransfer.checkpoints.newest import newest_checkpoint  # torch, which a plan does not need
+
         checkpoint = newest_checkpoint(study.folder(cell.of))
         if checkpoint is None:
             raise UserError(f"{cell.name}: {study.folder(cell.of)} holds no checkpoint to test; remove its "

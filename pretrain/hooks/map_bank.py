@@ -59,11 +59,13 @@ class MapBankHook(Hook):
             raise UserError(f"MapBankHook: got begin={begin}, interval={interval}; expected begin >= 0, interval >= 1")
         self.begin, self.interval, self.amp = begin, interval, amp
         self.batch_size, self.num_workers, self.folder = batch_size, num_workers, folder
+        self._within_epoch = False
         self._named: dict | None = None  # epoch and id of the bank in use, or of the one that the checkpoint used
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Keep which bank the resumed checkpoint was trained with."""
         self._named = checkpoint["meta"].get(META_KEY) if runner._resume else None
+        self._within_epoch = bool(checkpoint["meta"].get("images_of_epoch")) if runner._resume else False
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Name the bank in use."""
@@ -90,7 +92,9 @@ class MapBankHook(Hook):
         since_begin = runner.epoch - self.begin
         if since_begin < 0:
             return
-        due = since_begin % self.interval == 0
+        # The epoch of a checkpoint that was saved within one has its bank already.
+        due = since_begin % self.interval == 0 and not self._within_epoch
+        self._within_epoch = False
         if due or (self._model.strategy.bank is None and not self._reopen(runner)):
             self._fill(runner)
         self._remove_unneeded(runner)
