@@ -13,7 +13,7 @@ MAX_POINTS = 100
 
 def read_curves(
     work_dir: str | Path, schedule: Mapping[str, int | None], since: str | None = None
-) -> dict[str, list[list[float]]]:
+) -> dict[str, list[list[float | None]]]:
     """Read `loss` and the metrics of all evaluations of a run, over its resumes.
 
     Args:
@@ -23,7 +23,7 @@ def read_curves(
 
     Returns:
         name -> `[[iteration, value], ...]`, sorted; of an iteration logged twice the later counts. Values are averaged
-        in as many as `MAX_POINTS` groups.
+        in as many as `MAX_POINTS` groups. A loss that was not finite is None.
     """
     length = schedule["iters"] / schedule["epochs"] if schedule["epochs"] and schedule["iters"] else None
     begin = datetime.fromisoformat(since).timestamp() if since else 0.0
@@ -32,11 +32,12 @@ def read_curves(
     for path in sorted(Path(work_dir).glob("*/vis_data/scalars.json")):
         lines = list(_lines(path)) if path.stat().st_mtime >= begin else []
         by_epoch = any("epoch" in line for line in lines)
-        losses = [line for line in lines if "iter" in line and math.isfinite(line.get("loss", math.nan))]
+        losses = [line for line in lines if "iter" in line and isinstance(line.get("loss"), (int, float))]
         if not losses:
             continue
         for line in losses:
-            found.setdefault("loss", {})[line["iter"]] = line["loss"]
+            loss = line["loss"] if math.isfinite(line["loss"]) else None
+            found.setdefault("loss", {})[line["iter"]] = loss
         for line in lines:
             step = line.get("step")
             if "iter" in line or step is None or (by_epoch and length is None):
@@ -46,7 +47,7 @@ def read_curves(
     return {name: _thinned(sorted(points.items())) for name, points in found.items()}
 
 
-def curves_of(record: dict[str, Any], folder: str | Path) -> dict[str, list[list[float]]]:
+def curves_of(record: dict[str, Any], folder: str | Path) -> dict[str, list[list[float | None]]]:
     """Return the curves in a record, or, when it has none, those of the logs beside it, in `folder`."""
     return record["curves"] or read_curves(folder, record["schedule"])
 
@@ -59,7 +60,15 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
             continue  # the last line of a process that was killed
 
 
-def _thinned(points: list[tuple[float, float]]) -> list[list[float]]:
+def _thinned(points: list[tuple[float, float | None]]) -> list[list[float | None]]:
     size = -(-len(points) // MAX_POINTS)
     groups = [points[first : first + size] for first in range(0, len(points), size)]
-    return [[group[-1][0], float(f"{sum(value for _, value in group) / len(group):.6g}")] for group in groups]
+    return [_mean(group) for group in groups]
+
+
+def _mean(group: list[tuple[float, float | None]]) -> list[float | None]:
+    """Return the last iteration and the mean of a group; at the first value that is not finite, where it is."""
+    broken = [iteration for iteration, value in group if value is None]
+    if broken:
+        return [broken[0], None]
+    return [group[-1][0], float(f"{sum(value for _, value in group) / len(group):.6g}")]

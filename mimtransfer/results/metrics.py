@@ -1,6 +1,6 @@
 """Names and units of metrics: what mmdet and mmseg call them, what a record calls them, what the table prints."""
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 
@@ -51,8 +51,15 @@ PRIMARY = ("knn_top1", "top1", "clean_top1", "corruption_error", "mce", "fgsm_to
            "miou")
 
 
-def standard_metrics(raw: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+NO_DETECTIONS = "no detections"  # the note of a metric that is 0 because nothing was found in the whole data set
+
+
+def standard_metrics(raw: Mapping[str, Any], empty: Collection[str] = ()) -> dict[str, dict[str, Any]]:
     """Return `{"box_ap": {"value": 31.2, "unit": "points"}, ...}` from an evaluator's output.
+
+    Args:
+        raw: the output.
+        empty: names in it that `without_detections` gave; their metrics get a `note`.
 
     COCO reports -1 where no ground truth of that size exists; such entries, and those that are not finite, are left
     out.
@@ -63,6 +70,8 @@ def standard_metrics(raw: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         if metric is not None and _is_number(value) and value >= 0:
             # 0.312 * 100 is 31.200000000000003, and mmseg averages in single precision
             found[metric.name] = {"value": round(float(value) * metric.factor, 6), "unit": "points"}
+            if key in empty:
+                found[metric.name]["note"] = NO_DETECTIONS
     return found
 
 

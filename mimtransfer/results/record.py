@@ -105,6 +105,8 @@ def validate(record: Any, where: str = FILE_NAME) -> None:
                     f"{where}: field 'init.{name}' is missing: the file is incomplete, run the experiment again"
                 )
     for name, metric in record["metrics"].items():
+        if isinstance(metric, dict) and not isinstance(metric.get("note", ""), str):
+            raise UserError(f"{where}: metric {name!r} has the note {metric['note']!r}, expected text")
         if not (isinstance(metric, dict) and _is_number(metric.get("value")) and isinstance(metric.get("unit"), str)):
             raise UserError(f"{where}: metric {name!r} is {metric!r}, expected a finite 'value' and a 'unit'")
     for name, points in record["curves"].items():
@@ -202,7 +204,9 @@ def _check_field(record: dict, field: str, types: tuple[type, ...], nullable: bo
 
 
 def _is_point(point: Any) -> bool:
-    return isinstance(point, list) and len(point) == 2 and all(map(_is_number, point))
+    # The value is null where a loss was not finite.
+    return isinstance(point, list) and len(point) == 2 and _is_number(point[0]) and (
+        point[1] is None or _is_number(point[1]))
 
 
 def _is_number(value: Any) -> bool:

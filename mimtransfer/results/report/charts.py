@@ -1,6 +1,8 @@
 """Line charts and scatter plots as SVG."""
 import math
+from collections.abc import Iterator
 from html import escape
+from itertools import groupby
 from typing import NamedTuple
 
 from mimtransfer.results.report.style import COLOURS, stroke
@@ -14,7 +16,7 @@ class Line(NamedTuple):
 
     title: str
     row: int
-    points: list[list[float]]
+    points: list[list[float | None]]
 
 
 class Dot(NamedTuple):
@@ -30,17 +32,29 @@ class Dot(NamedTuple):
 def line_chart(lines: list[Line], x_title: str) -> str:
     """Draw curves over iterations."""
     xs = [x for line in lines for x, _ in line.points]
-    ys = [y for line in lines for _, y in line.points]
+    ys = [y for line in lines for _, y in line.points if y is not None] or [0.0]
     axes = _Axes((min(xs), max(xs)), (min(ys), max(ys)))
     marks = []
     for line in lines:
-        places = " ".join(f"{axes.x(x):.1f},{axes.y(y):.1f}" for x, y in line.points)
-        marks.append(f'<polyline points="{places}" fill="none" stroke-width="1.6" {stroke(line.row)}>'
-                     f"<title>{escape(line.title)}</title></polyline>")
+        for part in _parts(line.points):
+            places = " ".join(f"{axes.x(x):.1f},{axes.y(y):.1f}" for x, y in part)
+            marks.append(f'<polyline points="{places}" fill="none" stroke-width="1.6" {stroke(line.row)}>'
+                         f"<title>{escape(line.title)}</title></polyline>")
+        for x in (x for x, y in line.points if y is None):
+            marks.append(f'<line x1="{axes.x(x):.1f}" x2="{axes.x(x):.1f}" y1="{_TOP}" y2="{_HEIGHT - _BOTTOM}" '
+                         f'stroke-width="0.6" {stroke(line.row)}>'
+                         f"<title>{escape(line.title)}: not finite at {x:g}</title></line>")
         if len(line.points) < 12:
-            for x, y in line.points:
+            for x, y in ((x, y) for x, y in line.points if y is not None):
                 marks.append(_circle(axes.x(x), axes.y(y), 2.2, line.row, f"{line.title}: {y:g} at {x:g}"))
     return axes.drawing(marks, x_title)
+
+
+def _parts(points: list[list[float | None]]) -> Iterator[list[list[float]]]:
+    """Yield what lies between the points that are not finite."""
+    for finite, part in groupby(points, key=lambda point: point[1] is not None):
+        if finite:
+            yield list(part)
 
 
 def scatter(dots: list[Dot], x_title: str) -> str:

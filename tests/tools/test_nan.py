@@ -1,0 +1,121 @@
+"""Losses and weights that are not finite: one line with the first iteration, and nothing bad is saved or scored."""
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from break_hook import PoisonHook
+from fabricate_records import record
+from test_transfer import DET, SEG, SHORT, call, folder  # noqa: F401  fixtures: eight scenes, and a tool in this process
+from toy_runner import toy_runner
+
+from mimtransfer.checkpoints.newest import newest_checkpoint
+from mimtransfer.checkpoints.safe_load import read_checkpoint
+from mimtransfer.errors import UserError
+from mimtransfer.results.curves import read_curves
+from mimtransfer.results.metrics import standard_metrics, without_detections
+from mimtransfer.results.record import write_record
+
+
+def stopped(runner):
+    with pytest.raises(UserError) as error:
+        runner.train()
+    line = str(error.value)
+    assert "\n" not in line
+    return line
+
+
+def checkpoints(work_dir):
+    return sorted(path.name for path in Path(work_dir).glob("*.pth"))
+
+
+@pytest.mark.parametrize(("config", "loss"), [(DET, "loss_rpn_cls is nan"), (SEG, "decode.loss_ce is nan")])
+def test_transfer_stops_without_a_score(config, loss, call, capsys):  # noqa: F811
+    work_dir = "nan_det" if config == DET else "nan_seg"
+    leaf = Path(f"{work_dir}.py")
+    leaf.write_text(f"_base_ = [{config!r}]\ncustom_imports = dict(imports=['mimtransfer', 'break_hook'], "
+                    "_delete_=True)\ncustom_hooks = [dict(type='mimtransfer.RecordHook'), "
+                    "dict(type='PoisonHook', at=3)]\n")
+    short = [option.replace("max_iters=2", "max_iters=4") for option in SHORT]
+    with pytest.raises(SystemExit) as stop:
+        call("train", leaf, "--work-dir", work_dir, "--cfg-options", *short)
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert stop.value.code == 2 and line.startswith("error: ") and loss in line
+    assert " iteration 3 (images " in line and ".jpg" in line
+    assert f"the last good checkpoint is {work_dir}/iter_2.pth" in line
+    assert not Path(work_dir, "result.json").exists() and checkpoints(work_dir) == ["iter_2.pth"]
+    curve = read_curves(work_dir, {"epochs": None, "iters": 4})["loss"]
+    assert [point for point in curve if point[1] is None] == [[3, None]]
+
+
+def test_the_first_iteration_is_named_between_looks(tmp_path):
+    """The run is shorter than the interval of 50; what is between looks is kept on the device."""
+    runner = toy_runner(tmp_path, [dict(type=PoisonHook, at=6)])
+    line = stopped(runner)
+    assert line.startswith("loss_a is nan, loss_b is nan in epoch 2, iteration 6 (images image_")
+    assert f"the last good checkpoint is {tmp_path}/epoch_1.pth" in line
+    assert checkpoints(tmp_path) == ["epoch_1.pth"]
+    lines = [json.loads(text) for text in next(tmp_path.glob("*/vis_data/scalars.json")).read_text().splitlines()]
+    assert math.isnan(lines[-1]["loss"]) and lines[-1]["iter"] == 6
+
+
+@pytest.mark.parametrize("interval", [2, 3, 5])
+def test_the_iteration_does_not_depend_on_the_interval(interval, tmp_path):
+    hooks = [dict(type=PoisonHook, at=5), dict(type="FiniteLossHook", interval=interval)]
+    runner = toy_runner(tmp_path, hooks, **{"default_hooks.checkpoint.interval": 100})
+    assert ", iteration 5 (" in stopped(runner)
+
+
+def test_weights_are_looked_at_before_each_save(tmp_path):
+    """The last step of an epoch breaks them: all its losses were finite."""
+    line = stopped(toy_runner(tmp_path, [dict(type=PoisonHook, at=8, after=True)]))
+    assert line.startswith("the weight linear.weight is not finite after iteration 8")
+    assert checkpoints(tmp_path) == ["epoch_1.pth"]
+
+
+def test_without_any_checkpoint(tmp_path):
+    line = stopped(toy_runner(tmp_path, [dict(type=PoisonHook, at=1)], by_epoch=False))
+    assert "in iteration 1 (" in line and "then start again" in line and checkpoints(tmp_path) == []
+
+
+def test_a_buffer_that_is_not_a_number(tmp_path):
+    runner = toy_runner(tmp_path)
+    runner.model.mean.fill_(float("nan"))
+    assert "the weight mean is not finite" in stopped(runner)
+    assert checkpoints(tmp_path) == []
+
+
+def test_infinity_on_purpose_in_a_buffer_is_no_fault(tmp_path):
+    runner = toy_runner(tmp_path)
+    runner.model.mean.fill_(float("-inf"))
+    runner.train()
+    assert checkpoints(tmp_path) == ["epoch_2.pth", "epoch_3.pth"]
+
+
+def test_a_checkpoint_that_holds_nan_is_not_gone_on_from(tmp_path):
+    toy_runner(tmp_path).train()
+    content = read_checkpoint(tmp_path / "epoch_3.pth")
+    content = {**content, "state_dict": {**content["state_dict"], "linear.weight": torch.full((1, 1), float("nan"))}}
+    torch.save(content, tmp_path / "broken.pth")
+    (tmp_path / "broken.pth").replace(tmp_path / "epoch_3.pth")
+    assert newest_checkpoint(tmp_path) == tmp_path / "epoch_2.pth"
+
+
+def test_curves_keep_the_place_where_a_run_broke(tmp_path):
+    path = tmp_path / "20260101_000000/vis_data/scalars.json"
+    path.parent.mkdir(parents=True)
+    path.write_text("".join(json.dumps(dict(loss=float("nan") if k == 150 else 1.0, iter=k, step=k)) + "\n"
+                            for k in range(1, 201)))
+    points = read_curves(tmp_path, {"epochs": None, "iters": 200})["loss"]
+    assert len(points) == 100 and [point for point in points if point[1] is None] == [[150, None]]
+
+
+def test_no_detection_at_all_is_noted(tmp_path):
+    """mmdet gives no AP then; a plain 0.0 would look like a measured one."""
+    missing = without_detections({}, dict(type="CocoMetric", metric=["bbox", "segm"]))
+    noted = standard_metrics(missing, empty=missing)
+    assert noted == {name: {"value": 0.0, "unit": "points", "note": "no detections"} for name in ("box_ap", "mask_ap")}
+    assert "note" not in standard_metrics({"coco/bbox_mAP": 0.0})["box_ap"]
+    written = write_record(record("transfer", "MAE", "a", {"k": 1}, metrics=noted), tmp_path)
+    assert json.loads(written.read_text())["metrics"] == noted
