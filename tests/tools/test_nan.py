@@ -1,21 +1,30 @@
 """Losses and weights that are not finite: one line with the first iteration, and nothing bad is saved or scored."""
 import json
 import math
+import runpy
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 from break_hook import PoisonHook
 from fabricate_records import record
-from test_transfer import DET, SEG, SHORT, call, folder  # noqa: F401  fixtures: eight scenes, and a tool in this process
 from toy_runner import toy_runner
 
 from mimtransfer.checkpoints.newest import newest_checkpoint
 from mimtransfer.checkpoints.safe_load import read_checkpoint
+from mimtransfer.datasets.scenes.write import SceneSet, make_scenes
 from mimtransfer.errors import UserError
 from mimtransfer.results.curves import read_curves
 from mimtransfer.results.metrics import standard_metrics, without_detections
 from mimtransfer.results.record import write_record
+
+ROOT = Path(__file__).parents[2]
+DET = str(ROOT / "configs/detection/mask-rcnn_vit-demo_scenes.py")
+SEG = str(ROOT / "configs/segmentation/upernet_vit-demo_scenes.py")
+SHORT = ["train_cfg.max_iters=4", "train_cfg.val_interval=4", "default_hooks.checkpoint.interval=2",
+         "train_dataloader.batch_size=2", *(f"{name}_dataloader.{key}" for name in ("train", "val", "test")
+                                            for key in ("num_workers=0", "persistent_workers=False"))]
 
 
 def stopped(runner):
@@ -31,15 +40,18 @@ def checkpoints(work_dir):
 
 
 @pytest.mark.parametrize(("config", "loss"), [(DET, "loss_rpn_cls is nan"), (SEG, "decode.loss_ce is nan")])
-def test_transfer_stops_without_a_score(config, loss, call, capsys):  # noqa: F811
+def test_transfer_stops_without_a_score(config, loss, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    make_scenes(tmp_path / "data/scenes", SceneSet(counts={"train": 4, "val": 2, "unlabelled": 0}), workers=1,
+                progress=False)
     work_dir = "nan_det" if config == DET else "nan_seg"
     leaf = Path(f"{work_dir}.py")
     leaf.write_text(f"_base_ = [{config!r}]\ncustom_imports = dict(imports=['mimtransfer', 'break_hook'], "
                     "_delete_=True)\ncustom_hooks = [dict(type='mimtransfer.RecordHook'), "
                     "dict(type='PoisonHook', at=3)]\n")
-    short = [option.replace("max_iters=2", "max_iters=4") for option in SHORT]
+    monkeypatch.setattr(sys, "argv", ["train", str(leaf), "--work-dir", work_dir, "--cfg-options", *SHORT])
     with pytest.raises(SystemExit) as stop:
-        call("train", leaf, "--work-dir", work_dir, "--cfg-options", *short)
+        runpy.run_path(str(ROOT / "tools/train.py"), run_name="__main__")
     line = capsys.readouterr().err.strip().splitlines()[-1]
     assert stop.value.code == 2 and line.startswith("error: ") and loss in line
     assert " iteration 3 (images " in line and ".jpg" in line
