@@ -6,7 +6,6 @@ from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
 from mimtransfer.cli import launch
-from mimtransfer.datasets.sampler import EpochSampler
 from mimtransfer.registry import DATASETS, MODELS
 from mimtransfer.training.safeguards import set_safeguards
 
@@ -49,7 +48,7 @@ class ToyModel(BaseModel):
 def toy_runner(work_dir, hooks=(), resume=None, save_on_signal=False, by_epoch=True, **options):
     """Build the Runner of a run of 3 epochs of 4 iterations; `options` update the config."""
     loop = dict(by_epoch=True, max_epochs=3) if by_epoch else dict(type="IterBasedTrainLoop", max_iters=12)
-    sampler = dict(type=EpochSampler, shuffle=True) if by_epoch else dict(type="InfiniteSampler", shuffle=True)
+    sampler = dict(type="EpochSampler", shuffle=True) if by_epoch else dict(type="InfiniteSampler", shuffle=True)
     cfg = Config(dict(
         default_scope="mimtransfer",
         model=dict(type="ToyModel"),

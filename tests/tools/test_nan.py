@@ -5,9 +5,9 @@ import runpy
 import sys
 from pathlib import Path
 
+import break_hook  # noqa: F401  registers its hooks
 import pytest
 import torch
-from break_hook import PoisonHook
 from fabricate_records import record
 from toy_runner import toy_runner
 
@@ -55,7 +55,7 @@ def test_transfer_stops_without_a_score(config, loss, tmp_path, monkeypatch, cap
     line = capsys.readouterr().err.strip().splitlines()[-1]
     assert stop.value.code == 2 and line.startswith("error: ") and loss in line
     assert " iteration 3 (images " in line and ".jpg" in line
-    assert f"the last good checkpoint is {work_dir}/iter_2.pth" in line
+    assert f"the last good checkpoint is {tmp_path}/{work_dir}/iter_2.pth" in line
     assert not Path(work_dir, "result.json").exists() and checkpoints(work_dir) == ["iter_2.pth"]
     curve = read_curves(work_dir, {"epochs": None, "iters": 4})["loss"]
     assert [point for point in curve if point[1] is None] == [[3, None]]
@@ -63,7 +63,7 @@ def test_transfer_stops_without_a_score(config, loss, tmp_path, monkeypatch, cap
 
 def test_the_first_iteration_is_named_between_looks(tmp_path):
     """The run is shorter than the interval of 50; what is between looks is kept on the device."""
-    runner = toy_runner(tmp_path, [dict(type=PoisonHook, at=6)])
+    runner = toy_runner(tmp_path, [dict(type="PoisonHook", at=6)])
     line = stopped(runner)
     assert line.startswith("loss_a is nan, loss_b is nan in epoch 2, iteration 6 (images image_")
     assert f"the last good checkpoint is {tmp_path}/epoch_1.pth" in line
@@ -74,20 +74,20 @@ def test_the_first_iteration_is_named_between_looks(tmp_path):
 
 @pytest.mark.parametrize("interval", [2, 3, 5])
 def test_the_iteration_does_not_depend_on_the_interval(interval, tmp_path):
-    hooks = [dict(type=PoisonHook, at=5), dict(type="FiniteLossHook", interval=interval)]
+    hooks = [dict(type="PoisonHook", at=5), dict(type="FiniteLossHook", interval=interval)]
     runner = toy_runner(tmp_path, hooks, **{"default_hooks.checkpoint.interval": 100})
     assert ", iteration 5 (" in stopped(runner)
 
 
 def test_weights_are_looked_at_before_each_save(tmp_path):
     """The last step of an epoch breaks them: all its losses were finite."""
-    line = stopped(toy_runner(tmp_path, [dict(type=PoisonHook, at=8, after=True)]))
+    line = stopped(toy_runner(tmp_path, [dict(type="PoisonHook", at=8, after=True)]))
     assert line.startswith("the weight linear.weight is not finite after iteration 8")
     assert checkpoints(tmp_path) == ["epoch_1.pth"]
 
 
 def test_without_any_checkpoint(tmp_path):
-    line = stopped(toy_runner(tmp_path, [dict(type=PoisonHook, at=1)], by_epoch=False))
+    line = stopped(toy_runner(tmp_path, [dict(type="PoisonHook", at=1)], by_epoch=False))
     assert "in iteration 1 (" in line and "then start again" in line and checkpoints(tmp_path) == []
 
 
