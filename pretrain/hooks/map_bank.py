@@ -2,7 +2,6 @@
 import copy
 import hashlib
 import json
-import os
 import re
 import time
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from mimtransfer.backbones.inspect import view_block
 from mimtransfer.errors import UserError
+from mimtransfer.files import write_atomically
 from mimtransfer.registry import HOOKS
 from pretrain.data.transforms import ResizeWhole
 from pretrain.masking.bank import MapBank
@@ -124,9 +124,7 @@ class MapBankHook(Hook):
         if is_main_process():
             about = dict(epoch=runner.epoch, id=wanted, num_images=bank.num_images, grid=bank.grid,
                          strategy=type(self._model.strategy).__name__, seconds=round(seconds, 3))
-            part = path.with_suffix(".json.part")
-            part.write_text(json.dumps(about) + "\n")
-            os.replace(part, path.with_suffix(".json"))
+            write_atomically(path.with_suffix(".json"), json.dumps(about) + "\n")
         barrier()
         self._use(path, wanted, runner)
 
@@ -155,10 +153,12 @@ class MapBankHook(Hook):
         if is_main_process():
             try:
                 about = json.loads(path.with_suffix(".json").read_text())
-            except FileNotFoundError:
-                about = {}
-            verdict = [path.exists() and about.get("id") == identity
-                       and (about["num_images"], tuple(about["grid"])) == (len(self._images), self._grid)]
+                bank = MapBank.open(path)
+            except (OSError, ValueError):  # not there, or cut off: measured again
+                about, bank = {}, None
+            # The file itself, and what was noted when it was complete.
+            verdict = [bank is not None and isinstance(about, dict) and about.get("id") == identity
+                       and (bank.num_images, bank.grid) == (len(self._images), self._grid)]
         broadcast_object_list(verdict)
         return verdict[0]
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from mimtransfer.errors import UserError
+from mimtransfer.files import reserve_space, write_atomically
 from mimtransfer.registry import TOKENIZERS
 from mimtransfer.results.provenance import sha256_file
 from pretrain.aug_record import AugRecord
@@ -98,6 +99,7 @@ def store_ids(
         if ids is None:
             shape = (len(dataset), *found.shape[1:])
             ids = np.lib.format.open_memmap(folder / "ids.npy", mode="w+", dtype=np.uint16, shape=shape)
+            reserve_space(folder / "ids.npy")
         rows = record.index.cpu().numpy()
         shown = rows == np.arange(done, done + len(rows))  # the next readable image stands in for an unreadable one
         ids[rows[shown]], boxes[rows[shown]] = found[shown], record.box.cpu().numpy()[shown]
@@ -107,9 +109,7 @@ def store_ids(
     np.save(folder / "boxes.npy", boxes)
     about = dict(num_codes=tokenizer.num_codes, sha256=sha256_file(folder / "ids.npy"), tokenizer=tokenizer.identity,
                  view=view, num_images=len(dataset), images=listing_digest(dataset), grid=list(ids.shape[1:]))
-    part = folder / "ids.json.part"
-    part.write_text(json.dumps(about, indent=1) + "\n")
-    os.replace(part, folder / "ids.json")
+    write_atomically(folder / "ids.json", json.dumps(about, indent=1) + "\n")
     return counts
 
 
