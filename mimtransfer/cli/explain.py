@@ -6,9 +6,9 @@ what is wrong but seldom where: the frames know the registry, the class and the 
 from __future__ import annotations
 
 import contextlib
-import errno
 import inspect
 import itertools
+import logging
 import os
 import os.path as osp
 import re
@@ -19,6 +19,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from mimtransfer import interruption
+from mimtransfer.cli.failed_write import failed_write
 from mimtransfer.errors import UserError, near_files, near_matches
 
 
@@ -31,7 +32,7 @@ def clean_exit() -> Iterator[None]:
 
     SIGTERM, SIGHUP and Ctrl-C end in one line that names the last checkpoint, and in exit status 128 + number.
     """
-    with interruption.signals_raise():
+    with interruption.signals_raise(), _quiet_logging():
         try:
             yield
         except (KeyboardInterrupt, interruption.Interrupted) as stopped:
@@ -44,6 +45,16 @@ def clean_exit() -> Iterator[None]:
                 raise
             print(f"error: {line}", file=sys.stderr, flush=True)
             raise SystemExit(2) from None
+
+
+@contextlib.contextmanager
+def _quiet_logging() -> Iterator[None]:
+    """Let a log that cannot be written, on a full disk, print no traceback at each line: the next save tells it."""
+    before, logging.raiseExceptions = logging.raiseExceptions, False
+    try:
+        yield
+    finally:
+        logging.raiseExceptions = before
 
 
 def _end(number: int) -> NoReturn:
@@ -64,7 +75,7 @@ def explain(error: Exception) -> str | None:
     if isinstance(error, UserError):
         return message + where
     frames = list(_frames(error))
-    for explanation in (_unknown_name, _wrong_argument, _config, _missing_file, _failed_write):
+    for explanation in (_unknown_name, _wrong_argument, _config, _missing_file, failed_write):
         line = explanation(error, message, frames)
         if line is not None:
             return " ".join(line.splitlines()) + where
@@ -263,39 +274,3 @@ def _missing_file(error: Exception, message: str, frames: list[FrameType]) -> st
     quoted = re.search(r"""["']([^"']+)["']""", text)
     path = error.filename if isinstance(error.filename, str) else quoted.group(1) if quoted else None
     return text + (near_files(path) if path and not osp.exists(path) else "")
-
-
-# What a file system answers to a program that does nothing wrong.
-_OF_THE_PLACE = frozenset(getattr(errno, name) for name in (
-    "ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EEXIST", "EIO", "ENAMETOOLONG", "ELOOP", "EMFILE", "ENFILE", "ESTALE",
-    "ENXIO", "EBUSY", "ETXTBSY", "EINVAL") if hasattr(errno, name))
-_PATH_NAMES = ("filepath", "path", "filename", "file", "temporary", "part")
-
-
-def _failed_write(error: Exception, message: str, frames: list[FrameType]) -> str | None:
-    """Explain a full, read-only or broken place: which file, and what is still there."""
-    if not isinstance(error, OSError) or error.errno not in _OF_THE_PLACE:
-        return None
-    path = error.filename if isinstance(error.filename, str) else _path_in(frames)
-    if path is None and error.errno == errno.EINVAL:
-        return None  # of a socket or a device
-    line = f"{_short(path)}: {error.strerror}" if path else f"{error.strerror} while a file was written"
-    checkpoint = interruption.last_checkpoint()
-    if checkpoint is not None:
-        line += f"; {checkpoint} is whole: make room, or mend the place, then go on with --resume"
-    elif error.errno == errno.EEXIST:
-        line += "; move it away, or choose another folder"
-    else:
-        line += "; make room, or choose another folder"
-    return line
-
-
-def _path_in(frames: list[FrameType]) -> str | None:
-    """Return the file that the innermost function of a traceback works on: an error of `write` names none."""
-    for frame in reversed(frames):
-        for name in _PATH_NAMES:
-            value = frame.f_locals.get(name)
-            value = getattr(value, "name", value)
-            if isinstance(value, (str, os.PathLike)) and osp.sep in os.fspath(value):
-                return os.fspath(value)
-    return None

@@ -176,8 +176,7 @@ def set_pretrained(cfg: Config, checkpoint: str | None) -> None:
     if str(backbone.get("type")).removeprefix("mimtransfer.") not in ("TimmViT", "TimmSwin", "TimmCNN"):
         raise UserError(f"--pretrained: the backbone is {backbone.get('type')!r}, expected mimtransfer.TimmViT, "
                         "TimmSwin or TimmCNN; set model.backbone.init_cfg in the config for other backbones")
-    if osp.isdir(checkpoint):
-        checkpoint = str(newest_checkpoint(checkpoint) or checkpoint)
+    checkpoint = checkpoint_at(checkpoint)
     read_checkpoint(checkpoint)
     backbone.init_cfg = dict(type="Pretrained", checkpoint=checkpoint)
 
@@ -193,6 +192,11 @@ def initialisation(cfg: Config) -> str:
 def enter_scope(cfg: Config) -> None:
     """Make mmdet's or mmseg's registries the default ones, as the Runner will."""
     init_default_scope(cfg.get("default_scope", "mimtransfer"))
+
+
+def checkpoint_at(path: str | None) -> str | None:
+    """Let a work dir stand for its newest whole checkpoint; anything else stays as it is."""
+    return str(newest_checkpoint(path) or path) if path is not None and osp.isdir(path) else path
 
 
 def check_what_is_tested(cfg: Config, checkpoint: str | None, pretrained: str | None) -> None:
@@ -240,6 +244,11 @@ def check_checkpoint(model: nn.Module, path: str) -> None:
             hint = f"it is a pretraining checkpoint: run tools/train.py CONFIG --pretrained {path} first"
         raise UserError(f"checkpoint {path!r} lacks {len(missing)} of the model's {len(expected)} tensors, the first "
                         f"is {missing[0]!r}; {hint}")
+    broken = [name for name, value in state.items()
+              if isinstance(value, torch.Tensor) and value.is_floating_point() and torch.isnan(value).any()]
+    if broken:
+        raise UserError(f"checkpoint {path!r}: {len(broken)} tensors hold NaN, the first is {broken[0]!r}: the "
+                        "training diverged, and a score of it means nothing; give an earlier checkpoint")
     wrong = [name for name, value in expected.items() if state[name].shape != value.shape]
     if wrong:
         name = wrong[0]

@@ -73,7 +73,7 @@ def trial(kind: str, kills: int, full: int, out: Path, draw: random.Random) -> l
     problems, done, in_save, finished, seen = [], 0, 0, 0, {}
     kinds_of_end = ["kill"] * kills + ["full"] * full
     draw.shuffle(kinds_of_end)
-    for number, end in enumerate(kinds_of_end):
+    for number, end in enumerate(kinds_of_end):  # which grows
         moment = "save" if end == "kill" and number % 2 else draw.uniform(0, seconds)
         status, how, error = call(kind, out, run, end=end, moment=moment, draw=draw)
         done += end == "kill" and status == -signal.SIGKILL
@@ -81,6 +81,8 @@ def trial(kind: str, kills: int, full: int, out: Path, draw: random.Random) -> l
         problems += check(kind, run, whole, status, end, error, seen)
         if status == 0:  # it ended before its kill
             finished += 1
+            if end == "kill":
+                kinds_of_end.append(end)  # again
             problems += compare(kind, run, whole)
             shutil.rmtree(run)
         print(f"{kind} {number + 1}/{len(kinds_of_end)}: {end}, {how}, status {status}, "
