@@ -4,8 +4,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 
-from mmengine.registry import DATASETS
-
 from mimtransfer.errors import UserError
 
 
@@ -38,6 +36,8 @@ def argument(dataset: dict, name: str):
 
 
 def _dataset_class(dataset: dict) -> type:
+    from mmengine.registry import DATASETS  # 2 s, of which `leaves` has no need
+
     with DATASETS.switch_scope_and_registry(dataset.get("_scope_")) as registry:
         cls = registry.get(dataset["type"])
     if cls is None:

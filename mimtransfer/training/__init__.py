@@ -9,6 +9,7 @@
     safeguards.py   what every run gets, whatever its config says
     fsdp.py         sharded training of a ViT-H
     losses/         losses that mmdet lacks
+    recipes/        schedules, sizes and pipelines that config files call by name
 
 Nothing is imported here.
 """

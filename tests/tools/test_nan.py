@@ -15,8 +15,7 @@ from mimtransfer.checkpoints.newest import newest_checkpoint
 from mimtransfer.checkpoints.safe_load import read_checkpoint
 from mimtransfer.datasets.scenes.write import SceneSet, make_scenes
 from mimtransfer.errors import UserError
-from mimtransfer.results.curves import read_curves
-from mimtransfer.results.metrics import standard_metrics, without_detections
+from mimtransfer.results.measurement import read_curves, standard_metrics, without_detections
 from mimtransfer.results.record import write_record
 
 ROOT = Path(__file__).parents[2]
