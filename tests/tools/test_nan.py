@@ -8,15 +8,17 @@ from pathlib import Path
 import break_hook  # noqa: F401  registers its hooks
 import pytest
 import torch
-from fabricate_records import record
+from fabricate_records import record, transfer
 from toy_runner import toy_runner
 
 from mimtransfer.checkpoints.newest import newest_checkpoint
 from mimtransfer.checkpoints.safe_load import read_checkpoint
 from mimtransfer.datasets.scenes.write import SceneSet, make_scenes
 from mimtransfer.errors import UserError
+from mimtransfer.results import render
 from mimtransfer.results.measurement import read_curves, standard_metrics, without_detections
-from mimtransfer.results.record import write_record
+from mimtransfer.results.record import Run, write_record
+from mimtransfer.results.table import build_table
 
 ROOT = Path(__file__).parents[2]
 DET = str(ROOT / "configs/detection/mask-rcnn_vit-demo_scenes.py")
@@ -130,3 +132,16 @@ def test_no_detection_at_all_is_noted(tmp_path):
     assert "note" not in standard_metrics({"coco/bbox_mAP": 0.0})["box_ap"]
     written = write_record(record("transfer", "MAE", "a", {"k": 1}, metrics=noted), tmp_path)
     assert json.loads(written.read_text())["metrics"] == noted
+
+
+def test_no_detection_at_all_has_a_footnote():
+    found, empty = (transfer(f"r{k}", "detection", seed=k, box_ap=0.0) for k in (0, 1))
+    empty["metrics"]["box_ap"]["note"] = "no detections"
+    table = build_table([Run(f"{record['run_id']}/result.json", record) for record in (found, empty)])
+    note = "nothing was detected in the whole data set, counted as 0.0: box AP of 'random init', seed 1."
+    text = render.markdown(table)
+    assert "| 0.0\u2021 \u00b1 0.0 (n=2) |" in text and f"- \u2021: {note}" in text
+    assert r"0.0$^{\ddag}$" in render.latex(table) and f"% no detections: {note}" in render.latex(table)
+    assert f"no detections: {note}" in json.loads(render.json_text(table))["notes"]
+    plain = build_table([Run("r0/result.json", found)])
+    assert "\u2021" not in render.markdown(plain)
