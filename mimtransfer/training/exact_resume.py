@@ -22,8 +22,9 @@ class ExactResumeHook(Hook):
 
     In an epoch that was left in its middle, the images that have been shown are passed over (of `EpochSampler`). In
     runs without `SeedHook`, as mmdet's and mmseg's, python, numpy and torch are seeded before each iteration and,
-    where the training process itself loads the data, before each batch. Loader workers are seeded by mmengine, and
-    what they have drawn until a checkpoint is drawn again when an iteration-based run is resumed.
+    where the training process itself loads the data, before each batch. Loader workers are seeded by mmengine, and what
+    they have drawn until a checkpoint is drawn again when an iteration-based run is resumed. Left open are mmdet's and
+    mmseg's runs by epochs whose workers persist: after a resume those begin again with the seeds of the first epoch.
     """
 
     priority = "VERY_HIGH"
@@ -44,7 +45,9 @@ class ExactResumeHook(Hook):
             loop.dataloader_iterator = _SeededBatches(loop.dataloader_iterator, runner.seed or 0)
 
     def before_train_epoch(self, runner) -> None:
-        """Pass over the images that have been shown."""
+        """Pass over the images that have been shown; seed what is drawn before the first iteration."""
+        if self._seeds:
+            seed_all(runner.seed or 0, runner.iter, 1)
         if not self._shown:
             return
         shown, self._shown = self._shown, 0

@@ -1,4 +1,5 @@
 """A training of a second: a linear model on 12 numbers, with the safeguards of tools/train.py and tools/pretrain.py."""
+import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.model import BaseModel
@@ -20,8 +21,11 @@ class ToyNumbers(Dataset):
         return 12
 
     def __getitem__(self, item):
-        index = item[1] if isinstance(item, tuple) else item
-        return {"inputs": torch.tensor([float(index)]), "data_samples": Named(f"image_{index}.png")}
+        """Augment by noise: by (epoch, index) as our data sets do, or from the generator of the process as mmdet's."""
+        epoch, index = item if isinstance(item, tuple) else (None, item)
+        noise = np.random.rand() if epoch is None else epoch / 10
+        number = torch.tensor([index + noise], dtype=torch.float32)
+        return {"inputs": number, "data_samples": Named(f"image_{index}.png")}
 
 
 class Named:

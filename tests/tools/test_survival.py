@@ -227,6 +227,16 @@ def test_a_checkpoint_on_a_signal_is_gone_on_from_exactly(by_epoch, at, tmp_path
     assert all(torch.equal(ends[0]["state_dict"][key], value) for key, value in ends[1]["state_dict"].items())
 
 
+def test_loader_workers_draw_again_what_they_drew(tmp_path):
+    """Of an iteration-based run: its augmentations come from the generators of the workers."""
+    options = dict(by_epoch=False, **{"train_dataloader.num_workers": 2, "train_dataloader.persistent_workers": True})
+    toy_runner(tmp_path / "whole", **options).train()
+    with pytest.raises(SystemExit), clean_exit():
+        toy_runner(tmp_path / "run", [dict(type="SignalHook", at=7)], save_on_signal=True, **options).train()
+    toy_runner(tmp_path / "run", resume="auto", **options).train()
+    assert losses_of(tmp_path / "run") == losses_of(tmp_path / "whole")
+
+
 def test_a_checkpoint_within_an_epoch_needs_its_batch(tmp_path):
     with pytest.raises(SystemExit), clean_exit():
         toy_runner(tmp_path, [dict(type="SignalHook", at=2)], save_on_signal=True).train()
