@@ -10,7 +10,7 @@ import os
 import pickle
 import zipfile
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -89,7 +89,7 @@ def _empty_bytes() -> bytes:
     return b""
 
 
-def _from_buffer(raw: bytes, dtype: _Dtype, shape: tuple, order: str) -> _Array:
+def _from_buffer(raw: bytes, dtype: _Dtype, shape: tuple, order: Literal["C", "F"]) -> _Array:
     array = _Array()
     array.value = np.frombuffer(raw, dtype.dtype).reshape(shape, order=order)
     return array
