@@ -110,7 +110,8 @@ def _scan(data: Any, i: int) -> int:
 class BoundedUnpickler(pickle._Unpickler):  # the one in C has no place to look at a tuple
     """Python's own reader, which resolves no name by itself and refuses what `scan_pickle` refuses."""
 
-    dispatch = dict(pickle._Unpickler.dispatch)
+    dispatch: dict[int, Callable[[Any], None]] = dict(pickle._Unpickler.dispatch)
+    stack: list[Any]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -124,7 +125,7 @@ class BoundedUnpickler(pickle._Unpickler):  # the one in C has no place to look 
         """Set attributes of stand-ins; those of a class or function would outlive this file."""
         if callable(self.stack[-2]):
             raise pickle.UnpicklingError("WeightsUnpickler error: it sets attributes of a class")
-        super().load_build()
+        pickle._Unpickler.dispatch[pickle.BUILD[0]](self)
 
     dispatch[pickle.BUILD[0]] = load_build
 
@@ -220,8 +221,9 @@ class _Settling:
                 changed[key] = new
         if changed and isinstance(value, tuple):
             return tuple(changed.get(i, item) for i, item in enumerate(value)), size, height
+        into: Any = value
         for key, new in changed.items():
-            value[key] = new
+            into[key] = new
         return value, size, height
 
     def _check_tensor(self, tensor: Tensor) -> None:
