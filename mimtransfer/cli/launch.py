@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import os
 import os.path as osp
 from collections.abc import Iterator
 
@@ -19,10 +20,11 @@ from mimtransfer.checkpoints.safe_load import allow_mmengine_checkpoints, read_c
 from mimtransfer.cli.options import read_options
 from mimtransfer.errors import UserError, near_matches
 from mimtransfer.results.record import FILE_NAME, read_record
+from mimtransfer.training import rescale
 
-# Keys that mmengine reads from the config itself, not through an argument of Runner.
+# Keys that mmengine, or we, read from the config itself, not through an argument of Runner.
 _RUNNER_KEYS = ("compile", "sync_bn", "find_unused_parameters", "activation_checkpointing", "efficient_conv_bn_eval",
-                "runner_type", "tta_model", "tta_pipeline")
+                "runner_type", "tta_model", "tta_pipeline", rescale.SWITCH)
 
 
 def load_config(path: str, cfg_options: list[str]) -> Config:
@@ -79,6 +81,14 @@ def set_launcher(cfg: Config, launcher: str) -> None:
             replaced += 1
     if replaced:
         print_log(f"No CUDA device: {replaced} SyncBN layers of the config are BN in this run", logger="current")
+
+
+def count_processes(launcher: str) -> int:
+    """Return the number of processes of a run, which on CUDA devices mmengine joins later."""
+    if launcher == "none":
+        return 1
+    variable = {"pytorch": "WORLD_SIZE", "slurm": "SLURM_NTASKS", "mpi": "OMPI_COMM_WORLD_SIZE"}[launcher]
+    return int(os.environ.get(variable, 1))
 
 
 def _start_cpu_processes(cfg: Config, launcher: str) -> None:

@@ -29,10 +29,10 @@ _LEFT_OUT = frozenset([
 ])
 # Hooks that watch a run or do what every run does. Any other may change the result (EMA, early stopping) and stays in.
 OBSERVING_HOOKS = frozenset([
-    "RecordHook", "ReconstructionHook", "PredictionPictureHook", "FiniteLossHook", "CheckpointHook", "LoggerHook",
-    "IterTimerHook", "RuntimeInfoHook", "ParamSchedulerHook", "DistSamplerSeedHook", "EmptyCacheHook", "ProfilerHook",
-    "MemoryProfilerHook", "NumClassCheckHook", "NaiveVisualizationHook", "DetVisualizationHook", "SegVisualizationHook",
-    "TrackVisualizationHook",
+    "RecordHook", "ScheduleHook", "ReconstructionHook", "PredictionPictureHook", "FiniteLossHook", "CheckpointHook",
+    "LoggerHook", "IterTimerHook", "RuntimeInfoHook", "ParamSchedulerHook", "DistSamplerSeedHook", "EmptyCacheHook",
+    "ProfilerHook", "MemoryProfilerHook", "NumClassCheckHook", "NaiveVisualizationHook", "DetVisualizationHook",
+    "SegVisualizationHook", "TrackVisualizationHook",
 ])
 
 

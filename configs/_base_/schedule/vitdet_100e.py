@@ -20,3 +20,4 @@ optim_wrapper = dict(
 )
 # Another global batch scales the lr linearly. The number of iterations stays: tell `vitdet_schedule` the batch.
 auto_scale_lr = dict(enable=True, base_batch_size=64)
+auto_scale_iters = True

@@ -1,0 +1,60 @@
+"""How many images a step takes: batch of a process, number of processes, accumulated batches."""
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from mimtransfer.checkpoints.recorded_config import read_values
+
+META_KEY = "batch"  # of a checkpoint's meta
+
+
+class Batch(NamedTuple):
+    """What makes up the images of a step."""
+
+    size: int  # images of one process in one iteration
+    processes: int
+    accumulation: int  # iterations of one step of the optimizer
+
+    @property
+    def images(self) -> int:
+        """Images of one iteration, over all processes."""
+        return self.size * self.processes
+
+    @property
+    def images_of_step(self) -> int:
+        """Images of one step of the optimizer."""
+        return self.images * self.accumulation
+
+    def __str__(self) -> str:
+        accumulated = f" x {self.accumulation} accumulated" if self.accumulation > 1 else ""
+        return f"{self.size} x {self.processes} process{'es' * (self.processes > 1)}{accumulated}"
+
+
+def batch_of(cfg: Mapping[str, Any], processes: int) -> Batch:
+    """Return the batch of a config that trains, on `processes` processes."""
+    return Batch(cfg["train_dataloader"]["batch_size"], processes, accumulation_of(cfg))
+
+
+def accumulation_of(cfg: Mapping[str, Any]) -> int:
+    """Return how many iterations make a step of the optimizer."""
+    return (cfg.get("optim_wrapper") or {}).get("accumulative_counts", 1)
+
+
+def recorded_batch(meta: Mapping[str, Any]) -> Batch | None:
+    """Return the batch that a checkpoint was trained with, from its meta.
+
+    A checkpoint of an earlier version says it by its config and by the signature of `RecordHook`.
+
+    Returns:
+        None where the checkpoint does not say it.
+    """
+    signed = meta.get(META_KEY)
+    if not isinstance(signed, Mapping):
+        try:
+            cfg = read_values(meta["cfg"])
+            signed = {**batch_of(cfg, meta["mimtransfer"]["processes"])._asdict()}
+        except (KeyError, TypeError, ValueError, SyntaxError, AttributeError):
+            return None
+    numbers = [signed.get(field) for field in Batch._fields]
+    if not all(type(number) is int and number > 0 for number in numbers):  # a file may say anything
+        return None
+    return Batch(*numbers)
