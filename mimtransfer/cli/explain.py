@@ -12,6 +12,7 @@ import os
 import os.path as osp
 import re
 import sys
+import warnings
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any
@@ -25,7 +26,10 @@ def clean_exit() -> Iterator[None]:
 
     These are `UserError` and what mmengine raises for mistakes in a config (`explain`). Any other error
     is a bug and keeps its traceback. With MIMTRANSFER_TRACEBACK=1 in the environment every error keeps it.
+
+    Also hides what nobody who runs a tool can change: that mmengine imports pkg_resources, once for each base config.
     """
+    warnings.filterwarnings("ignore", message="pkg_resources is deprecated", category=UserWarning)
     try:
         yield
     except Exception as error:

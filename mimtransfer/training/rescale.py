@@ -37,6 +37,7 @@ def rescale_schedule(cfg: Config, shipped: Config, processes: int, options: Coll
     """
     if not cfg.get(SWITCH) or cfg.get("train_cfg") is None:
         return []
+    cfg[SWITCH] = False  # what mmengine writes into the work dir is counted in the run's batch
     recipe = recipe_batch(shipped) / accumulation_of(shipped)
     batch = batch_of(cfg, processes)
     if recipe == batch.images:
