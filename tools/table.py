@@ -1,5 +1,6 @@
 """Print the transfer table of finished runs, write it as a report, or check the files behind it."""
 import argparse
+import io
 import sys
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Read, join, print. Needs no torch, so it answers at once."""
+    """Read, join, print; needs no torch."""
     args = parse_args()
     from mimtransfer.cli.explain import clean_exit
     from mimtransfer.errors import UserError
@@ -64,15 +65,15 @@ def main() -> None:
         if args.out:
             Path(args.out).write_text(text, encoding="utf-8")
         else:
-            sys.stdout.reconfigure(encoding="utf-8")
+            if isinstance(sys.stdout, io.TextIOWrapper):
+                sys.stdout.reconfigure(encoding="utf-8")
             sys.stdout.write(text)
 
 
 def make_table(args: argparse.Namespace):
     """Read the records and join them; says on the screen which runs cannot share a column."""
-    from mimtransfer.results.protocol_check import ProtocolMismatch
-    from mimtransfer.results.published import read_published
-    from mimtransfer.results.table import build_table, read_runs
+    from mimtransfer.results.record import read_runs
+    from mimtransfer.results.table import ProtocolMismatch, build_table, read_published
 
     try:
         table = build_table(read_runs(args.work_dirs), args.metrics, args.baseline)

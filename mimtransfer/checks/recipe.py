@@ -15,7 +15,7 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 
 from mimtransfer.registry import HOOKS
-from mimtransfer.results.model_parts import normalisation_of
+from mimtransfer.results.description import normalisation_of
 from mimtransfer.training.batch import accumulation_of, batch_of
 from mimtransfer.training.rescale import recipe_batch
 
@@ -122,7 +122,7 @@ class TransferCheckHook(Hook):
 
     def before_train(self, runner) -> None:
         """Warn."""
-        warnings = recipe_warnings(self.recipe, run_of(runner.cfg, get_world_size()))
+        warnings: list[str | None] = [*recipe_warnings(self.recipe, run_of(runner.cfg, get_world_size()))]
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         report = getattr(getattr(model, "backbone", None), "load_report", None)
         if report is not None:

@@ -29,10 +29,11 @@ _LEFT_OUT = frozenset([
 ])
 # Hooks that watch a run or do what every run does. Any other may change the result (EMA, early stopping) and stays in.
 OBSERVING_HOOKS = frozenset([
-    "RecordHook", "ScheduleHook", "ReconstructionHook", "PredictionPictureHook", "FiniteLossHook", "CheckpointHook",
-    "LoggerHook", "IterTimerHook", "RuntimeInfoHook", "ParamSchedulerHook", "DistSamplerSeedHook", "EmptyCacheHook",
-    "ProfilerHook", "MemoryProfilerHook", "NumClassCheckHook", "NaiveVisualizationHook", "DetVisualizationHook",
-    "SegVisualizationHook", "TrackVisualizationHook",
+    "RecordHook", "ReconstructionHook", "PredictionPictureHook", "FiniteLossHook", "CheckpointHook",
+    "WholeCheckpointHook", "ExactResumeHook", "ScheduleHook", "LoggerHook",
+    "IterTimerHook", "RuntimeInfoHook", "ParamSchedulerHook", "DistSamplerSeedHook", "EmptyCacheHook", "ProfilerHook",
+    "MemoryProfilerHook", "NumClassCheckHook", "NaiveVisualizationHook", "DetVisualizationHook", "SegVisualizationHook",
+    "TrackVisualizationHook",
 ])
 
 
@@ -76,6 +77,14 @@ def protocol_config(cfg: Mapping, evaluated: str = "val", processes: int = 1) ->
             chosen[key] = hooks
     roots = sorted(set(_data_roots(cfg)), key=len, reverse=True)
     return dict(sorted(_flatten(_canonical(chosen, roots))))
+
+
+def with_tokenizer(config: dict[str, Any], identity: Mapping | None) -> dict[str, Any]:
+    """Let a flattened config say the content of the tokenizer instead of where its file lies."""
+    if identity is None:
+        return config
+    kept = {key: value for key, value in config.items() if not key.startswith("model.tokenizer.")}
+    return dict(sorted([*kept.items(), *_flatten(identity, "model.tokenizer")]))
 
 
 def fingerprint(flat: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Where a result came from: code, versions, machine, data.
+"""Where a result came from: code, versions, machine, data, and the files of the run, each with what it contained.
 
 Nothing here imports a library that the run has not imported itself.
 """
@@ -11,21 +11,16 @@ import sys
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mimtransfer.results.naming import short_name, training_loader
+from mimtransfer.files import sha256_file
+from mimtransfer.results.description import short_name, training_loader
+
+if TYPE_CHECKING:
+    from mmengine.runner import Runner
 
 _LIBRARIES = ("torch", "torchvision", "timm", "numpy", "mmengine", "mmcv", "mmdet", "mmseg")
 _FILE_KEYS = ("ann_file", "list_file", "proposal_file")
-
-
-def sha256_file(path: str | Path) -> str:
-    """Return the sha256 of a file in hexadecimal."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def git_state(folder: str | Path | None = None) -> dict[str, Any] | None:
@@ -104,6 +99,35 @@ def data_digests(cfg: Mapping, evaluated: str = "val") -> dict[str, str]:
         if parts:
             found[name] = hashlib.sha256("\n".join(parts).encode()).hexdigest()
     return found
+
+
+def run_files(runner: "Runner", tested: str | None = None) -> dict[str, Any]:
+    """Return the field `files` of a record.
+
+    Args:
+        tested: checkpoint that a test has loaded; the newest of the work dir otherwise.
+
+    Returns:
+        `checkpoint` and `config` with `path` and `sha256`, and the path `log`; each None when there is no such file.
+        Paths are relative to the work dir where they lie in it, so that it can be moved.
+    """
+    work_dir = Path(runner.work_dir)
+    from mimtransfer.checkpoints.newest import newest_checkpoint  # torch, which a table does not need
+
+    checkpoint = Path(tested) if tested is not None else newest_checkpoint(work_dir)
+    # Of this process alone; the one in the work dir is written again by every test.
+    config = Path(runner.log_dir, "vis_data", "config.py")
+    log = Path(runner.log_dir, f"{runner.timestamp}.log")
+
+    def relative(path: Path) -> str:
+        path, home = path.resolve(), work_dir.resolve()
+        return path.relative_to(home).as_posix() if path.is_relative_to(home) else str(path)
+
+    def digested(path: Path | None) -> dict[str, str] | None:
+        return {"path": relative(path), "sha256": sha256_file(path)} if path is not None and path.is_file() else None
+
+    found = {"checkpoint": digested(checkpoint), "config": digested(config)}
+    return {**found, "log": relative(log) if log.is_file() else None}
 
 
 def _cpu_name() -> str:

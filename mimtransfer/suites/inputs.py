@@ -137,7 +137,7 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
                         "it made")
         elif part == "source" and differing:
             names = sorted(differing)
-            said.append(f"code {', '.join(names[:3])}" + f" and {len(names) - 3} more files" * (len(names) > 3))
+            said.append(f"code {', '.join(names[:3])}" + f" and {len(names) - 3} more" * (len(names) > 3))
         elif part == "inputs":
             said += ["the checkpoint's file" if key == "checkpoint" else f"{key.split()[0]} was made again"
                      for key in differing]
@@ -236,13 +236,17 @@ def _read(path: str) -> tuple[tuple[Any, list[str]], list[str]]:
         warnings.simplefilter("ignore")  # pkg_resources, at every import
         from mmengine.config import Config  # 2 s
 
-        cfg = Config.fromfile(path)
+        from mimtransfer.openmmlab.config_bases import read_config
+
+        cfg = read_config(path)
         files, todo = {path}, [path]
         while todo:
             file = todo.pop()
             bases = {Config._get_cfg_path(base, file)[0] for base in Config._get_base_files(file)} - files
             files |= bases
             todo += bases
+    # Configs call the recipes, which `_base_` does not name.
+    files |= {str(recipe) for recipe in (Path(__file__).parents[1] / "training" / "recipes").glob("*.py")}
     return (cfg, sorted(files)), sorted(files)
 
 

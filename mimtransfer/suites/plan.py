@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from mimtransfer.errors import UserError
+from mimtransfer.results.description import backbone_of, protocol_of
 from mimtransfer.results.fingerprint import fingerprint
-from mimtransfer.results.naming import backbone_of, protocol_of
 from mimtransfer.results.record import read_record
 from mimtransfer.suites.state import JOB_FILE, OLD_JOB_FILE, State, Study
 from mimtransfer.suites.suite import Job, Suite

@@ -6,7 +6,11 @@
     rescale.py      a schedule in iterations, brought to the batch of a run
     resume.py       going on with another batch, length or lr
     schedule_hook.py  logs the schedule, signs checkpoints, calls resume.py
-    hooks.py        stop at NaN, re-seed, draw predictions
+    hooks.py        re-seed, draw predictions
+    finite_loss.py  stop at NaN
+    checkpointing.py  save whole files, and keep two
+    exact_resume.py   randomness that a resumed run repeats
+    safeguards.py   what every run gets, whatever its config says
     fsdp.py         sharded training of a ViT-H
     losses/         losses that mmdet lacks
     recipes/        schedules, sizes and pipelines that config files call by name

@@ -70,7 +70,8 @@ def _iteration(meta: Mapping[str, Any], before: Batch | None, loop: BaseLoop, ba
         length = signed.get("epoch_length") if isinstance(signed, Mapping) else None
         if not (type(length) is int and length > 0):
             length = done // epoch if epoch and done % epoch == 0 else now
-        return round(done * now / length)
+        shown = meta.get("images_of_epoch") or 0  # saved within an epoch; ExactResumeHook passes over them
+        return epoch * now + shown // batch.images if shown and now != length else round(done * now / length)
     if before is None:
         return done
     if before.images == batch.images:
@@ -140,8 +141,11 @@ def _write(checkpoint: dict[str, Any], runner: Runner, iteration: int) -> None:
 
 
 def _forget_later_files(checkpoint: dict[str, Any], runner: Runner, iteration: int) -> None:
-    """Take files of later iterations off the list of those to be pruned: this run will give their names again."""
-    names_iterations = any(isinstance(hook, CheckpointHook) and not hook.by_epoch for hook in runner.hooks)
+    """Take files of later iterations off the list of those to be pruned: this run will give their names again.
+
+    `WholeCheckpointHook` looks after that itself, mmengine's hook would remove the new file for the old one.
+    """
+    names_iterations = any(type(hook) is CheckpointHook and not hook.by_epoch for hook in runner.hooks)
     info = (checkpoint.get("message_hub") or {}).get("runtime_info") or {}
     if names_iterations and "keep_ckpt_ids" in info:
         info["keep_ckpt_ids"] = [step for step in info["keep_ckpt_ids"] if step <= iteration]

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from mimtransfer.checkpoints.safe_load import read_checkpoint
 from mimtransfer.errors import UserError
+from mimtransfer.files import sha256_file
 from mimtransfer.registry import PATCH_FEATURES, TOKENIZERS
-from mimtransfer.results.provenance import sha256_file
 from pretrain.aug_record import AugRecord
 from pretrain.patches import unpatchify
 from pretrain.tokenizers.base import Tokenizer, check_file
@@ -29,6 +29,9 @@ class KMeansTokenizer(Tokenizer):
     Raises:
         UserError: a file is missing, is no codebook, or the weights of the features are not those of the fit.
     """
+
+    centroids: Tensor
+    patches: Tensor
 
     def __init__(self, codebook: str, weights: str | None = None):
         check_file(codebook, "KMeansTokenizer", "fit it: python tools/fit_tokenizer.py configs/tokenizer/...")
@@ -59,7 +62,8 @@ class KMeansTokenizer(Tokenizer):
         most 32.
         """
         side = self.patches.shape[1]
-        return unpatchify(self.patches[ids].float().flatten(3).flatten(1, 2) / 255, (side, side), tuple(ids.shape[1:]))
+        _, rows, columns = ids.shape
+        return unpatchify(self.patches[ids].float().flatten(3).flatten(1, 2) / 255, (side, side), (rows, columns))
 
 
 def nearest(points: Tensor, centroids: Tensor) -> Tensor:

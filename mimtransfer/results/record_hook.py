@@ -10,17 +10,18 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mimtransfer.registry import HOOKS
-from mimtransfer.results import naming, provenance
-from mimtransfer.results.cost import CostMeter, num_images
-from mimtransfer.results.curves import read_curves
-from mimtransfer.results.files import run_files
-from mimtransfer.results.final_loss import final_loss
-from mimtransfer.results.fingerprint import fingerprint, protocol_config
-from mimtransfer.results.initialisation import initialisation
-from mimtransfer.results.merging import folder_for
-from mimtransfer.results.metrics import raw_metrics, standard_metrics, without_detections
-from mimtransfer.results.model_parts import check_tokenizer, grid_of, normalisation_of, tokenizer_of, with_tokenizer
-from mimtransfer.results.record import SCHEMA, write_record
+from mimtransfer.results import description, provenance
+from mimtransfer.results.description import tokenizer_of
+from mimtransfer.results.fingerprint import fingerprint, protocol_config, with_tokenizer
+from mimtransfer.results.measurement import (
+    CostMeter,
+    num_images,
+    raw_metrics,
+    read_curves,
+    standard_metrics,
+    without_detections,
+)
+from mimtransfer.results.record import SCHEMA, merge_earlier, write_record
 
 # Under this key of a checkpoint's meta: which run wrote it. A transfer record names its pretraining from there,
 # wherever the file has moved.
@@ -46,20 +47,19 @@ class RecordHook(Hook):
 
     def __init__(self, label: str | None = None, warmup: int = 10) -> None:
         self.label, self.warmup = label, warmup
-        self._meter: CostMeter | None = None
-        self._trained = False
+        self._began, self._trained = False, False
         self._loaded: tuple[str | None, dict[str, Any]] | None = None  # path and meta of the Runner's own checkpoint
         self._evaluation: tuple[str, int | None, dict[str, Any]] | None = None  # val or test, iteration, metrics
 
     def before_run(self, runner: Runner) -> None:
         """Note what runs, before the code or the data can change."""
-        if self._meter is not None:  # train, then test, in one process
+        if self._began:  # train, then test, in one process
             return
-        self._meter = CostMeter(self.warmup)
-        self._task = naming.task_of(runner.cfg)
+        self._began, self._meter = True, CostMeter(self.warmup)
+        self._task = description.task_of(runner.cfg)
         self._run_id = f"{datetime.now(timezone.utc):%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
         self._started_at, self._seed, self._processes = provenance.now(), runner.seed, get_world_size()
-        self._init: dict[str, Any] | None = None
+        self._init: dict[str, Any] = {}
         self._git = provenance.git_state() if is_main_process() else None
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -72,11 +72,11 @@ class RecordHook(Hook):
         self._trained = True
         signed = self._signature()
         if runner._resume and signed.get("kind") == self._kind:
-            check_tokenizer(tokenizer_of(runner), signed.get("tokenizer"))
+            description.check_tokenizer(tokenizer_of(runner), signed.get("tokenizer"))
             self._run_id, self._started_at, self._init = signed["run_id"], signed["started_at"], signed["init"]
             self._meter.resume(signed["cost"])
         else:
-            self._init = initialisation(runner, None if runner._resume else self._loaded)
+            self._init = description.initialisation(runner, None if runner._resume else self._loaded)
         self._meter.begin(runner.max_iters - runner.iter)
 
     def before_train_epoch(self, runner: Runner) -> None:
@@ -101,14 +101,15 @@ class RecordHook(Hook):
         """Stop the clock and sign the checkpoint."""
         self._meter.pause()
         meta = checkpoint.setdefault("meta", {})
+        backbone = description.backbone_of(runner.cfg)
         meta[META_KEY] = {
             "kind": self._kind,
             "run_id": self._run_id,
             **self._names(runner),
-            "backbone": naming.backbone_of(runner.cfg)["type"],
-            "arch": naming.backbone_of(runner.cfg)["arch"],
-            "grid": grid_of(runner),
-            "normalisation": normalisation_of(runner),
+            "backbone": backbone["type"],
+            "arch": backbone["arch"],
+            "grid": description.grid_of(runner),
+            "normalisation": description.normalisation_of(runner),
             "tokenizer": tokenizer_of(runner),
             **self._schedule(runner),
             "epoch": meta.get("epoch"),
@@ -134,7 +135,7 @@ class RecordHook(Hook):
     def after_run(self, runner: Runner) -> None:
         """Write the record, on the first rank."""
         self._meter.pause()
-        loss = final_loss(runner) if self._trained and self._task == "pretrain" else None
+        loss = _final_loss(runner) if self._trained and self._task == "pretrain" else None
         peak = torch.tensor(self._meter.peak_memory_bytes)
         all_reduce(peak, op="max")
         if not is_main_process():
@@ -144,8 +145,10 @@ class RecordHook(Hook):
         record = self._record(runner, loss, int(peak))
         idle = self._trained and self._meter.iterations == 0 and self._evaluation is None
         frozen = not self._trained and self._loaded is None
-        folder = folder_for(record, runner, idle, frozen)
-        if folder is not None:
+        folder = merge_earlier(record, runner.work_dir, runner.log_dir, idle, frozen)
+        if folder is None:
+            runner.logger.info("nothing was left to train: the record of this run stays as it is")
+        else:
             runner.logger.info(f"result written to {write_record(record, folder)}")
 
     @property
@@ -164,7 +167,8 @@ class RecordHook(Hook):
     def _restore_tested_run(self, runner: Runner) -> None:
         signed = self._signature()
         if signed.get("kind") != "transfer":
-            self._init = {"kind": "unknown", "path": self._loaded[0]} if self._loaded else initialisation(runner, None)
+            unknown = {"kind": "unknown", "path": self._loaded[0]} if self._loaded else None
+            self._init = unknown or description.initialisation(runner, None)
             return
         self._run_id, self._seed, self._init = signed["run_id"], signed["seed"], signed["init"]
         self._processes = signed["processes"]
@@ -172,21 +176,21 @@ class RecordHook(Hook):
     def _names(self, runner: Runner) -> dict[str, str | None]:
         """Return label, method and strategy; of a transfer, those of its pretraining."""
         if self._task == "pretrain":
-            method, strategy = naming.method_of(runner.cfg)
-            dataset = naming.dataset_of(runner.cfg, len(runner.train_dataloader.dataset))
+            method, strategy = description.method_of(runner.cfg)
+            dataset = description.dataset_of(runner.cfg, len(runner.train_dataloader.dataset))
             names = {"method": method, "strategy": strategy, "dataset": dataset}
-            return {"label": self.label or naming.label_of(method, strategy), **names}
+            return {"label": self.label or description.label_of(method, strategy), **names}
         origin = self._init.get("pretraining") or {}
         label = origin.get("label") or Path(str(self._init.get("path"))).stem
         if self._init["kind"] == "random":
-            label = naming.RANDOM_INIT
+            label = description.RANDOM_INIT
         if not self._trained:
             label = self._signature().get("label") or label
         return {
             "label": self.label or label,
             "method": origin.get("method"),
             "strategy": origin.get("strategy"),
-            "dataset": naming.dataset_of(runner.cfg),
+            "dataset": description.dataset_of(runner.cfg),
         }
 
     def _schedule(self, runner: Runner) -> dict[str, int | None]:
@@ -208,15 +212,17 @@ class RecordHook(Hook):
             return self._config(runner), {}, {}
         on, iteration, metrics = self._evaluation
         raw = raw_metrics(metrics)
-        raw.update(without_detections(raw, runner.cfg.get(f"{on}_evaluator")))
+        empty = without_detections(raw, runner.cfg.get(f"{on}_evaluator"))
+        raw.update(empty)
         config = self._config(runner, on)
         if iteration != (runner.iter if self._trained else self._schedule(runner)["iters"]):
             # A best or early checkpoint is another protocol than the last one.
             config["evaluated_weights"] = "not the last"
-        return config, standard_metrics(raw), raw
+        return config, standard_metrics(raw, empty), raw
 
     def _record(self, runner: Runner, loss: float | None, peak: int) -> dict[str, Any]:
         config, metrics, raw = self._scored(runner)
+        protocol = description.protocol_of(runner.cfg)
         if loss is not None:
             metrics["loss"] = {"value": loss, "unit": "loss"}
         if not metrics:
@@ -229,10 +235,10 @@ class RecordHook(Hook):
             "run_id": self._run_id,
             "task": self._task,
             **self._names(runner),
-            "backbone": naming.backbone_of(runner.cfg),
+            "backbone": description.backbone_of(runner.cfg),
             "tokenizer": tokenizer_of(runner),
             "schedule": self._schedule(runner),
-            "protocol": {"name": naming.protocol_of(runner.cfg), "fingerprint": fingerprint(config), "config": config},
+            "protocol": {"name": protocol, "fingerprint": fingerprint(config), "config": config},
             "data_fingerprint": {} if self._task == "pretrain" else provenance.data_digests(runner.cfg, on or "val"),
             "seed": runner.seed if self._trained else self._seed,  # a resume brings the seed of its run
             "init": self._init,
@@ -240,7 +246,7 @@ class RecordHook(Hook):
             "raw_metrics": raw,
             "evaluated": {"on": on, "iter": iteration},
             "cost": self._cost(runner, peak),
-            "files": run_files(runner, None if self._trained or self._loaded is None else self._loaded[0]),
+            "files": provenance.run_files(runner, None if self._trained or self._loaded is None else self._loaded[0]),
             "curves": read_curves(runner.work_dir, self._schedule(runner), self._started_at) if self._trained else {},
             "versions": provenance.versions(),
             "git": self._git,
@@ -250,7 +256,8 @@ class RecordHook(Hook):
         }
 
     def _cost(self, runner: Runner, peak: int) -> dict[str, Any]:
-        cost = {"images_per_s": self._images_per_s(), "wall_s": self._meter.wall_s, "peak_memory_bytes": peak}
+        cost: dict[str, Any] = {"images_per_s": self._images_per_s(), "wall_s": self._meter.wall_s}
+        cost["peak_memory_bytes"] = peak
         batch = (runner.cfg.get("train_dataloader") or {}).get("batch_size")
         if self._trained:
             cost |= provenance.device()
@@ -268,3 +275,17 @@ class RecordHook(Hook):
             "processes": self._processes,
             "effective_batch": None if batch is None else batch * self._processes * accumulation,
         }
+
+
+def _final_loss(runner: Runner) -> float | None:
+    """Return the mean loss over the last pass through the data and over the ranks; None when none was logged.
+
+    Call it on every rank.
+    """
+    history = runner.message_hub.log_scalars.get("train/loss")
+    if history is None:
+        return None
+    window = min(len(runner.train_dataloader), runner.iter)
+    loss = torch.tensor(float(history.mean(window)), dtype=torch.float64)
+    all_reduce(loss, op="mean")
+    return float(loss)
