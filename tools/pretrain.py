@@ -52,6 +52,7 @@ def main() -> None:
 
     with clean_exit():
         from mimtransfer.cli import launch
+        from mimtransfer.training.batch import count_processes
         from mimtransfer.training.rescale import rescale_schedule
         from mimtransfer.training.safeguards import set_safeguards
 
@@ -62,7 +63,7 @@ def main() -> None:
         launch.set_resume(cfg, args.resume)
         launch.set_seed(cfg, args.seed)
         launch.set_amp(cfg, args.amp)
-        processes = launch.count_processes(args.launcher)
+        processes = count_processes(args.launcher)
         notes = rescale_schedule(cfg, shipped, processes, args.cfg_options)
         launch.count_accumulation(cfg)
         if args.compile:

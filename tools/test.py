@@ -35,12 +35,13 @@ def main() -> None:
         from mimtransfer.checks.data import check_data
         from mimtransfer.cli import launch
         from mimtransfer.evaluation.tta import merge_views, set_tta
+        from mimtransfer.training.batch import count_processes
         from mimtransfer.training.rescale import rescale_schedule
 
         cfg = launch.load_config(args.config, args.cfg_options)
         args.checkpoint = launch.checkpoint_at(args.checkpoint)
         trained_on = launch.check_what_is_tested(cfg, args.checkpoint, args.pretrained)
-        processes = trained_on or launch.count_processes(args.launcher)
+        processes = trained_on or count_processes(args.launcher)
         folder = None if args.checkpoint is None else os.path.dirname(args.checkpoint) or "."
         launch.set_work_dir(cfg, args.work_dir or folder, args.config)
         launch.set_launcher(cfg, args.launcher)

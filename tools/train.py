@@ -36,10 +36,11 @@ def main() -> None:
         from mimtransfer.checks.data import check_data
         from mimtransfer.checks.recipe import TransferCheckHook, recipe_of
         from mimtransfer.cli import launch
+        from mimtransfer.training.batch import count_processes
         from mimtransfer.training.fsdp import set_fsdp
         from mimtransfer.training.rescale import rescale_schedule
-        from mimtransfer.training.schedule_hook import ScheduleHook
         from mimtransfer.training.safeguards import set_safeguards
+        from mimtransfer.training.schedule_hook import ScheduleHook
 
         shipped = launch.load_config(args.config, [])
         cfg = launch.load_config(args.config, args.cfg_options)
@@ -53,7 +54,7 @@ def main() -> None:
         set_fsdp(cfg, args.fsdp)
         recipe, notes = recipe_of(shipped), []
         if args.overfit is None:  # which has a schedule of its own
-            processes = launch.count_processes(args.launcher)
+            processes = count_processes(args.launcher)
             notes = rescale_schedule(cfg, shipped, processes, args.cfg_options)
         launch.count_accumulation(cfg)
         launch.set_pretrained(cfg, args.pretrained)

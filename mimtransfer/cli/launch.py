@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-import os
 import os.path as osp
 from collections.abc import Iterator
 from typing import Any
@@ -88,14 +87,6 @@ def set_launcher(cfg: Config, launcher: str) -> None:
             replaced += 1
     if replaced:
         print_log(f"No CUDA device: {replaced} SyncBN layers of the config are BN in this run", logger="current")
-
-
-def count_processes(launcher: str) -> int:
-    """Return the number of processes of a run, which on CUDA devices mmengine joins later."""
-    if launcher == "none":
-        return 1
-    variable = {"pytorch": "WORLD_SIZE", "slurm": "SLURM_NTASKS", "mpi": "OMPI_COMM_WORLD_SIZE"}[launcher]
-    return int(os.environ.get(variable, 1))
 
 
 def _start_cpu_processes(cfg: Config, launcher: str) -> None:

@@ -1,4 +1,5 @@
 """How many images a step takes: batch of a process, number of processes, accumulated batches."""
+import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -32,6 +33,14 @@ class Batch(NamedTuple):
 def batch_of(cfg: Mapping[str, Any], processes: int) -> Batch:
     """Return the batch of a config that trains, on `processes` processes."""
     return Batch(cfg["train_dataloader"]["batch_size"], processes, accumulation_of(cfg))
+
+
+def count_processes(launcher: str) -> int:
+    """Return the number of processes of a run, which on CUDA devices mmengine joins later."""
+    if launcher == "none":
+        return 1
+    variable = {"pytorch": "WORLD_SIZE", "slurm": "SLURM_NTASKS", "mpi": "OMPI_COMM_WORLD_SIZE"}[launcher]
+    return int(os.environ.get(variable, 1))
 
 
 def accumulation_of(cfg: Mapping[str, Any]) -> int:

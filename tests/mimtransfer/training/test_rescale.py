@@ -7,6 +7,7 @@ from mmengine.config import Config
 from mimtransfer.checks.recipe import recipe_of, recipe_warnings, run_of
 from mimtransfer.cli import launch
 from mimtransfer.results.fingerprint import fingerprint, protocol_config
+from mimtransfer.training.batch import count_processes
 from mimtransfer.training.recipes import vitdet_schedule
 from mimtransfer.training.rescale import rescale_schedule
 
@@ -161,4 +162,4 @@ def test_a_warm_up_keeps_an_iteration_and_several_optimizers_are_scaled():
 def test_processes_of_a_launcher(launcher, env, expected, monkeypatch):
     for key, value in env.items():
         monkeypatch.setenv(key, value)
-    assert launch.count_processes(launcher) == expected
+    assert count_processes(launcher) == expected
