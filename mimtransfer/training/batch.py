@@ -3,9 +3,8 @@ import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from mimtransfer.checkpoints.recorded_config import read_values
-
 META_KEY = "batch"  # of a checkpoint's meta
+RESUMED_FROM = "resumed_from_iter"  # of a log: at this iteration of a run with another batch its step was reached
 
 
 class Batch(NamedTuple):
@@ -56,6 +55,8 @@ def recorded_batch(meta: Mapping[str, Any]) -> Batch | None:
     Returns:
         None where the checkpoint does not say it.
     """
+    from mimtransfer.checkpoints.recorded_config import read_values  # with torch, which the curves do without
+
     signed = meta.get(META_KEY)
     if not isinstance(signed, Mapping):
         try:

@@ -8,7 +8,7 @@ from mmengine.optim import OptimWrapperDict
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 
 from mimtransfer.registry import HOOKS
-from mimtransfer.training.batch import META_KEY, batch_of
+from mimtransfer.training.batch import META_KEY, RESUMED_FROM, batch_of
 from mimtransfer.training.resume import continue_schedule
 
 
@@ -26,18 +26,23 @@ class ScheduleHook(Hook):
 
     def __init__(self, notes: Sequence[str] = ()) -> None:
         self.notes = list(notes)
+        self._resumed_from: int | None = None  # iteration of the run before, where its number has changed
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Rewrite what mmengine is about to restore; see `continue_schedule`."""
         resumed = runner._resume and isinstance(runner._train_loop, BaseLoop)
         if resumed and isinstance(checkpoint.get("meta"), dict) and "iter" in checkpoint["meta"]:
+            before = checkpoint["meta"]["iter"]
             line = continue_schedule(checkpoint, runner, batch_of(runner.cfg, get_world_size()))
             self.notes += [] if line is None else [line]
+            self._resumed_from = before if before != checkpoint["meta"]["iter"] else None
 
     def before_train(self, runner: Runner) -> None:
         """Log; see the class."""
         for line in [*self.notes, _summary(runner)]:
             runner.logger.info(line)
+        if self._resumed_from is not None:  # for who reads the curves of the run
+            runner.visualizer.add_scalar(RESUMED_FROM, self._resumed_from, step=runner.iter)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Write down the batch."""

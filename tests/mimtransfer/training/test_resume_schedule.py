@@ -343,5 +343,8 @@ def test_segmentation_with_twice_the_batch(tmp_path, monkeypatch):
     call(4, "--resume", "seg/iter_2.pth")
     assert [step for step, _ in first] == [1, 2, 3, 4]
     assert logged("seg")[4:] == first[1:]  # by this config the lr does not depend on the batch
+    # The curve of the loss: two iterations of 2 images are one of 4.
+    steps = [step for step, _ in json.loads(Path("seg/result.json").read_text())["curves"]["loss"]]
+    assert steps == [0.5, 1, 2, 3, 4]
     assert "batch 2 x 1 process -> 4 x 1 process" in printed("seg")
     assert "at iteration 1 of 4 (iteration 2 of the run before)" in printed("seg")
