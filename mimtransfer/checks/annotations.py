@@ -8,7 +8,7 @@ import json
 import os
 import os.path as osp
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,9 @@ def check_annotations(cfg: Config, num_maps: int, splits: tuple[str, ...] = ("tr
     Args:
         num_maps: index maps and images opened of each data set, spread evenly.
     """
-    findings, seen = [], []
+    findings: list[Finding] = []
+    seen: list[str] = []
+    check: Callable[..., Iterator[Finding]]
     masks = "mask_head" in str(cfg.get("model"))
     for split in splits:
         loader = cfg.get(f"{split}_dataloader")

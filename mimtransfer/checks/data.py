@@ -63,7 +63,7 @@ def _check_class_numbers(cfg: Config, splits: tuple[str, ...]) -> None:
             raise UserError(f"{split} data: {len(classes)} classes, but model.num_classes is {cfg.model.num_classes}; "
                             "make them equal")
     named = {split: classes for split, classes in found.items() if classes is not None}
-    first = next(iter(named), None)
+    first = next(iter(named), "")
     for split, classes in named.items():
         if odd := sorted(classes ^ named[first])[:5]:
             raise UserError(f"the {first} data and the {split} data have other classes; not in both: {', '.join(odd)}")

@@ -203,7 +203,8 @@ def _wrong_argument(error: Exception, message: str, frames: list[FrameType]) -> 
     name = getattr(cls, "__name__", str(cls))
     if unexpected and unexpected.group(1) in building[-1].f_locals["args"]:
         # All constructors up to object's, for arguments handed on as **kwargs.
-        owners = [o.__init__ for o in cls.__mro__[:-1] if "__init__" in vars(o)] if inspect.isclass(cls) else [cls]
+        classes = cls.__mro__[:-1] if inspect.isclass(cls) else ()
+        owners = [vars(o)["__init__"] for o in classes if "__init__" in vars(o)] if classes else [cls]
         known = dict.fromkeys(parameter for owner in owners for parameter in inspect.signature(owner).parameters)
         hint = near_matches(unexpected.group(1), known)
         return f"config of {name}: it takes no argument {unexpected.group(1)!r}" + (f"; {hint}" if hint else "")
@@ -250,7 +251,7 @@ def _config(error: Exception, message: str, frames: list[FrameType]) -> str | No
 
 
 def _line_of(error: BaseException, frame: FrameType) -> int:
-    traceback = error.__traceback__
+    traceback: Any = error.__traceback__  # passes through the frame
     while traceback.tb_frame is not frame:
         traceback = traceback.tb_next
     return traceback.tb_lineno

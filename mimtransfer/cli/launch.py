@@ -5,6 +5,7 @@ import inspect
 import logging
 import os.path as osp
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -19,6 +20,7 @@ from mimtransfer.checkpoints.newest import newest_checkpoint, newest_or_why, why
 from mimtransfer.checkpoints.safe_load import allow_mmengine_checkpoints, read_checkpoint
 from mimtransfer.cli.options import read_options
 from mimtransfer.errors import UserError, near_matches
+from mimtransfer.openmmlab.config_bases import read_config
 from mimtransfer.results.record import FILE_NAME, read_record
 
 # Keys that mmengine reads from the config itself, not through an argument of Runner.
@@ -32,7 +34,7 @@ def load_config(path: str, cfg_options: list[str]) -> Config:
     Raises:
         UserError: an override is not `KEY=VALUE`, or config and Runner know no such key.
     """
-    cfg = Config.fromfile(path)
+    cfg = read_config(path)
     apply_options(cfg, cfg_options, path)
     return cfg
 
@@ -156,7 +158,7 @@ def set_amp(cfg: Config, amp: bool) -> None:
 def count_accumulation(cfg: Config) -> None:
     """Let `auto_scale_lr` count the batches that a step accumulates; mmengine counts one batch of each rank."""
     accumulation = (cfg.get("optim_wrapper") or {}).get("accumulative_counts", 1)
-    scale = cfg.get("auto_scale_lr") or {}
+    scale: Any = cfg.get("auto_scale_lr") or {}
     if accumulation > 1 and scale.get("enable"):
         scale.base_batch_size = scale.base_batch_size / accumulation
 
@@ -172,7 +174,7 @@ def set_pretrained(cfg: Config, checkpoint: str | None) -> None:
     """
     if checkpoint is None:
         return
-    backbone = cfg.model.get("backbone") or {}
+    backbone: Any = cfg.model.get("backbone") or {}
     if str(backbone.get("type")).removeprefix("mimtransfer.") not in ("TimmViT", "TimmSwin", "TimmCNN"):
         raise UserError(f"--pretrained: the backbone is {backbone.get('type')!r}, expected mimtransfer.TimmViT, "
                         "TimmSwin or TimmCNN; set model.backbone.init_cfg in the config for other backbones")

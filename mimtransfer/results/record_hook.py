@@ -267,7 +267,7 @@ class RecordHook(Hook):
         else:  # what the checkpoint says of its training
             signed = self._signature()
             spent = signed.get("cost") or {}
-            cost: dict[str, Any] = {"images_per_s": signed.get("images_per_s"), "wall_s": spent.get("wall_s")}
+            cost = {"images_per_s": signed.get("images_per_s"), "wall_s": spent.get("wall_s")}
             cost |= {"peak_memory_bytes": spent.get("peak_memory_bytes"), "device": None, "device_type": None}
         accumulation = (runner.cfg.get("optim_wrapper") or {}).get("accumulative_counts", 1)
         return {

@@ -55,14 +55,14 @@ class BlockFSDPStrategy(FSDPStrategy):
     def _wrap_model(self, model: nn.Module) -> nn.Module:
         blocks = {id(block) for block in transformer_blocks(model)}
         policy = partial(lambda_auto_wrap_policy, lambda_fn=lambda module: id(module) in blocks)
-        self.model_wrapper = dict(auto_wrap_policy=policy)
+        self.model_wrapper: dict[str, Any] = dict(auto_wrap_policy=policy)
         if not is_cuda_available():
             self.model_wrapper["device_id"] = torch.device("cpu")  # mmengine would give the number of a GPU
             # What lies on the CPU is not copied in "offloading" it, and its memory is freed after that.
             self.state_dict_config.offload_to_cpu = self.optim_state_dict_config.offload_to_cpu = False
         return super()._wrap_model(model)
 
-    def build_optim_wrapper(self, optim_wrapper: dict, model: nn.Module | None = None) -> OptimWrapper:
+    def build_optim_wrapper(self, optim_wrapper: dict, model: Any = None) -> OptimWrapper:
         """Build the optimizer; gradients are clipped by the norm over all shards, not by that of a process."""
         wrapper = super().build_optim_wrapper(optim_wrapper, model)
         if wrapper.clip_grad_kwargs and wrapper.clip_func is nn.utils.clip_grad_norm_:
@@ -98,6 +98,7 @@ class BlockFSDPStrategy(FSDPStrategy):
 
 def transformer_blocks(model: nn.Module) -> list[nn.Module]:
     """Return the blocks of all ViTs and Swins in a model."""
-    blocks = [block for name in find_vits(model) for block in model.get_submodule(name.rstrip(".")).blocks]
-    stages = [stage for name in find_swins(model) for stage in model.get_submodule(name.rstrip(".")).layers]
-    return blocks + [block for stage in stages for block in stage.blocks]
+    vits: list[Any] = [model.get_submodule(name.rstrip(".")) for name in find_vits(model)]
+    swins: list[Any] = [model.get_submodule(name.rstrip(".")) for name in find_swins(model)]
+    blocks = [block for vit in vits for block in vit.blocks]
+    return blocks + [block for swin in swins for stage in swin.layers for block in stage.blocks]

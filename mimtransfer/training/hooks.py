@@ -1,6 +1,7 @@
 """Hooks that several kinds of runs share: re-seed each iteration, draw predictions."""
 import io
 import random
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,16 +38,12 @@ class PredictionPictureHook(Hook):
         """Begin with the first image."""
         self._drawn = 0
 
-    def after_val_iter(
-        self, runner, batch_idx: int, data_batch: dict | None = None, outputs: list | None = None
-    ) -> None:
+    def after_val_iter(self, runner, batch_idx: int, data_batch: dict | None = None, outputs: Any = None) -> None:
         """Draw when the training is over."""
         if runner.iter >= runner.max_iters:
             self._draw(runner, outputs)
 
-    def after_test_iter(
-        self, runner, batch_idx: int, data_batch: dict | None = None, outputs: list | None = None
-    ) -> None:
+    def after_test_iter(self, runner, batch_idx: int, data_batch: dict | None = None, outputs: Any = None) -> None:
         """Draw."""
         self._draw(runner, outputs)
 

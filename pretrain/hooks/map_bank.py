@@ -5,6 +5,7 @@ import json
 import re
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.dist import barrier, broadcast_object_list, get_dist_info, is_main_process, master_only
@@ -82,7 +83,8 @@ class MapBankHook(Hook):
         self._folder = Path(self.folder or Path(runner.work_dir, "map_bank"))
         self._folder.mkdir(parents=True, exist_ok=True)
         black = torch.zeros(1, 3, *self._images.transform.size, dtype=torch.uint8)
-        self._grid = tuple(measure_maps(self._model, black, self.amp).shape[1:])
+        _, *grid = measure_maps(self._model, black, self.amp).shape
+        self._grid = (grid[0], grid[1])
         if self.begin >= runner.max_epochs:
             runner.logger.warning(f"MapBankHook: no map is ever measured, begin={self.begin} is not before the end of "
                                   f"{runner.max_epochs} epochs")
@@ -149,7 +151,7 @@ class MapBankHook(Hook):
 
     def _is_complete(self, path: Path, identity: str) -> bool:
         """Decide on the first rank, so that all agree."""
-        verdict = [None]
+        verdict: list[Any] = [None]
         if is_main_process():
             try:
                 about = json.loads(path.with_suffix(".json").read_text())
@@ -203,6 +205,7 @@ class MapBankHook(Hook):
     @master_only
     def _remove_unneeded(self, runner) -> None:
         """Remove banks that no checkpoint would resume with; the one in use stays."""
+        assert self._named is not None
         banks = _epochs(self._folder, "npy")
         for epoch in set(banks) - needed(banks, _epochs(Path(runner.work_dir), "pth")) - {self._named["epoch"]}:
             self._path(epoch).with_suffix(".json").unlink(missing_ok=True)

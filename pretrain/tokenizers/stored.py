@@ -6,12 +6,12 @@ others is refused before it begins; the released MaPeT code orders its files by 
 import hashlib
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from mimtransfer.errors import UserError
 from mimtransfer.files import reserve_space, sha256_file, write_atomically
@@ -75,7 +75,8 @@ class StoredTokens(Tokenizer):
 
 @torch.inference_mode()
 def store_ids(
-    tokenizer: Tokenizer, dataset: PretrainImages, view: dict, loader: DataLoader, folder: str | Path
+    tokenizer: Tokenizer, dataset: PretrainImages, view: dict, loader: Iterable[tuple[Tensor, AugRecord]],
+    folder: str | Path,
 ) -> np.ndarray:
     """Write the ids of all images of a training set.
 
@@ -104,6 +105,7 @@ def store_ids(
         ids[rows[shown]], boxes[rows[shown]] = found[shown], record.box.cpu().numpy()[shown]
         counts += np.bincount(found[shown].ravel(), minlength=len(counts))
         done += len(rows)
+    assert ids is not None, "a data set is never empty"
     ids.flush()
     np.save(folder / "boxes.npy", boxes)
     about = dict(num_codes=tokenizer.num_codes, sha256=sha256_file(folder / "ids.npy"), tokenizer=tokenizer.identity,
