@@ -2,7 +2,6 @@
 
 torch is imported only to measure costs, so that tables can use the names of metrics without it.
 """
-import json
 import math
 import resource
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mimtransfer.results.record import is_number
+from mimtransfer.stored import parse_json
 
 MAX_POINTS = 100  # of a learning curve
 
@@ -121,7 +121,7 @@ def read_curves(
     begin = datetime.fromisoformat(since).timestamp() if since else 0.0
     found: dict[str, dict[float, float | None]] = {}
     # A test's folder has the metrics of weights whose iteration it does not know.
-    for path in sorted(Path(work_dir).glob("*/vis_data/scalars.json")):
+    for path in sorted(filter(Path.is_file, Path(work_dir).glob("*/vis_data/scalars.json"))):
         lines = list(_lines(path)) if path.stat().st_mtime >= begin else []
         by_epoch = any("epoch" in line for line in lines)
         losses = [line for line in lines if "iter" in line and isinstance(line.get("loss"), (int, float))]
@@ -260,9 +260,16 @@ def _synchronize() -> None:
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            yield json.loads(line)
-        except json.JSONDecodeError:
+            values = parse_json(line)
+        except ValueError:
             continue  # the last line of a process that was killed
+        numbers = ("iter", "epoch", "step", "loss")
+        if isinstance(values, dict) and all(_is_number(values.get(key, 0)) for key in numbers):
+            yield values
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _thinned(points: list[tuple[float, float | None]]) -> list[list[float | None]]:
