@@ -139,7 +139,9 @@ def main() -> None:
 
     with clean_exit():
         from mimtransfer.backbones.inspect import SCORES
+        from mimtransfer.cli.launch import checkpoint_at
 
+        args.checkpoint, args.compare = checkpoint_at(args.checkpoint), checkpoint_at(args.compare)
         results = [analyze_checkpoint(path, args) for path in (args.checkpoint, args.compare) if path]
         for result in results:
             print(result["name"])

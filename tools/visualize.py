@@ -47,6 +47,7 @@ def main() -> None:
         from pretrain.from_checkpoint import image_size, load_method, other_strategy
         from pretrain.pictures import draw_whole_images
 
+        args.checkpoint = launch.checkpoint_at(args.checkpoint)
         cfg = launch.load_config(args.config, []) if args.config else config_in_checkpoint(args.checkpoint)
         launch.apply_options(cfg, args.cfg_options, args.config or args.checkpoint)
         method = load_method(cfg, args.checkpoint, own_config=bool(args.config)).to(get_device())

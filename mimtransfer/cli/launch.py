@@ -183,7 +183,7 @@ def set_pretrained(cfg: Config, checkpoint: str | None) -> None:
     if str(backbone.get("type")).removeprefix("mimtransfer.") not in ("TimmViT", "TimmSwin", "TimmCNN"):
         raise UserError(f"--pretrained: the backbone is {backbone.get('type')!r}, expected mimtransfer.TimmViT, "
                         "TimmSwin or TimmCNN; set model.backbone.init_cfg in the config for other backbones")
-    checkpoint = checkpoint_at(checkpoint)
+    checkpoint = checkpoint_at(checkpoint) or checkpoint
     read_checkpoint(checkpoint)
     backbone.init_cfg = dict(type="Pretrained", checkpoint=checkpoint)
 

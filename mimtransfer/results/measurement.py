@@ -154,7 +154,7 @@ def _count_anew(curves: dict[str, dict[float, float | None]], now: int, before: 
             curves[name] = {step * now / before: value for step, value in points.items() if step <= before}
 
 
-def curves_of(record: dict[str, Any], folder: str | Path) -> dict[str, list[list[float]]]:
+def curves_of(record: dict[str, Any], folder: str | Path) -> dict[str, list[list[float | None]]]:
     """Return the curves in a record, or, when it has none, those of the logs beside it, in `folder`."""
     return record["curves"] or read_curves(folder, record["schedule"])
 
