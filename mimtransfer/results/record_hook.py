@@ -212,12 +212,13 @@ class RecordHook(Hook):
             return self._config(runner), {}, {}
         on, iteration, metrics = self._evaluation
         raw = raw_metrics(metrics)
-        raw.update(without_detections(raw, runner.cfg.get(f"{on}_evaluator")))
+        empty = without_detections(raw, runner.cfg.get(f"{on}_evaluator"))
+        raw.update(empty)
         config = self._config(runner, on)
         if iteration != (runner.iter if self._trained else self._schedule(runner)["iters"]):
             # A best or early checkpoint is another protocol than the last one.
             config["evaluated_weights"] = "not the last"
-        return config, standard_metrics(raw), raw
+        return config, standard_metrics(raw, empty), raw
 
     def _record(self, runner: Runner, loss: float | None, peak: int) -> dict[str, Any]:
         config, metrics, raw = self._scored(runner)

@@ -11,6 +11,7 @@ import torch
 from mmengine._strategy import FSDPStrategy
 from mmengine.config import Config
 from mmengine.device import is_cuda_available
+from mmengine.dist import is_main_process
 from mmengine.optim import OptimWrapper
 from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel
@@ -18,6 +19,7 @@ from torch.distributed.fsdp.wrap import lambda_auto_wrap_policy
 
 from mimtransfer.errors import UserError
 from mimtransfer.registry import STRATEGIES
+from mimtransfer.training.checkpointing import published
 from mimtransfer.training.layer_decay import find_swins, find_vits
 
 
@@ -66,6 +68,14 @@ class BlockFSDPStrategy(FSDPStrategy):
         if wrapper.clip_grad_kwargs and wrapper.clip_func is nn.utils.clip_grad_norm_:
             wrapper.clip_func = lambda _, **options: model.clip_grad_norm_(**options)
         return wrapper
+
+    def save_checkpoint(self, filename: str, **options: Any) -> None:
+        """Write beside the place and rename, as the Runner's files are written."""
+        if is_main_process():
+            with published(filename) as part:
+                super().save_checkpoint(part, **options)
+        else:
+            super().save_checkpoint(filename, **options)
 
     def optim_state_dict(self) -> dict[str, Any]:
         """Return the optimizer's state, whole on the first rank, and what its wrapper adds (base lr, loss scale)."""

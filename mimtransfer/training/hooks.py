@@ -1,4 +1,4 @@
-"""Hooks that several kinds of runs share: stop at a loss that is NaN, re-seed each iteration, draw predictions."""
+"""Hooks that several kinds of runs share: re-seed each iteration, draw predictions."""
 import io
 import random
 from typing import Any
@@ -10,7 +10,6 @@ from mmengine.fileio import get
 from mmengine.hooks import Hook
 from PIL import Image
 
-from mimtransfer.errors import UserError
 from mimtransfer.registry import HOOKS
 
 
@@ -57,30 +56,6 @@ class PredictionPictureHook(Hook):
             options = {"pred_score_thr": self.score_threshold} if "pred_instances" in sample else {"with_labels": False}
             runner.visualizer.add_datasample(f"prediction_{self._drawn}", image, sample, step=runner.iter, **options)
             self._drawn += 1
-
-
-@HOOKS.register_module()
-class FiniteLossHook(Hook):
-    """Raise when the loss is infinite or not a number.
-
-    Args:
-        interval: iterations between looks; each waits for the GPU, so it goes with the logging interval.
-
-    Raises:
-        UserError: at the first look that finds such a loss.
-    """
-
-    def __init__(self, interval: int = 50):
-        self.interval = interval
-
-    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs: Any = None) -> None:
-        """Look when it is time."""
-        if self.every_n_train_iters(runner, self.interval) and not torch.isfinite(outputs["loss"]).all():
-            raise UserError(
-                f"the loss is {outputs['loss'].item()} in epoch {runner.epoch + 1}, iteration {runner.iter + 1}: "
-                f"lower optim_wrapper.optimizer.lr or add clip_grad, then go on with --resume from the last "
-                f"checkpoint in {runner.work_dir}"
-            )
 
 
 @HOOKS.register_module()

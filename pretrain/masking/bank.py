@@ -8,6 +8,7 @@ from mmengine.dist import barrier, is_main_process
 from torch import Tensor
 
 from mimtransfer.errors import UserError
+from mimtransfer.files import reserve_space
 
 
 class MapBank:
@@ -32,6 +33,7 @@ class MapBank:
         if is_main_process():
             Path(path).unlink(missing_ok=True)  # who still reads the old file keeps it
             np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=(num_images, *grid))
+            reserve_space(path)
         barrier()
         return cls.open(path)
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from mimtransfer.errors import UserError
-from mimtransfer.files import sha256_file
+from mimtransfer.files import reserve_space, sha256_file, write_atomically
 from mimtransfer.registry import TOKENIZERS
 from pretrain.aug_record import AugRecord
 from pretrain.data.images import PretrainImages
@@ -99,6 +99,7 @@ def store_ids(
         if ids is None:
             shape = (len(dataset), *found.shape[1:])
             ids = np.lib.format.open_memmap(folder / "ids.npy", mode="w+", dtype=np.uint16, shape=shape)
+            reserve_space(folder / "ids.npy")
         rows = record.index.cpu().numpy()
         shown = rows == np.arange(done, done + len(rows))  # the next readable image stands in for an unreadable one
         ids[rows[shown]], boxes[rows[shown]] = found[shown], record.box.cpu().numpy()[shown]
@@ -109,9 +110,7 @@ def store_ids(
     np.save(folder / "boxes.npy", boxes)
     about = dict(num_codes=tokenizer.num_codes, sha256=sha256_file(folder / "ids.npy"), tokenizer=tokenizer.identity,
                  view=view, num_images=len(dataset), images=listing_digest(dataset), grid=list(ids.shape[1:]))
-    part = folder / "ids.json.part"
-    part.write_text(json.dumps(about, indent=1) + "\n")
-    os.replace(part, folder / "ids.json")
+    write_atomically(folder / "ids.json", json.dumps(about, indent=1) + "\n")
     return counts
 
 
