@@ -6,6 +6,7 @@ to the encoder, and how timm calls them. Codebases that only call the same tenso
 """
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -14,6 +15,8 @@ import torch
 from torch import Tensor
 
 from mimtransfer.checkpoints.names import TABLES, State
+from mimtransfer.errors import UserError
+from mimtransfer.stored import parse_json
 
 # Under these keys training scripts keep the weights, in this order of preference; DINO's teacher is what is evaluated.
 _CONTAINERS = ("state_dict", "model", "module", "model_state_dict", "teacher")
@@ -58,10 +61,26 @@ def weights(checkpoint: Mapping[str, Any]) -> State:
 
 
 def pretraining_of(checkpoint: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return where one of our checkpoints came from, `meta['mimtransfer']`."""
+    """Return where one of our checkpoints came from, `meta['mimtransfer']`.
+
+    Raises:
+        UserError: it holds other than plain values, which no record takes, or a grid that is none.
+    """
     meta = checkpoint.get("meta")
     found = meta.get("mimtransfer") if isinstance(meta, Mapping) else None
-    return dict(found) if isinstance(found, Mapping) else None
+    if not isinstance(found, Mapping):
+        return None
+    try:
+        plain = parse_json(json.dumps(found))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UserError(f"meta['mimtransfer'] of the checkpoint holds other than plain values ({str(error)[:80]}); "
+                        "save the plain state_dict, and load that") from error
+    grid = plain.get("grid")
+    if grid and not (isinstance(grid, list) and len(grid) == 2
+                     and all(type(side) is int and 0 < side <= 1 << 16 for side in grid)):
+        raise UserError(f"meta['mimtransfer'] of the checkpoint says the grid {repr(grid)[:80]}, expected two numbers "
+                        "of patches; save the plain state_dict, and load that")
+    return plain
 
 
 def _part(state: State, prefix: str, source: str) -> Format | None:

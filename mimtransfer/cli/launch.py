@@ -18,7 +18,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from mimtransfer.checkpoints.newest import newest_checkpoint, newest_or_why, why_not_whole
-from mimtransfer.checkpoints.safe_load import allow_mmengine_checkpoints, read_checkpoint
+from mimtransfer.checkpoints.safe_load import allow_mmengine_checkpoints, read_checkpoint, state_dict_of
 from mimtransfer.cli.options import read_options
 from mimtransfer.errors import UserError, near_matches
 from mimtransfer.openmmlab.config_bases import read_config
@@ -247,8 +247,7 @@ def check_checkpoint(model: nn.Module, path: str) -> None:
     Raises:
         UserError: the file cannot be read, or tensors are missing or of another shape.
     """
-    checkpoint = read_checkpoint(path)
-    state = {name.removeprefix("module."): value for name, value in checkpoint.get("state_dict", checkpoint).items()}
+    state = state_dict_of(read_checkpoint(path), path)
     expected = {name.removeprefix("module."): value for name, value in model.state_dict().items()}  # wrapped for ranks
     missing = [name for name in expected if name not in state]
     if missing:

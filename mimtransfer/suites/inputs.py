@@ -18,6 +18,7 @@ from mimtransfer.datasets.configured import leaves
 from mimtransfer.errors import UserError, near_files
 from mimtransfer.files import sha256_file, write_atomically
 from mimtransfer.results.fingerprint import differences, protocol_config
+from mimtransfer.stored import read_object
 from mimtransfer.suites.suite import Job
 
 _PACKAGES = ("mimtransfer", "pretrain")
@@ -195,10 +196,12 @@ class StatCache:
         self.path = Path(path)
         self._changed = False
         try:
-            stored = json.loads(self.path.read_text(encoding="utf-8"))
-            self._entries = stored["entries"] if stored["layout"] == self._LAYOUT else {}
-        except (OSError, ValueError, KeyError, TypeError):
-            self._entries = {}
+            stored = read_object(self.path, {"entries": dict, "layout": int}, "")
+        except UserError:
+            stored = {}
+        entries = stored["entries"].items() if stored.get("layout") == self._LAYOUT else ()
+        self._entries = {key: entry for key, entry in entries
+                         if isinstance(entry, dict) and "value" in entry and isinstance(entry.get("files"), dict)}
 
     def get(self, key: str, compute: Callable[[], tuple[Any, Iterable[str | Path]]]) -> Any:
         """Return the value of a key.
