@@ -129,8 +129,9 @@ def read_curves(
             continue
         for line in lines:
             step = line.get("step")
-            if RESUMED_FROM in line:
-                _count_anew(found, step, line[RESUMED_FROM], by_epoch)
+            before = line.get(RESUMED_FROM)
+            if is_number(before) and is_number(step) and before > 0:
+                _count_anew(found, step, before, by_epoch)
             if _has_loss(line):
                 found.setdefault("loss", {})[line["iter"]] = line["loss"] if math.isfinite(line["loss"]) else None
             if "iter" in line or step is None or (by_epoch and length is None):
