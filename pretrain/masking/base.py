@@ -125,9 +125,6 @@ class WeightedMasking(MaskingStrategy):
         return layout.repeat(self.unit, grid)
 
 
-__all__ = ["SampleGenerator", "mix", "sample_order"]
-
-
 def sample_order(weights: Tensor, generator: SampleGenerator) -> Tensor:
     """Draw all patches one after the other without replacement, each with probability in proportion to its weight.
 
