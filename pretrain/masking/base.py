@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mimtransfer.draws import SampleGenerator, mix
+from mimtransfer.draws import SampleGenerator
 from mimtransfer.errors import UserError
 from pretrain.aug_record import AugRecord
 from pretrain.layout import TokenLayout
