@@ -178,9 +178,10 @@ def set_pretrained(cfg: Config, checkpoint: str | None) -> None:
     if str(backbone.get("type")).removeprefix("mimtransfer.") not in ("TimmViT", "TimmSwin", "TimmCNN"):
         raise UserError(f"--pretrained: the backbone is {backbone.get('type')!r}, expected mimtransfer.TimmViT, "
                         "TimmSwin or TimmCNN; set model.backbone.init_cfg in the config for other backbones")
-    checkpoint = checkpoint_at(checkpoint)
-    read_checkpoint(checkpoint)
-    backbone.init_cfg = dict(type="Pretrained", checkpoint=checkpoint)
+    path = checkpoint_at(checkpoint)
+    assert path is not None
+    read_checkpoint(path)
+    backbone.init_cfg = dict(type="Pretrained", checkpoint=path)
 
 
 def initialisation(cfg: Config) -> str:

@@ -138,7 +138,7 @@ def read_curves(
     return {name: _thinned(sorted(points.items())) for name, points in found.items()}
 
 
-def curves_of(record: dict[str, Any], folder: str | Path) -> dict[str, list[list[float]]]:
+def curves_of(record: dict[str, Any], folder: str | Path) -> dict[str, list[list[float | None]]]:
     """Return the curves in a record, or, when it has none, those of the logs beside it, in `folder`."""
     return record["curves"] or read_curves(folder, record["schedule"])
 

@@ -23,7 +23,7 @@ class Line(NamedTuple):
 
     title: str
     row: int
-    points: list[list[float]]
+    points: list[list[float | None]]  # x and y; None: not finite, a gap
 
 
 class Dot(NamedTuple):
