@@ -89,12 +89,19 @@ def _check_coco(dataset: dict, root: str, classes: tuple[str, ...], where: str) 
         with open(path, encoding="utf-8") as file:
             coco = json.load(file)
         images, annotations, categories = coco["images"], coco["annotations"], coco["categories"]
-    except (ValueError, KeyError, TypeError) as error:
+        if not all(isinstance(part, list) and all(isinstance(entry, dict) for entry in part)
+                   for part in (images, annotations, categories)):
+            raise ValueError("a list of objects each was expected")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{where}: {path!r} is no COCO json with images, annotations and categories ({error!r}); "
                         "write one, or convert yours") from None
     if not images or not annotations:
         raise UserError(f"{where}: {path!r} lists {len(images)} images and {len(annotations)} annotations, expected "
                         "some of both; check how it was written")
+    for part, entries, key in (("images", images, "file_name"), ("categories", categories, "name")):
+        if odd := [entry for entry in entries if not isinstance(entry.get(key), str) or "\0" in entry[key]]:
+            raise UserError(f"{where}: {path!r}: {len(odd)} {part} have no {key} that is a text, the first is "
+                            f"{repr(odd[0])[:80]}; write them")
     names = [category["name"] for category in categories]
     absent = [name for name in classes if name not in names]
     if absent:

@@ -78,9 +78,8 @@ class WholeCheckpointHook(CheckpointHook):
         UserError: a checkpoint cannot be written.
     """
 
-    # of mmengine's hook
-    backend_args: Any
-    keep_ckpt_ids: Any
+    keep_ckpt_ids: deque
+    backend_args: dict | None
     by_epoch: bool
 
     def __init__(self, *args: Any, max_keep_ckpts: int = -1, save_on_signal: bool = False, **options: Any) -> None:

@@ -23,7 +23,7 @@ class Line(NamedTuple):
 
     title: str
     row: int
-    points: list[list[float | None]]  # x and y; None: not finite, a gap
+    points: list[list[Any]]  # [iteration, value]; None where the value was not finite
 
 
 class Dot(NamedTuple):
