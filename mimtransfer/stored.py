@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,7 @@ def read_json(path: str | os.PathLike, mend: str) -> Any:
         raise UserError(f"{path}: not valid JSON ({error}); {mend}") from error
 
 
-def read_object(path: str | os.PathLike, fields: dict[str, type | tuple[type, ...]], mend: str) -> dict[str, Any]:
+def read_object(path: str | os.PathLike, fields: Mapping[str, type | tuple[type, ...]], mend: str) -> dict[str, Any]:
     """Read a JSON file that holds an object with given fields; others may be there.
 
     Args:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import pickle
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -110,7 +110,7 @@ def _scan(data: Any, i: int) -> int:
 class BoundedUnpickler(pickle._Unpickler):  # the one in C has no place to look at a tuple
     """Python's own reader, which resolves no name by itself and refuses what `scan_pickle` refuses."""
 
-    dispatch: dict[int, Callable[[Any], None]] = dict(pickle._Unpickler.dispatch)
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = dict(pickle._Unpickler.dispatch)
     stack: list[Any]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -125,7 +125,8 @@ class BoundedUnpickler(pickle._Unpickler):  # the one in C has no place to look 
         """Set attributes of stand-ins; those of a class or function would outlive this file."""
         if callable(self.stack[-2]):
             raise pickle.UnpicklingError("WeightsUnpickler error: it sets attributes of a class")
-        pickle._Unpickler.dispatch[pickle.BUILD[0]](self)
+        load: Callable[[Any], None] = pickle._Unpickler.dispatch[pickle.BUILD[0]]
+        load(self)
 
     dispatch[pickle.BUILD[0]] = load_build
 

@@ -67,6 +67,10 @@ class _Module:
 class Attributes:
     """Stand in for an `nn.Module` in a pickle: unpickling sets attributes, and nothing else."""
 
+    _parameters: dict[str, Tensor | None]
+    _buffers: dict[str, Tensor | None]
+    _modules: dict[str, Attributes | None]
+
     def tensors(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
         """Yield parameters and buffers by name, as a state dict has them."""
         for name, tensor in {**self._parameters, **self._buffers}.items():
@@ -164,7 +168,8 @@ class _ScriptUnpickler(_Unpickler):
 
     def __init__(self, archive: zipfile.ZipFile, root: str) -> None:
         super().__init__(archive.open(f"{root}data.pkl"))
-        self.archive, self.root, self.storages = archive, root, {}
+        self.archive, self.root = archive, root
+        self.storages: dict[Any, Any] = {}
         # Lists of numbers pass as they are.
         lists = {f"torch.jit._pickle.build_{kind}list": list for kind in ("int", "double", "bool", "tensor")}
         dtypes = {f"torch.{name}": dtype for name, dtype in _STORAGES.items()}

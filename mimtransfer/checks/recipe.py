@@ -32,7 +32,7 @@ class Recipe(NamedTuple):
     """What decides lr and length of a training: of a config as shipped, or of a run."""
 
     lr: float | None
-    batch: int  # images of one optimizer step, over all processes
+    batch: float  # images of one optimizer step, over all processes
     length: int | None
     unit: str  # of the length: "iters", of one step each, or "epochs"
 

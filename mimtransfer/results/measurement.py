@@ -128,8 +128,8 @@ def read_curves(
         if not any(_has_loss(line) for line in lines):
             continue
         for line in lines:
-            step = line.get("step")
-            before = line.get(RESUMED_FROM)
+            step: Any = line.get("step")
+            before: Any = line.get(RESUMED_FROM)
             if is_number(before) and is_number(step) and before > 0:
                 _count_anew(found, step, before, by_epoch)
             if _has_loss(line):

@@ -64,7 +64,7 @@ def recorded_batch(meta: Mapping[str, Any]) -> Batch | None:
             signed = {**batch_of(cfg, meta["mimtransfer"]["processes"])._asdict()}
         except (KeyError, TypeError, ValueError, SyntaxError, AttributeError):
             return None
-    numbers = [signed.get(field) for field in Batch._fields]
+    numbers: list[Any] = [signed.get(field) for field in Batch._fields]
     if not all(type(number) is int and number > 0 for number in numbers):  # a file may say anything
         return None
     return Batch(*numbers)

@@ -103,7 +103,7 @@ class _Rescaling:
             self._set(train, "val_begin", "train_cfg")
         if train.get("dynamic_intervals") and not self._by_hand("train_cfg.dynamic_intervals"):
             # A milestone is the iteration after an evaluation, and has to stay that where intervals were rounded.
-            now = train.get("val_interval")
+            now: Any = train.get("val_interval")
             ratio = now / interval if now != interval else self.recipe / self.batch.images
             train["dynamic_intervals"] = [
                 (round((milestone - 1) * ratio) + 1, self.count(every))
