@@ -192,11 +192,27 @@ def timm_classifier(state: State) -> Format | None:
 
 
 def timm_plain(state: State) -> Format | None:
-    """timm's own names at the top level, with or without a classifier head; also MAE's files without the decoder."""
+    """timm's own names at the top level, with or without a classifier head; also MAE's files of the encoder alone."""
     tops = ("patch_embed.", "blocks.", "stem.", "stages.", "layers.", "layer1.")
     if not any(name.startswith(tops) for name in state):
         return None
-    return Format("timm", *_split_head(state))
+    encoder, rest = _split_head(state)
+    return Format("timm" if rest or not _sincos(state.get("pos_embed")) else "MAE (encoder, sin-cos positions)",
+                  encoder, rest)
+
+
+def _sincos(positions: Tensor | None) -> bool:
+    """Say whether positions [1, P+L, D] are MAE's fixed table: sines and cosines of the same angles, for y and for x.
+
+    MAE's files of the encoder alone have timm's names; timm's own ViTs learn their positions.
+    """
+    if positions is None or positions.ndim != 3 or positions.shape[-1] % 4 or positions.is_meta:
+        return False
+    table = positions[0].float()
+    table = table[table.abs().sum(-1) > 0]  # without the class token, whose position is 0
+    y_sin, y_cos, x_sin, x_cos = table.chunk(4, dim=-1)
+    ones = torch.cat([y_sin**2 + y_cos**2, x_sin**2 + x_cos**2])
+    return len(table) > 1 and bool((ones - 1).abs().max() < 0.02)  # of half precision
 
 
 def one_prefix(state: State) -> Format | None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from mimtransfer.results.record import is_number
 from mimtransfer.stored import parse_json
+from mimtransfer.training.batch import RESUMED_FROM
 
 MAX_POINTS = 100  # of a learning curve
 
@@ -124,18 +125,34 @@ def read_curves(
     for path in sorted(filter(Path.is_file, Path(work_dir).glob("*/vis_data/scalars.json"))):
         lines = list(_lines(path)) if path.stat().st_mtime >= begin else []
         by_epoch = any("epoch" in line for line in lines)
-        losses = [line for line in lines if "iter" in line and isinstance(line.get("loss"), (int, float))]
-        if not losses:
+        if not any(_has_loss(line) for line in lines):
             continue
-        for line in losses:
-            found.setdefault("loss", {})[line["iter"]] = line["loss"] if math.isfinite(line["loss"]) else None
         for line in lines:
             step = line.get("step")
+            before = line.get(RESUMED_FROM)
+            if is_number(before) and is_number(step) and before > 0:
+                _count_anew(found, step, before, by_epoch)
+            if _has_loss(line):
+                found.setdefault("loss", {})[line["iter"]] = line["loss"] if math.isfinite(line["loss"]) else None
             if "iter" in line or step is None or (by_epoch and length is None):
                 continue
             for name, metric in standard_metrics(line).items():
                 found.setdefault(name, {})[step * length if by_epoch else step] = metric["value"]
     return {name: _thinned(sorted(points.items())) for name, points in found.items()}
+
+
+def _has_loss(line: Mapping[str, Any]) -> bool:
+    return "iter" in line and isinstance(line.get("loss"), (int, float))
+
+
+def _count_anew(curves: dict[str, dict[float, float | None]], now: int, before: int, by_epoch: bool) -> None:
+    """Move points to the iterations of a run that was resumed with another batch: there `before` is `now`.
+
+    Later ones were trained again. Evaluations that are logged by epoch stand where they belong already.
+    """
+    for name, points in curves.items():
+        if name == "loss" or not by_epoch:
+            curves[name] = {step * now / before: value for step, value in points.items() if step <= before}
 
 
 def curves_of(record: dict[str, Any], folder: str | Path) -> dict[str, list[list[float | None]]]:

@@ -51,12 +51,16 @@ class Inputs:
         if not Path(job.config).is_file():
             raise UserError(f"config {job.config!r} does not exist{near_files(job.config)}")
         texts = option_texts(job.options)
-        return self.cache.get(f"config {job.config} {' '.join(texts)}", lambda: self._resolve(job.config, texts))
+        key = f"config {job.config} {' '.join(texts)} on {job.gpus}"
+        return self.cache.get(key, lambda: self._resolve(job.config, texts, job.gpus))
 
-    def _resolve(self, path: str, texts: list[str]) -> tuple[dict[str, Any], list[str]]:
-        cfg, files = self._read.get(path, lambda: _read(path))
-        cfg = copy.deepcopy(cfg)
+    def _resolve(self, path: str, texts: list[str], processes: int) -> tuple[dict[str, Any], list[str]]:
+        shipped, files = self._read.get(path, lambda: _read(path))
+        from mimtransfer.training.rescale import rescale_schedule  # with mmengine, which takes 2 s
+
+        cfg = copy.deepcopy(shipped)
         cfg.merge_from_dict(read_options(texts))
+        rescale_schedule(cfg, shipped, processes, texts)
         plain = json.dumps(cfg.to_dict(), default=lambda kind: getattr(kind, "__name__", str(kind)))
         return json.loads(plain), files
 
