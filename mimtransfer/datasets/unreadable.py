@@ -1,10 +1,12 @@
 """Files that are no readable image: how that is noticed, worded and, up to a number of images, gone on from."""
 import hashlib
+import io
 import logging
 import os
 import struct
 import zlib
 
+import numpy as np
 import torch
 from mmengine.logging import print_log
 from PIL import Image, UnidentifiedImageError
@@ -61,6 +63,25 @@ def read_regular(path: str) -> bytes:
             return file.read()
     except OSError as error:
         raise UnreadableImage(error.strerror or str(error)) from error
+
+
+def open_rgb(path: str) -> Image.Image:
+    """Decode an image file wholly, in RGB. Of 16-bit pixels the high byte is kept.
+
+    Raises:
+        UnreadableImage: it cannot be read.
+    """
+    content = read_regular(path)
+    try:
+        image = Image.open(io.BytesIO(content))
+        image.load()
+        if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):  # older Pillows: I
+            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        if image.mode in ("I", "F"):
+            raise ValueError(f"mode {image.mode}: 32-bit pixels have no defined range; save as 8 or 16 bit")
+        return image.convert("RGB")
+    except BROKEN as error:
+        raise UnreadableImage(reason(content, error)) from error
 
 
 class CorruptLimit:

@@ -15,7 +15,9 @@ from mimtransfer.suites.stat_cache import StatCache
 _PACKAGES = ("mimtransfer", "pretrain")
 # They describe a run, or refuse it, but have no part in its score.
 _NO_PART = ("mimtransfer/results/", "mimtransfer/suites/", "mimtransfer/errors.py", "mimtransfer/cli/explain.py",
-            "mimtransfer/checks/data.py", "mimtransfer/checkpoints/recorded_config.py", "pretrain/pictures.py")
+            "mimtransfer/checks/data.py", "mimtransfer/checks/annotations.py", "mimtransfer/checks/objects.py",
+            "mimtransfer/checks/index_maps.py", "mimtransfer/checks/image_files.py",
+            "mimtransfer/checks/class_folders.py", "mimtransfer/checkpoints/recorded_config.py", "pretrain/pictures.py")
 
 
 def code_inputs(root: Path, tool: str, config: Mapping, cache: StatCache) -> dict[str, str]:
