@@ -54,8 +54,8 @@ def class_findings(cfg: Config, splits: tuple[str, ...], count: int | None) -> I
                 try:
                     open_rgb(path)
                 except UnreadableImage as error:
-                    broken.append(f"{printable(path)} ({error})")
-            problems = list(unreadable_images(broken, max_corrupt(dataset)))
+                    broken.append(f"{printable(osp.relpath(path, root))} ({error})")
+            problems = list(unreadable_images(broken, max_corrupt(dataset), f"images in {root!r}"))
             yield from (problem._replace(what=f"{where}: {problem.what}") for problem in problems)
             if not problems and not found.left_out:
                 yield Finding(OK, f"{where}, {root}: {len(found.samples)} images of {len(found.classes)} classes")

@@ -105,7 +105,7 @@ def coco_images(
             wrong.append(f"{name} is {image.width}x{image.height}{exif}, the json says {width}x{height}")
         elif image.orientation in (2, 3, 4) or (image.orientation > 4 and image.width == image.height):
             turned.append(printable(name))
-    yield from unreadable_images(broken, limit)
+    yield from unreadable_images(broken, limit, f"images in {folder!r}")
     yield from counted(FAIL, wrong, "images of another size than the json says",
                        "boxes would be off: scale the annotations or restore the images (EXIF rotation counts)")
     yield from turned_images(turned)

@@ -17,6 +17,7 @@ from torch import nn
 
 from mimtransfer.checkpoints.safe_load import allow_mmengine_checkpoints, read_checkpoint
 from mimtransfer.cli.options import read_options
+from mimtransfer.datasets import configured
 from mimtransfer.errors import UserError, near_matches
 from mimtransfer.results.record import FILE_NAME, read_record
 
@@ -113,6 +114,14 @@ def set_seed(cfg: Config, seed: int | None) -> None:
         cfg.randomness = {**cfg.get("randomness", {}), "seed": seed}
 
 
+def set_max_corrupt(cfg: Config, number: int | None) -> None:
+    """Let the training data go on from so many unreadable images, in each process; None: as the config has it."""
+    if number is not None:
+        if number < 0:
+            raise UserError(f"--max-corrupt {number}: expected an integer >= 0")
+        configured.set_max_corrupt(cfg.train_dataloader, number)
+
+
 def set_amp(cfg: Config, amp: bool) -> None:
     """Switch bf16 autocast on. A GPU without bf16 gets mmengine's fp16 with loss scaling."""
     if not amp:
@@ -168,8 +177,12 @@ def initialisation(cfg: Config) -> str:
 
 
 def enter_scope(cfg: Config) -> None:
-    """Make mmdet's or mmseg's registries the default ones, as the Runner will."""
+    """Make mmdet's or mmseg's registries the default ones, as the Runner will; files that they read are then named."""
     init_default_scope(cfg.get("default_scope", "mimtransfer"))
+    if cfg.get("default_scope") in ("mmdet", "mmseg"):
+        from mimtransfer.openmmlab.reading import stand_in
+
+        stand_in(cfg.default_scope)
 
 
 def check_what_is_tested(cfg: Config, checkpoint: str | None, pretrained: str | None) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import io
 import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -116,7 +117,7 @@ def stand_in(scope: str) -> None:
     TRANSFORMS.register_module(name="LoadImageFromFile", module=LoadImageFromFile, force=True)
     registry, name = _LABELS[scope]
     registry = importlib.import_module(registry).TRANSFORMS
-    registry.register_module(name="LoadAnnotations", module=__getattr__(name), force=True)
+    registry.register_module(name="LoadAnnotations", module=getattr(sys.modules[__name__], name), force=True)
 
 
 _LABELS = {"mmdet": ("mmdet.registry", "DetLoadAnnotations"), "mmseg": ("mmseg.registry", "SegLoadAnnotations")}
