@@ -64,6 +64,6 @@ class SampleGenerator:
         return (2 * self.exponential(*shape)).sqrt() * (2 * math.pi * self.uniform(*shape)).cos()
 
     def integers(self, low: int, high: int, *shape: int) -> Tensor:
-        """Draw whole numbers from low to high, both included: [B, *shape] int64."""
+        """Draw integers from low to high, both included: [B, *shape] int64."""
         # 32 bits against a range of some thousand: the bias of the remainder is below 1e-6.
         return low + _shift(self._bits(shape), 32) % (high - low + 1)

@@ -18,7 +18,9 @@ MODELS = _child(_mmengine.MODELS, "mimtransfer.backbones", "mimtransfer.evaluati
 DATASETS = _child(_mmengine.DATASETS, "mimtransfer.datasets.classification", "mimtransfer.datasets.published")
 DATA_SAMPLERS = _child(_mmengine.DATA_SAMPLERS, "mimtransfer.datasets.sampler")
 TRANSFORMS = _child(_mmengine.TRANSFORMS)
-HOOKS = _child(_mmengine.HOOKS, "mimtransfer.results.hook", "mimtransfer.training.hooks", "mimtransfer.checks.recipe")
+HOOKS = _child(
+    _mmengine.HOOKS, "mimtransfer.results.record_hook", "mimtransfer.training.hooks", "mimtransfer.checks.recipe"
+)
 METRICS = _child(_mmengine.METRICS, "mimtransfer.evaluation")
 LOOPS = _child(_mmengine.LOOPS, "mimtransfer.evaluation")
 OPTIMIZERS = _child(_mmengine.OPTIMIZERS, "mimtransfer.training.optimizers")

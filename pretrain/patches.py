@@ -20,7 +20,7 @@ def unpatchify(rows: Tensor, patch: tuple[int, int], grid: tuple[int, int]) -> T
 
 
 def patch_statistics(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation of each patch, [..., 1] each.
+    """Return mean and std of each patch, [..., 1] each.
 
     MAE sec. 4.1 (normalised target): unbiased variance, 1e-6 under the root, over all pixels and channels of the patch.
     """

@@ -1,16 +1,19 @@
 """Every shipped classification config: it resolves to its recipe, and model, optimiser, hooks and transforms build."""
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.evaluator import Evaluator
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
 
 from mimtransfer.checkpoints.recorded_config import read_values
 from mimtransfer.datasets.classification import _build
-from mimtransfer.registry import HOOKS, METRICS, MODELS
+from mimtransfer.registry import HOOKS, LOOPS, METRICS, MODELS
 
 ROOT = Path(__file__).parents[1] / "configs"
 LEAVES = sorted(path.name for path in (ROOT / "classification").glob("*.py"))
@@ -106,3 +109,28 @@ def test_layer_decay_of_the_swin():
                 "backbone.layers.2.blocks.0.attn.qkv.weight": 20, "backbone.layers.1.downsample.norm.weight": 23,
                 "backbone.layers.0.blocks.0.attn.proj.bias": 24, "backbone.patch_embed.proj.weight": 25}
     assert {name: found[name] for name in expected} == expected
+
+
+FROZEN = [leaf for leaf in LEAVES if re.match("knn|linear-sweep", leaf) and "binaries" not in leaf]
+
+
+@pytest.mark.parametrize("leaf", FROZEN)
+def test_frozen_features_are_learned_from_the_images_that_the_config_names(leaf, tmp_path, monkeypatch):
+    """The loop builds from what ships; of the data only the file names are there."""
+    cfg = load(leaf)
+    monkeypatch.chdir(tmp_path)
+    for loader in (cfg.test_cfg.memory_dataloader, cfg.test_dataloader):
+        for number in range(1000):
+            path = Path(loader.dataset.root, f"class{number % 10}", f"{number}.png")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    if cfg.test_cfg.memory_dataloader.dataset.get("num_images"):
+        cfg.test_cfg.memory_dataloader.dataset.num_images = 100  # of 10000
+    runner = SimpleNamespace(model=None, seed=0, _randomness_cfg={}, visualizer=SimpleNamespace(),
+                             build_dataloader=Runner.build_dataloader)  # fmt: skip
+    loop = LOOPS.build(dict(cfg.test_cfg, runner=runner, dataloader=cfg.test_dataloader,
+                            evaluator=Evaluator([cfg.test_evaluator])))  # fmt: skip
+    learned, tested = (loader.dataset.source.root for loader in (loop.memory_dataloader, loop.dataloader))
+    assert learned.endswith("/train") and tested.endswith(("/val", "/test"))
+    # A probe is not named k-NN in the table.
+    assert cfg.test_evaluator.get("prefix") == ("knn" if leaf.startswith("knn") else None)

@@ -46,8 +46,8 @@ def fit(cfg) -> str:
     from mmengine.device import get_device
     from PIL import Image
 
+    from mimtransfer.files import sha256_file
     from mimtransfer.registry import PATCH_FEATURES
-    from mimtransfer.results.provenance import sha256_file
     from pretrain.tokenizers.codebook import code_statistics, draw_codes, fit_centroids, perplexity, sample_patches
 
     features, device = PATCH_FEATURES.build(cfg.features).eval().to(get_device()), get_device()

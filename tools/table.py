@@ -35,7 +35,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Read, join, print. Needs no torch, so it answers at once."""
+    """Read, join, print; needs no torch."""
     args = parse_args()
     from mimtransfer.cli.explain import clean_exit
     from mimtransfer.errors import UserError
@@ -70,9 +70,8 @@ def main() -> None:
 
 def make_table(args: argparse.Namespace):
     """Read the records and join them; says on the screen which runs cannot share a column."""
-    from mimtransfer.results.protocol_check import ProtocolMismatch
-    from mimtransfer.results.published import read_published
-    from mimtransfer.results.table import build_table, read_runs
+    from mimtransfer.results.record import read_runs
+    from mimtransfer.results.table import ProtocolMismatch, build_table, read_published
 
     try:
         table = build_table(read_runs(args.work_dirs), args.metrics, args.baseline)

@@ -20,9 +20,9 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("suite", help="suite file, e.g. configs/suites/demo.py (docs/suites.md)")
-    add("--seeds", type=int, nargs="+", metavar="N", help="seeds (default: the suite's); one more runs only its cells")
-    add("--work-dir", help="folder of the cells' work dirs (default: the suite's, or work_dirs/SUITE_NAME)")
-    add("--only", nargs="+", default=[], metavar="PATTERN", help="cells by name, e.g. 'det_*', and what these need")
+    add("--seeds", type=int, nargs="+", metavar="N", help="seeds (default: the suite's); one more runs only its jobs")
+    add("--work-dir", help="folder of the jobs' work dirs (default: the suite's, or work_dirs/SUITE_NAME)")
+    add("--only", nargs="+", default=[], metavar="PATTERN", help="jobs by name, e.g. 'det_*', and what these need")
     add("--accept-code", action="store_true", help="what was made before the code changed counts as made")
     add("--executor", choices=["local", "slurm", "submitit-local", "submitit-debug"], default="local",
         help="this machine, or Slurm through submitit (the last two try it out without Slurm)")
@@ -32,9 +32,10 @@ def parse_args() -> argparse.Namespace:
     what.add_argument("--plan", action="store_true", help="only say what would run, and its estimated cost")
     what.add_argument("--table", nargs=argparse.REMAINDER, metavar="ARG",
                       help="only print the table of what is done; arguments behind it go to tools/table.py")
-    what.add_argument("--commands", action="store_true", help="only print a command for each cell that is to run, in "
+    what.add_argument("--commands", action="store_true", help="only print a command for each job that is to run, in "
                                                              "an order that works, for any other scheduler")
-    what.add_argument("--cell", metavar="NAME", help="run this one cell here, as --commands prints it")
+    what.add_argument("--run-job", metavar="NAME", help="run this one job here, as --commands prints it")
+    what.add_argument("--cell", dest="run_job", help=argparse.SUPPRESS)  # its earlier name, in lists of commands
     args = parser.parse_args()
     if args.jobs is not None and args.jobs < 1:
         parser.error(f"--jobs {args.jobs}: expected 1 or more")
@@ -42,49 +43,48 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> int:
-    """Plan, run, tabulate. Return 1 when a cell has failed."""
+    """Plan, run, tabulate. Return 1 when a job has failed."""
     args = parse_args()
     from mimtransfer.cli.explain import clean_exit
     from mimtransfer.errors import UserError, near_matches
 
     with clean_exit():
-        from mimtransfer.suites import report
-        from mimtransfer.suites.command import cell_command
-        from mimtransfer.suites.local import LocalRunner, find_devices, run_here
-        from mimtransfer.suites.study import open_study
+        from mimtransfer.suites import plan
+        from mimtransfer.suites.local import LocalRunner, find_devices, job_command, run_here
+        from mimtransfer.suites.state import Study
 
         options = dict(seeds=args.seeds, work_dir=args.work_dir, accept_code=args.accept_code)
-        study = open_study(ROOT, args.suite, only=args.only, **options)
-        cells = study.suite.cells
-        if args.cell is not None:
-            if args.cell not in cells:
-                hint = near_matches(args.cell, cells) or f"cells are {', '.join(cells)}"
-                raise UserError(f"--cell: {args.suite} has no cell {args.cell!r}; {hint}")
-            run_here(study, cells[args.cell])
+        study = Study(ROOT, args.suite, only=args.only, **options)
+        jobs = study.suite.jobs
+        if args.run_job is not None:
+            if args.run_job not in jobs:
+                hint = near_matches(args.run_job, jobs) or f"jobs are {', '.join(jobs)}"
+                raise UserError(f"--run-job: {args.suite} has no job {args.run_job!r}; {hint}")
+            run_here(study, jobs[args.run_job])
             return 0
         states = study.states()
         if args.table is not None:
-            return report.table(ROOT, study.suite, states, args.table)
+            return plan.table(ROOT, study.suite, states, args.table)
         if args.commands:
             given = [*(["--seeds", *map(str, args.seeds)] if args.seeds else []),
                      *(["--work-dir", args.work_dir] if args.work_dir else []),
                      *(["--accept-code"] if args.accept_code else [])]
             for name, state in states.items():
                 if state.name != "done":
-                    after = [other for other in cells[name].after if states[other].name != "done"]
+                    after = [other for other in jobs[name].after if states[other].name != "done"]
                     print(f"# {name}" + (f", after {', '.join(after)}" if after else ""))
-                    print(cell_command(args.suite, given, cells[name], Path(os.path.relpath(ROOT))))
+                    print(job_command(args.suite, given, name, Path(os.path.relpath(ROOT))))
             return 0
-        slots = find_devices(args.devices, args.jobs) if args.executor == "local" else [None] * 16
-        print(report.plan(study, states, len(slots), full=args.plan), flush=True)
+        slots: list[str | None] = find_devices(args.devices, args.jobs) if args.executor == "local" else [None] * 16
+        print(plan.plan(study, states, len(slots), full=args.plan), flush=True)
         study.inputs.cache.save()
         if args.plan:
             return 0
         if args.executor != "local":
-            from mimtransfer.suites.slurm import CellJob, submit
+            from mimtransfer.suites.slurm import QueuedJob, submit
 
             cluster = args.executor.removeprefix("submitit-")
-            submit(study, states, lambda name: CellJob(ROOT, args.suite, options, name), cluster)
+            submit(study, states, lambda name: QueuedJob(ROOT, args.suite, options, name), cluster)
             if cluster == "slurm":
                 print("submitted; the table of what is done, at any time: "
                       f"python tools/transfer.py {args.suite} --table")
@@ -96,11 +96,11 @@ def main() -> int:
             runner = LocalRunner(study, slots, say=lambda line: print(line, flush=True))
             failures = runner.run()
         print()
-        status = report.table(ROOT, study.suite, study.states(), [])
+        status = plan.table(ROOT, study.suite, study.states(), [])
         for name, reason in failures.items():
             print(f"FAILED {name}: {reason}", file=sys.stderr)
         if failures:
-            print(f"{len(failures)} of {len(cells)} cells have no result; call again to try them once more",
+            print(f"{len(failures)} of {len(jobs)} jobs have no result; call again to try them once more",
                   file=sys.stderr)
         return 1 if failures else status
 

@@ -5,28 +5,11 @@ Command   torchrun --nproc_per_node=8 tools/train.py CONFIG --launcher pytorch -
 Batch     8 GPUs x 64 = 512. The released file says 512 for each process and not how many: lr 5e-4 is taken as it is
 Time      not yet run
 """
-_base_ = [
-    "../_base_/model/classifier_vit-base.py",
-    "../_base_/data/in1k_labelled.py",
-    "../_base_/schedule/finetune_mae.py",
-    "../_base_/classification_training.py",
-]
+_base_ = "./finetune_mae_vit-base_100e_in1k.py"
+from mimtransfer.training.recipes import timm_augment, warmup_cosine
+
 protocol = "fine-tuning of MaPeT, 100 epochs, ImageNet-1k"
-train_transform = [
-    dict(type="TimmAugment", input_size=224, auto_augment="rand-m9-mstd0.5", interpolation="bicubic"),
-]
 model = dict(backbone=dict(layer_scale=0.1), head_std=0.02)
-train_dataloader = dict(batch_size=64, dataset=dict(transform=train_transform))
+train_dataloader = dict(batch_size=64, dataset=dict(transform=timm_augment(224, "rand-m9-mstd0.5")))
 auto_scale_lr = dict(enable=False)
-param_scheduler = [
-    dict(type="LinearLR", start_factor=1e-6 / 5e-4, begin=0, end=20, by_epoch=True, convert_to_iter_based=True),
-    dict(
-        type="CosineAnnealingLR",
-        T_max=100 - 20,
-        eta_min_ratio=1e-6 / 5e-4,
-        begin=20,
-        end=100,
-        by_epoch=True,
-        convert_to_iter_based=True,
-    ),
-]
+param_scheduler = warmup_cosine(epochs=100, warmup=20, start_factor=1e-6 / 5e-4, eta_min_ratio=1e-6 / 5e-4)

@@ -6,19 +6,10 @@ Batch     8 GPUs x 64 = 512. The released file says 512 for each process and not
 Time      not yet run
 """
 _base_ = "./finetune_mapet_vit-base_100e_in1k.py"
+from mimtransfer.training.recipes import warmup_cosine
+
 protocol = "fine-tuning of MaPeT, ViT-S, 200 epochs, ImageNet-1k"
 model = dict(backbone=dict(arch="vit_small_patch16_224"))
 train_cfg = dict(max_epochs=200)
 optim_wrapper = dict(optimizer=dict(lr=5e-3))
-param_scheduler = [
-    dict(type="LinearLR", start_factor=1e-6 / 5e-3, begin=0, end=20, by_epoch=True, convert_to_iter_based=True),
-    dict(
-        type="CosineAnnealingLR",
-        T_max=200 - 20,
-        eta_min_ratio=1e-6 / 5e-3,
-        begin=20,
-        end=200,
-        by_epoch=True,
-        convert_to_iter_based=True,
-    ),
-]
+param_scheduler = warmup_cosine(epochs=200, warmup=20, start_factor=1e-6 / 5e-3, eta_min_ratio=1e-6 / 5e-3)

@@ -13,6 +13,8 @@ _base_ = [
     "../_base_/schedule/finetune_mae.py",
     "../_base_/classification_training.py",
 ]
+from mimtransfer.training.recipes import timm_augment, warmup_cosine
+
 protocol = "fine-tuning of MFM, ResNet-50, 100 epochs, ImageNet-1k"
 model = dict(
     type="Classifier",
@@ -26,29 +28,15 @@ model = dict(
         type="ImgDataPreprocessor", mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], non_blocking=True
     ),
 )
-train_transform = [
-    dict(type="TimmAugment", input_size=224, auto_augment="rand-m6-mstd0.5-inc1", interpolation="bicubic"),
-]
 test_transform = [
     dict(type="Resize", size=236, interpolation="bicubic"),  # 224 / 0.95
     dict(type="CenterCrop", size=224),
 ]
-train_dataloader = dict(batch_size=256, dataset=dict(transform=train_transform))
+train_dataloader = dict(batch_size=256, dataset=dict(transform=timm_augment(224, "rand-m6-mstd0.5-inc1")))
 val_dataloader = dict(dataset=dict(transform=test_transform))
 test_dataloader = val_dataloader
 optim_wrapper = dict(
     optimizer=dict(_delete_=True, type="LAMB", lr=8e-3, weight_decay=0.02), paramwise_cfg=dict(layer_decay_rate=1.0)
 )
 auto_scale_lr = dict(enable=False)
-param_scheduler = [
-    dict(type="LinearLR", start_factor=1e-4 / 8e-3, begin=0, end=5, by_epoch=True, convert_to_iter_based=True),
-    dict(
-        type="CosineAnnealingLR",
-        T_max=100 - 5,
-        eta_min_ratio=1e-6 / 8e-3,
-        begin=5,
-        end=100,
-        by_epoch=True,
-        convert_to_iter_based=True,
-    ),
-]
+param_scheduler = warmup_cosine(epochs=100, warmup=5, start_factor=1e-4 / 8e-3, eta_min_ratio=1e-6 / 8e-3)

@@ -8,23 +8,11 @@ Time      not yet run
 The README names timm and 300 epochs, and no config. Left out of A2 (arXiv 2110.00476, table 2): repeated augmentation.
 """
 _base_ = "./finetune_mfm_resnet50_100e_in1k.py"
+from mimtransfer.training.recipes import timm_augment, warmup_cosine
+
 protocol = "fine-tuning of MFM, ResNet-50, 300 epochs, ImageNet-1k"
 model = dict(backbone=dict(drop_path_rate=0.05))
-train_transform = [
-    dict(type="TimmAugment", input_size=224, auto_augment="rand-m7-mstd0.5-inc1", interpolation="bicubic"),
-]
-train_dataloader = dict(dataset=dict(transform=train_transform))
+train_dataloader = dict(dataset=dict(transform=timm_augment(224, "rand-m7-mstd0.5-inc1")))
 train_cfg = dict(max_epochs=300)
 optim_wrapper = dict(optimizer=dict(lr=5e-3))
-param_scheduler = [
-    dict(type="LinearLR", start_factor=1e-4 / 5e-3, begin=0, end=5, by_epoch=True, convert_to_iter_based=True),
-    dict(
-        type="CosineAnnealingLR",
-        T_max=300 - 5,
-        eta_min_ratio=1e-6 / 5e-3,
-        begin=5,
-        end=300,
-        by_epoch=True,
-        convert_to_iter_based=True,
-    ),
-]
+param_scheduler = warmup_cosine(epochs=300, warmup=5, start_factor=1e-4 / 5e-3, eta_min_ratio=1e-6 / 5e-3)

@@ -7,25 +7,10 @@ Time      not yet run
 
 The cosine begins where the warm-up ends; the released one began at epoch 0, so that its lr is a little lower then.
 """
-_base_ = [
-    "../_base_/model/classifier_vit-base.py",
-    "../_base_/data/in1k_labelled.py",
-    "../_base_/schedule/finetune_mae.py",
-    "../_base_/classification_training.py",
-]
+_base_ = "./finetune_mae_vit-base_100e_in1k.py"
+from mimtransfer.training.recipes import warmup_cosine
+
 protocol = "fine-tuning of MFM, 100 epochs, ImageNet-1k"
-train_dataloader = dict(batch_size=128)
 optim_wrapper = dict(optimizer=dict(lr=2e-3), paramwise_cfg=dict(layer_decay_rate=0.8), accumulative_counts=2)
 auto_scale_lr = dict(base_batch_size=512)
-param_scheduler = [
-    dict(type="LinearLR", start_factor=2.5e-7 / 2e-3, begin=0, end=5, by_epoch=True, convert_to_iter_based=True),
-    dict(
-        type="CosineAnnealingLR",
-        T_max=100 - 5,
-        eta_min_ratio=2.5e-7 / 2e-3,
-        begin=5,
-        end=100,
-        by_epoch=True,
-        convert_to_iter_based=True,
-    ),
-]
+param_scheduler = warmup_cosine(epochs=100, warmup=5, start_factor=2.5e-7 / 2e-3, eta_min_ratio=2.5e-7 / 2e-3)

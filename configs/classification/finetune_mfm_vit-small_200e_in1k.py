@@ -6,18 +6,9 @@ Batch     8 GPUs x 128 x accumulation 2 = 2048, so lr 2e-3 * 2048 / 512 = 8e-3
 Time      not yet run
 """
 _base_ = "./finetune_mfm_vit-base_100e_in1k.py"
+from mimtransfer.training.recipes import warmup_cosine
+
 protocol = "fine-tuning of MFM, ViT-S, 200 epochs, ImageNet-1k"
 model = dict(backbone=dict(arch="vit_small_patch16_224"))
 train_cfg = dict(max_epochs=200)
-param_scheduler = [
-    dict(type="LinearLR", start_factor=2.5e-7 / 2e-3, begin=0, end=5, by_epoch=True, convert_to_iter_based=True),
-    dict(
-        type="CosineAnnealingLR",
-        T_max=200 - 5,
-        eta_min_ratio=2.5e-7 / 2e-3,
-        begin=5,
-        end=200,
-        by_epoch=True,
-        convert_to_iter_based=True,
-    ),
-]
+param_scheduler = warmup_cosine(epochs=200, warmup=5, start_factor=2.5e-7 / 2e-3, eta_min_ratio=2.5e-7 / 2e-3)

@@ -6,26 +6,11 @@ Command   torchrun --nproc_per_node=8 tools/train.py CONFIG --launcher pytorch -
 Batch     8 GPUs x 128 x accumulation 2 = 2048, so lr 1.25e-3 * 2048 / 512 = 5e-3
 Time      not yet run
 """
-_base_ = [
-    "../_base_/model/classifier_vit-base.py",
-    "../_base_/data/in1k_labelled.py",
-    "../_base_/schedule/finetune_mae.py",
-    "../_base_/classification_training.py",
-]
+_base_ = "./finetune_mae_vit-base_100e_in1k.py"
+from mimtransfer.training.recipes import warmup_cosine
+
 protocol = "fine-tuning of SimMIM, 100 epochs, ImageNet-1k"
 model = dict(backbone=dict(layer_scale=0.1))
-train_dataloader = dict(batch_size=128)
 optim_wrapper = dict(optimizer=dict(lr=1.25e-3), clip_grad=dict(max_norm=5.0), accumulative_counts=2)
 auto_scale_lr = dict(base_batch_size=512)
-param_scheduler = [
-    dict(type="LinearLR", start_factor=2.5e-7 / 1.25e-3, begin=0, end=20, by_epoch=True, convert_to_iter_based=True),
-    dict(
-        type="CosineAnnealingLR",
-        T_max=100 - 20,
-        eta_min_ratio=2.5e-7 / 1.25e-3,
-        begin=20,
-        end=100,
-        by_epoch=True,
-        convert_to_iter_based=True,
-    ),
-]
+param_scheduler = warmup_cosine(epochs=100, warmup=20, start_factor=2.5e-7 / 1.25e-3, eta_min_ratio=2.5e-7 / 1.25e-3)

@@ -11,12 +11,9 @@ _base_ = [
     "../_base_/schedule/finetune_mae.py",
     "../_base_/classification_training.py",
 ]
+from mimtransfer.training.recipes import timm_augment
+
 protocol = "fine-tuning, CIFAR-100, 100 epochs"
-model = dict(
-    backbone=dict(arch="vit_tiny_patch16_224", img_size=32, patch_size=4), num_classes=100
-)
-train_transform = [
-    dict(type="TimmAugment", input_size=32, auto_augment="rand-m9-mstd0.5-inc1", interpolation="bicubic"),
-]
-train_dataloader = dict(batch_size=512, num_workers=4, dataset=dict(transform=train_transform))
+model = dict(backbone=dict(arch="vit_tiny_patch16_224", img_size=32, patch_size=4), num_classes=100)
+train_dataloader = dict(batch_size=512, num_workers=4, dataset=dict(transform=timm_augment(32)))
 optim_wrapper = dict(paramwise_cfg=dict(layer_decay_rate=0.75))

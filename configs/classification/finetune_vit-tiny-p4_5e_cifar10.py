@@ -2,49 +2,22 @@
 
 Command   TIMM_FUSED_ATTN=0 python tools/train.py CONFIG --amp --pretrained work_dirs/CKPT
 Data      data/cifar10/{train,test} as class folders (docs/classification.md); every fifth training image
-Time      not yet run
-Score     not yet run
+Score     not yet run; no time known
 
 So short a run has crops, flips and label smoothing, no mixing. Layer decay is mild, because random initialisation is in
 the same table.
 """
 _base_ = [
+    "../_base_/model/classifier_vit-tiny-p4.py",
     "../_base_/data/cifar10_labelled.py",
     "../_base_/schedule/finetune_mae.py",
     "../_base_/classification_training.py",
 ]
+from mimtransfer.training.recipes import warmup_cosine
+
 protocol = "fine-tuning, CIFAR-10, 5 epochs of 10000"
-model = dict(
-    type="Classifier",
-    backbone=dict(
-        type="TimmViT",
-        arch="vit_tiny_patch16_224",
-        img_size=32,
-        patch_size=4,
-        pos_embed="learned",  # started from MAE's sine-cosine table, and trained
-        drop_path_rate=0.0,
-        final_norm=False,
-    ),
-    num_classes=10,
-    pooling="mean",
-    norm="layer",
-    head_std=2e-5,
-    label_smoothing=0.1,
-    data_preprocessor=dict(type="ImgDataPreprocessor", mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]),
-)
 train_dataloader = dict(batch_size=64, dataset=dict(num_images=10000))
 train_cfg = dict(max_epochs=5, val_interval=5)
 optim_wrapper = dict(optimizer=dict(lr=1e-3), paramwise_cfg=dict(layer_decay_rate=0.9), clip_grad=dict(max_norm=5.0))
 auto_scale_lr = dict(enable=False)
-param_scheduler = [
-    dict(type="LinearLR", start_factor=1e-3, begin=0, end=1, by_epoch=True, convert_to_iter_based=True),
-    dict(
-        type="CosineAnnealingLR",
-        T_max=5 - 1,
-        eta_min_ratio=0.0,
-        begin=1,
-        end=5,
-        by_epoch=True,
-        convert_to_iter_based=True,
-    ),
-]
+param_scheduler = warmup_cosine(epochs=5, warmup=1, start_factor=1e-3, eta_min_ratio=0.0)

@@ -5,12 +5,10 @@ Data      data/imagenet/{train,val} as class folders; 4 GB of features on each d
 Time      not yet run
 Score     top-1: not yet run. Not the published protocol, which crops at random: linear_mae_vit-base_90e_in1k.py
 """
-_base_ = "./knn_vit-base_in1k.py"
+_base_ = ["../_base_/model/frozen_vit-base.py", "../_base_/data/in1k_frozen.py", "../_base_/classification_runtime.py"]
 protocol = "linear probe, ImageNet-1k, cached features"
-
 model = dict(pooling="class")
 test_cfg = dict(
-    _delete_=True,
     type="LinearSweepLoop",
     lrs=(0.03, 0.1, 0.3, 1.0, 3.0, 10.0),
     weight_decays=(0.0, 1e-4, 1e-2),

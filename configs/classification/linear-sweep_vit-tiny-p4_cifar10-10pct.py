@@ -7,5 +7,4 @@ Score     top-1: not yet run
 """
 _base_ = "./linear-sweep_vit-tiny-p4_cifar10.py"
 protocol = "linear probe, CIFAR-10, cached features, 10 % of the labels"
-
 test_cfg = dict(memory_dataloader=dict(dataset=dict(num_images=None, fraction=0.1)), batch_size=256)

@@ -5,15 +5,12 @@ Data      data/cifar10/{train,test} as class folders (docs/classification.md)
 Time      as k-NN, and the training of the probes
 Score     top-1: not yet run
 """
-_base_ = ["../_base_/data/cifar10_classification.py", "../_base_/classification_runtime.py"]
+_base_ = [
+    "../_base_/model/frozen_vit-tiny-p4.py",
+    "../_base_/data/cifar10_classification.py",
+    "../_base_/classification_runtime.py",
+]
 protocol = "linear probe, CIFAR-10, cached features of 10000"
-
-model = dict(
-    type="FrozenFeatures",
-    backbone=dict(type="TimmViT", arch="vit_tiny_patch16_224", img_size=32, patch_size=4, pos_embed="sincos"),
-    pooling="mean",
-    data_preprocessor=dict(type="ImgDataPreprocessor", mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]),
-)
 test_cfg = dict(
     type="LinearSweepLoop",
     lrs=(0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0),  # small data need high ones

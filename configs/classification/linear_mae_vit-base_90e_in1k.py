@@ -9,16 +9,9 @@ Time      2 h 20 min on 32 V100 (official); here not yet run
 Crops are torchvision's; MAE's own differ where one of the drawn shape does not fit. Mean pooling: model.pooling=mean.
 AdamW: optim_wrapper.optimizer = dict(_delete_=True, type="AdamW", lr=..., weight_decay=...).
 """
-_base_ = [
-    "../_base_/data/in1k_labelled.py",
-    "../_base_/classification_training.py",
-    "../_base_/schedule/linear_mae.py",
-]
+_base_ = ["../_base_/data/in1k_labelled.py", "../_base_/classification_training.py", "../_base_/schedule/linear_mae.py"]
 protocol = "linear probe of MAE, ImageNet-1k"
-train_transform = [
-    dict(type="RandomResizedCrop", size=224, interpolation="bicubic"),
-    dict(type="RandomHorizontalFlip"),
-]
+train_transform = [dict(type="RandomResizedCrop", size=224, interpolation="bicubic"), dict(type="RandomHorizontalFlip")]
 model = dict(
     type="Classifier",
     backbone=dict(type="TimmViT", arch="vit_base_patch16_224", img_size=224, pos_embed="sincos"),

@@ -1,7 +1,6 @@
 """MAE so small that a CPU does an epoch in seconds: for tests, and to try out an idea. Any folder of images will do.
 
-Command:
-    python tools/pretrain.py configs/debug/mae_vit-debug_2e_folder.py --cfg-options train_dataloader.dataset.root=FOLDER
+Command: python tools/pretrain.py CONFIG --cfg-options train_dataloader.dataset.root=FOLDER
 """
 _base_ = ["../_base_/data/folder.py", "../_base_/schedule/adamw_mae.py", "../_base_/pretrain_runtime.py"]
 model = dict(

@@ -1,9 +1,7 @@
 """MaPeT so small that a CPU does an epoch in seconds: for tests, and to try out an idea. Any folder of images will do.
 
-Command: python tools/fit_tokenizer.py configs/tokenizer/kmeans-pixels_scenes.py
-        --cfg-options train_dataloader.dataset.root=FOLDER
-    python tools/pretrain.py configs/debug/mapet_vit-debug_2e_folder.py
-        --cfg-options train_dataloader.dataset.root=FOLDER
+Command: python tools/fit_tokenizer.py configs/tokenizer/kmeans-pixels_scenes.py, then python tools/pretrain.py CONFIG,
+    both with --cfg-options train_dataloader.dataset.root=FOLDER
 """
 _base_ = ["mae_vit-debug_2e_folder.py"]
 model = dict(
@@ -19,5 +17,5 @@ model = dict(
     # auxiliary=False tries out permuted prediction, type="BEiT" masked prediction.
     strategy=dict(type="RandomMasking", mask_ratio=0.75),
     tokenizer=dict(type="KMeansTokenizer", codebook="work_dirs/kmeans-pixels_scenes/codebook.pth"),
-    data_preprocessor=dict(type="ImgDataPreprocessor", mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]),
+    data_preprocessor=_base_.model.data_preprocessor,
 )

@@ -1,19 +1,12 @@
 """MFM so small that a CPU does an epoch in seconds: for tests, and to try out an idea. Any folder of images will do.
 
-Command:
-    python tools/pretrain.py configs/debug/mfm_vit-debug_2e_folder.py --cfg-options train_dataloader.dataset.root=FOLDER
+Command: python tools/pretrain.py CONFIG --cfg-options train_dataloader.dataset.root=FOLDER
 """
-_base_ = ["mae_vit-debug_2e_folder.py"]
+_base_ = ["mapet_vit-debug_2e_folder.py"]
 model = dict(
     _delete_=True,
     type="MFM",
-    encoder=dict(
-        type="TimmViT",
-        arch="vit_tiny_patch16_224",
-        img_size=32,
-        patch_size=8,
-        model_kwargs=dict(embed_dim=48, depth=2, num_heads=3),
-    ),
+    encoder=_base_.model.encoder,
     corruption=dict(type="FrequencyMasking", radius=16 * 32 / 224),
-    data_preprocessor=dict(type="ImgDataPreprocessor", mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]),
+    data_preprocessor=_base_.model.data_preprocessor,
 )

@@ -1,20 +1,13 @@
 """SimMIM so small that a CPU does an epoch in seconds: for tests, and to try out an idea. Any folder of images will do.
 
-Command: python tools/pretrain.py configs/debug/simmim_vit-debug_2e_folder.py
-    --cfg-options train_dataloader.dataset.root=FOLDER
+Command: python tools/pretrain.py CONFIG --cfg-options train_dataloader.dataset.root=FOLDER
 """
-_base_ = ["mae_vit-debug_2e_folder.py"]
+_base_ = ["mapet_vit-debug_2e_folder.py"]
 model = dict(
     _delete_=True,
     type="SimMIM",
-    encoder=dict(
-        type="TimmViT",
-        arch="vit_tiny_patch16_224",
-        img_size=32,
-        patch_size=8,
-        model_kwargs=dict(embed_dim=48, depth=2, num_heads=3),
-    ),
+    encoder=_base_.model.encoder,
     # 3 of 4 cells, each of 2 x 2 patches; throw_ratio=0.25 with mask_ratio=0.5 tries out throwing.
     strategy=dict(type="RandomMasking", mask_ratio=0.75, unit=2),
-    data_preprocessor=dict(type="ImgDataPreprocessor", mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]),
+    data_preprocessor=_base_.model.data_preprocessor,
 )

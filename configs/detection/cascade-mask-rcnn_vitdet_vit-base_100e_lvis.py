@@ -1,8 +1,6 @@
 """ViTDet Cascade Mask R-CNN, ViT-B/16, 100 epochs of LVIS v1: federated loss, repeat-factor sampling, 300 detections.
 
-Command   torchrun --nproc_per_node=8 tools/train.py configs/detection/cascade-mask-rcnn_vitdet_vit-base_100e_lvis.py \
-              --launcher pytorch --pretrained mae_vit-base.pth \
-              --cfg-options train_dataloader.batch_size=8
+Command   torchrun --nproc_per_node=8 tools/train.py CONFIG --launcher pytorch --pretrained mae_vit-base.pth (batch 64)
 Data      data/lvis_v1/annotations/lvis_v1_{train,val}.json beside COCO's train2017 and val2017; pip install lvis
 Time      not yet run here
 Score     43.0 box AP, 38.9 mask AP from MAE (authors); 0.3 between seeds (authors); not yet run here
@@ -11,40 +9,23 @@ _base_ = [
     "../_base_/model/cascade-mask-rcnn_vitdet.py",
     "../_base_/data/lvis_lsj-1024.py",
     "../_base_/schedule/vitdet_lvis.py",
-    "mmdet::_base_/default_runtime.py",
-    "../_base_/transfer_runtime.py",
+    "../_base_/detection_iters_runtime.py",
 ]
-task = "detection"
 protocol = "ViTDet Cascade Mask R-CNN, LVIS, 100 epochs"
-
 # mmengine replaces lists as a whole: the three heads of the base, with 1203 classes and another loss.
 bbox_head = dict(
-    type="Shared4Conv1FCBBoxHead",
-    in_channels=256,
-    conv_out_channels=256,
-    fc_out_channels=1024,
-    roi_feat_size=7,
+    _base_.bbox_head,
     num_classes=1203,
-    reg_class_agnostic=True,
-    norm_cfg=dict(type="LN2d", eps=1e-6),
     loss_cls=dict(type="mimtransfer.FederatedLoss", num_classes=1203),
     init_cfg=[
         dict(type="Normal", std=0.01, bias=-4.595, override=dict(name="fc_cls")),  # 1 % at the start
         dict(type="Normal", std=0.001, override=dict(name="fc_reg")),
         dict(type="Xavier", distribution="uniform", override=[dict(name="shared_fcs")]),
     ],
-    loss_bbox=dict(type="SmoothL1Loss", beta=1.0, loss_weight=1.0),
 )
-coders = [
-    dict(type="DeltaXYWHBBoxCoder", target_means=[0.0] * 4, target_stds=stds)
-    for stds in ([0.1, 0.1, 0.2, 0.2], [0.05, 0.05, 0.1, 0.1], [0.033, 0.033, 0.067, 0.067])
-]
 model = dict(
     roi_head=dict(
-        bbox_head=[dict(bbox_head, bbox_coder=coder) for coder in coders],
-        mask_head=dict(num_classes=1203),
+        bbox_head=[dict(bbox_head, bbox_coder=coder) for coder in _base_.coders], mask_head=dict(num_classes=1203)
     ),
     test_cfg=dict(rcnn=dict(score_thr=0.02, max_per_img=300)),
 )
-default_hooks = dict(checkpoint=dict(by_epoch=False, interval=5000, max_keep_ckpts=2))
-log_processor = dict(by_epoch=False)

@@ -1,18 +1,11 @@
 """ViTDet Cascade Mask R-CNN, ViT-H/16, 100 epochs of COCO, the recipe of the published schedule (75 epochs) prolonged.
 
-Command   torchrun --nproc_per_node=8 tools/train.py configs/detection/cascade-mask-rcnn_vitdet_vit-huge_100e_coco.py \
-              --launcher pytorch --pretrained mae_vit-huge.pth \
-              --cfg-options train_dataloader.batch_size=8
-Data      data/coco: annotations/instances_{train,val}2017.json, train2017, val2017 (docs/transfer.md)
+Command   torchrun --nproc_per_node=8 tools/train.py CONFIG --launcher pytorch --pretrained mae_vit-huge.pth (batch 64)
 Time      about 58 h on 64 A100 by the authors' 1.137 s per iteration
 Score     none published; not yet run here
 """
 _base_ = "./cascade-mask-rcnn_vitdet_vit-huge_75e_coco.py"
-protocol = "ViTDet Cascade Mask R-CNN ViT-H, COCO, 100 epochs"
+from mimtransfer.training.recipes import vitdet_schedule
 
-max_iters = 184375
-train_cfg = dict(max_iters=max_iters, dynamic_intervals=[(180001, max_iters)])
-param_scheduler = [
-    dict(type="LinearLR", start_factor=0.001, by_epoch=False, begin=0, end=250),
-    dict(type="MultiStepLR", milestones=[163889, 177546], gamma=0.1, by_epoch=False, begin=0, end=max_iters),
-]
+protocol = "ViTDet Cascade Mask R-CNN ViT-H, COCO, 100 epochs"
+train_cfg, param_scheduler = vitdet_schedule(epochs=100)

@@ -1,26 +1,15 @@
 """ViTDet Cascade Mask R-CNN, ViT-H/16, 100 epochs of LVIS v1: federated loss, repeat-factor sampling, 300 detections.
 
-Command   torchrun --nproc_per_node=8 tools/train.py configs/detection/cascade-mask-rcnn_vitdet_vit-huge_100e_lvis.py \
-              --launcher pytorch --pretrained mae_vit-huge.pth \
-              --cfg-options train_dataloader.batch_size=8
-Data      data/lvis_v1/annotations/lvis_v1_{train,val}.json beside COCO's train2017 and val2017; pip install lvis
+Command   torchrun --nproc_per_node=8 tools/train.py CONFIG --launcher pytorch --pretrained mae_vit-huge.pth (batch 64)
 Time      not yet run here
 Score     51.5 box AP, 46.6 mask AP from MAE (authors); 0.3 between seeds (authors); not yet run here
 """
 _base_ = "./cascade-mask-rcnn_vitdet_vit-base_100e_lvis.py"
-protocol = "ViTDet Cascade Mask R-CNN ViT-H, LVIS, 100 epochs"
+from mimtransfer.training.recipes import vitdet_size
 
-model = dict(
-    backbone=dict(
-        arch="vit_huge_patch14_224",
-        patch_size=16,
-        global_blocks=(7, 15, 23, 31),
-        drop_path_rate=0.4,
-    ),
-    neck=dict(in_channels=1280),
-)
+protocol = "ViTDet Cascade Mask R-CNN ViT-H, LVIS, 100 epochs"
+model = vitdet_size("vit_huge_patch14_224", drop_path_rate=0.4)
 # As on COCO; the lr is ViT-H's own.
 optim_wrapper = dict(
-    optimizer=dict(lr=1e-4),
-    paramwise_cfg=dict(layer_decay_rate=0.9, norm_decay_mult=1.0, no_decay_names=()),
+    optimizer=dict(lr=1e-4), paramwise_cfg=dict(layer_decay_rate=0.9, norm_decay_mult=1.0, no_decay_names=())
 )

@@ -1,31 +1,18 @@
 """DINO-DETR on ViTDet's backbone, ViT-B/16, 4 scales, 12 epochs of COCO: mmdet's recipe, the ViT with layer decay.
 
-Command   torchrun --nproc_per_node=8 tools/train.py configs/detection/dino_vitdet_vit-base_12e_coco.py \
-              --launcher pytorch --pretrained mae_vit-base.pth
+Command   torchrun --nproc_per_node=8 tools/train.py CONFIG --launcher pytorch --pretrained mae_vit-base.pth
 Data      data/coco: annotations/instances_{train,val}2017.json, train2017, val2017 (docs/transfer.md)
 Time      not yet run here
 Score     none in mmdet for a plain ViT; not yet run here
 Ops       multi-scale deformable attention: mmcv's own kernel where it is compiled, else plain torch (docs/openmmlab.md)
 """
 _base_ = ["mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py", "../_base_/transfer_runtime.py"]
+from mimtransfer.training.recipes import vitdet_backbone
+
 task = "detection"
 protocol = "ViTDet DINO-DETR, COCO, 12 epochs"
-
 model = dict(
-    backbone=dict(
-        _delete_=True,
-        type="mimtransfer.TimmViT",
-        arch="vit_base_patch16_224",
-        img_size=224,
-        pos_antialias=False,
-        out_indices=(-1,),
-        final_norm=False,
-        window_size=14,
-        global_blocks=(2, 5, 8, 11),
-        rel_pos="decomposed",
-        rel_pos_size=1024,
-        drop_path_rate=0.1,
-    ),
+    backbone=dict(_delete_=True, **vitdet_backbone()),
     neck=dict(
         _delete_=True,
         type="mimtransfer.SimpleFeaturePyramid",

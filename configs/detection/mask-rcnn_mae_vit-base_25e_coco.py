@@ -1,20 +1,12 @@
 """Mask R-CNN as MAE was transferred before ViTDet (arXiv 2111.11429), ViT-B/16, 25 epochs of COCO.
 
-Command   torchrun --nproc_per_node=8 tools/train.py configs/detection/mask-rcnn_mae_vit-base_25e_coco.py \
-              --launcher pytorch --pretrained mae_vit-base.pth \
-              --cfg-options train_dataloader.batch_size=8
-Data      data/coco: annotations/instances_{train,val}2017.json, train2017, val2017 (docs/transfer.md)
+Command   torchrun --nproc_per_node=8 tools/train.py CONFIG --launcher pytorch --pretrained mae_vit-base.pth (batch 64)
 Time      not yet run here
 Score     48.1 box AP, 43.2 mask AP from MAE (authors, github.com/facebookresearch/mae issue 43); not yet run here
-Departs   the authors' code is not published: lr, weight decay, windows of 16, schedule follow MIMDet's configs,
-          which give 48.0 and 43.0; no layer decay
+Departs   as its base; MIMDet's configs give 48.0 and 43.0
 """
 _base_ = "./mask-rcnn_mae_vit-base_100e_coco.py"
-protocol = "Mask R-CNN as MAE, COCO, 25 epochs"
+from mimtransfer.training.recipes import mae_detection_schedule
 
-max_iters = 46094
-train_cfg = dict(max_iters=max_iters, dynamic_intervals=[(40001, max_iters)])
-param_scheduler = [
-    dict(type="LinearLR", start_factor=0.001, by_epoch=False, begin=0, end=461),  # a quarter of an epoch
-    dict(type="CosineAnnealingLR", eta_min=0.0, by_epoch=False, begin=461, T_max=max_iters - 461, end=max_iters),
-]
+protocol = "Mask R-CNN as MAE, COCO, 25 epochs"
+train_cfg, param_scheduler = mae_detection_schedule(epochs=25)

@@ -1,7 +1,6 @@
 """Mask R-CNN, ResNet-50 and FPN, 12 epochs of COCO, as self-supervised ResNets are compared (MoCo, arXiv 1911.05722).
 
-Command   torchrun --nproc_per_node=8 tools/train.py configs/detection/mask-rcnn_resnet50-fpn_1x_coco.py \
-              --launcher pytorch --pretrained mfm_resnet50.pth
+Command   torchrun --nproc_per_node=8 tools/train.py CONFIG --launcher pytorch --pretrained mfm_resnet50.pth
 Data      data/coco: annotations/instances_{train,val}2017.json, train2017, val2017 (docs/transfer.md)
 Time      not yet run here
 Score     supervised, frozen batch statistics: 38.2 box AP, 34.7 mask AP (mmdet); none published for MFM; not yet run
@@ -12,12 +11,9 @@ _base_ = [
     "mmdet::_base_/models/mask-rcnn_r50_fpn.py",
     "mmdet::_base_/datasets/coco_instance.py",
     "mmdet::_base_/schedules/schedule_1x.py",
-    "mmdet::_base_/default_runtime.py",
-    "../_base_/transfer_runtime.py",
+    "../_base_/detection_runtime.py",
 ]
-task = "detection"
 protocol = "Mask R-CNN ResNet-50 FPN, COCO, 12 epochs"
-
 model = dict(
     backbone=dict(_delete_=True, type="mimtransfer.TimmCNN", arch="resnet50", out_indices=(0, 1, 2, 3)),
     neck=dict(norm_cfg=dict(type="BN", requires_grad=True)),

@@ -1,8 +1,6 @@
 """ViTDet Mask R-CNN, ViT-B/16, 100 epochs of LVIS v1: federated loss, repeat-factor sampling, 300 detections.
 
-Command   torchrun --nproc_per_node=8 tools/train.py configs/detection/mask-rcnn_vitdet_vit-base_100e_lvis.py \
-              --launcher pytorch --pretrained mae_vit-base.pth \
-              --cfg-options train_dataloader.batch_size=8
+Command   torchrun --nproc_per_node=8 tools/train.py CONFIG --launcher pytorch --pretrained mae_vit-base.pth (batch 64)
 Data      data/lvis_v1/annotations/lvis_v1_{train,val}.json beside COCO's train2017 and val2017; pip install lvis
 Time      not yet run here
 Score     40.2 box AP, 38.2 mask AP from MAE (authors); 0.3 between seeds (authors); not yet run here
@@ -11,12 +9,9 @@ _base_ = [
     "../_base_/model/mask-rcnn_vitdet.py",
     "../_base_/data/lvis_lsj-1024.py",
     "../_base_/schedule/vitdet_lvis.py",
-    "mmdet::_base_/default_runtime.py",
-    "../_base_/transfer_runtime.py",
+    "../_base_/detection_iters_runtime.py",
 ]
-task = "detection"
 protocol = "ViTDet Mask R-CNN, LVIS, 100 epochs"
-
 model = dict(
     roi_head=dict(
         bbox_head=dict(
@@ -32,5 +27,3 @@ model = dict(
     ),
     test_cfg=dict(rcnn=dict(score_thr=0.02, max_per_img=300)),
 )
-default_hooks = dict(checkpoint=dict(by_epoch=False, interval=5000, max_keep_ckpts=2))
-log_processor = dict(by_epoch=False)

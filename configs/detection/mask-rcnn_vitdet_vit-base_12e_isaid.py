@@ -1,7 +1,6 @@
 """ViTDet Mask R-CNN, ViT-B/16, 12 epochs of iSAID: instances in aerial patches of 800, 15 classes.
 
-Command   torchrun --nproc_per_node=8 tools/train.py configs/detection/mask-rcnn_vitdet_vit-base_12e_isaid.py \
-              --launcher pytorch --pretrained mae_vit-base.pth
+Command   torchrun --nproc_per_node=8 tools/train.py CONFIG --launcher pytorch --pretrained mae_vit-base.pth
 Data      data/iSAID/{train,val}: patches of 800 with overlap 200 by iSAID_Devkit, json mended by mmdet's projects/iSAID
 Time      not yet run here
 Score     on patches of val (labels of test are withheld): none published for MAE with this head; not yet run here
@@ -10,12 +9,9 @@ _base_ = [
     "../_base_/model/mask-rcnn_vitdet.py",
     "mmdet::_base_/datasets/isaid_instance.py",
     "mmdet::_base_/schedules/schedule_1x.py",
-    "mmdet::_base_/default_runtime.py",
-    "../_base_/transfer_runtime.py",
+    "../_base_/detection_runtime.py",
 ]
-task = "detection"
 protocol = "ViTDet Mask R-CNN, iSAID, 12 epochs"
-
 model = dict(
     data_preprocessor=dict(pad_size_divisor=800),
     backbone=dict(rel_pos_size=800),

@@ -1,7 +1,6 @@
 """ViTDet Mask R-CNN, ViT-B/16, 25 epochs of COCO at 768 pixels: made for GPUs of 24 GB.
 
-Command   torchrun --nproc_per_node=8 tools/train.py configs/detection/mask-rcnn_vitdet_vit-base_25e_coco-768.py \
-              --launcher pytorch --pretrained mae_vit-base.pth
+Command   torchrun --nproc_per_node=8 tools/train.py CONFIG --launcher pytorch --pretrained mae_vit-base.pth
 Data      data/coco: annotations/instances_{train,val}2017.json, train2017, val2017 (docs/transfer.md)
 Memory    gradient checkpointing, 4 images a GPU, 2 batches accumulated: 64 images a step at 8 GPUs; not yet measured
 Time      not yet run
@@ -11,18 +10,7 @@ _base_ = [
     "../_base_/model/mask-rcnn_vitdet.py",
     "../_base_/data/coco_lsj-768.py",
     "../_base_/schedule/vitdet_25e_accumulate.py",
-    "mmdet::_base_/default_runtime.py",
-    "../_base_/transfer_runtime.py",
+    "../_base_/detection_iters_runtime.py",
 ]
-task = "detection"
 protocol = "ViTDet Mask R-CNN, COCO 768, 25 epochs"
-
-model = dict(
-    data_preprocessor=dict(pad_size_divisor=768),
-    backbone=dict(
-        rel_pos_size=768,
-        grad_checkpointing=True,
-    ),
-)
-default_hooks = dict(checkpoint=dict(by_epoch=False, interval=5000, max_keep_ckpts=2))
-log_processor = dict(by_epoch=False)
+model = dict(data_preprocessor=dict(pad_size_divisor=768), backbone=dict(rel_pos_size=768, grad_checkpointing=True))

@@ -1,21 +1,12 @@
 """ViTDet Mask R-CNN, ViT-L/16, 100 epochs of COCO: detectron2's ViTDet README.
 
-Command   torchrun --nproc_per_node=8 tools/train.py configs/detection/mask-rcnn_vitdet_vit-large_100e_coco.py \
-              --launcher pytorch --pretrained mae_vit-large.pth \
-              --cfg-options train_dataloader.batch_size=8
-Data      data/coco: annotations/instances_{train,val}2017.json, train2017, val2017 (docs/transfer.md)
+Command   torchrun --nproc_per_node=8 tools/train.py CONFIG --launcher pytorch --pretrained mae_vit-large.pth (batch 64)
 Time      about 31 h on 64 A100 by the authors' 0.603 s per iteration
 Score     55.5 box AP, 49.2 mask AP from MAE, 1600 epochs of ImageNet-1k (authors); not yet run here
 """
 _base_ = "./mask-rcnn_vitdet_vit-base_100e_coco.py"
-protocol = "ViTDet Mask R-CNN ViT-L, COCO, 100 epochs"
+from mimtransfer.training.recipes import vitdet_size
 
-model = dict(
-    backbone=dict(
-        arch="vit_large_patch16_224",
-        global_blocks=(5, 11, 17, 23),
-        drop_path_rate=0.4,
-    ),
-    neck=dict(in_channels=1024),
-)
+protocol = "ViTDet Mask R-CNN ViT-L, COCO, 100 epochs"
+model = vitdet_size("vit_large_patch16_224")
 optim_wrapper = dict(paramwise_cfg=dict(layer_decay_rate=0.8))

@@ -1,33 +1,13 @@
 """ViTDet Mask R-CNN, ViT-L/16, 25 epochs of COCO at 768 pixels: made for GPUs of 24 GB.
 
-Command   torchrun --nproc_per_node=8 tools/train.py configs/detection/mask-rcnn_vitdet_vit-large_25e_coco-768.py \
-              --launcher pytorch --pretrained mae_vit-large.pth
-Data      data/coco: annotations/instances_{train,val}2017.json, train2017, val2017 (docs/transfer.md)
+Command   torchrun --nproc_per_node=8 tools/train.py CONFIG --launcher pytorch --pretrained mae_vit-large.pth
 Memory    gradient checkpointing, 4 images a GPU, 2 batches accumulated: 64 images a step at 8 GPUs; not yet measured
 Time      not yet run
 Score     none published at this size; not yet run here
 """
-_base_ = [
-    "../_base_/model/mask-rcnn_vitdet.py",
-    "../_base_/data/coco_lsj-768.py",
-    "../_base_/schedule/vitdet_25e_accumulate.py",
-    "mmdet::_base_/default_runtime.py",
-    "../_base_/transfer_runtime.py",
-]
-task = "detection"
-protocol = "ViTDet Mask R-CNN ViT-L, COCO 768, 25 epochs"
+_base_ = "./mask-rcnn_vitdet_vit-base_25e_coco-768.py"
+from mimtransfer.training.recipes import vitdet_size
 
-model = dict(
-    data_preprocessor=dict(pad_size_divisor=768),
-    backbone=dict(
-        arch="vit_large_patch16_224",
-        global_blocks=(5, 11, 17, 23),
-        drop_path_rate=0.4,
-        rel_pos_size=768,
-        grad_checkpointing=True,
-    ),
-    neck=dict(in_channels=1024),
-)
+protocol = "ViTDet Mask R-CNN ViT-L, COCO 768, 25 epochs"
+model = vitdet_size("vit_large_patch16_224")
 optim_wrapper = dict(paramwise_cfg=dict(layer_decay_rate=0.8))
-default_hooks = dict(checkpoint=dict(by_epoch=False, interval=5000, max_keep_ckpts=2))
-log_processor = dict(by_epoch=False)

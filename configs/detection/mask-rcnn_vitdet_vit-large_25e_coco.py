@@ -1,18 +1,11 @@
 """ViTDet Mask R-CNN, ViT-L/16, 25 epochs of COCO, the recipe of the published schedule shortened.
 
-Command   torchrun --nproc_per_node=8 tools/train.py configs/detection/mask-rcnn_vitdet_vit-large_25e_coco.py \
-              --launcher pytorch --pretrained mae_vit-large.pth \
-              --cfg-options train_dataloader.batch_size=8
-Data      data/coco: annotations/instances_{train,val}2017.json, train2017, val2017 (docs/transfer.md)
+Command   torchrun --nproc_per_node=8 tools/train.py CONFIG --launcher pytorch --pretrained mae_vit-large.pth (batch 64)
 Time      about 8 h on 64 A100 by the authors' 0.603 s per iteration
 Score     none published; not yet run here
 """
 _base_ = "./mask-rcnn_vitdet_vit-large_100e_coco.py"
-protocol = "ViTDet Mask R-CNN ViT-L, COCO, 25 epochs"
+from mimtransfer.training.recipes import vitdet_schedule
 
-max_iters = 46094
-train_cfg = dict(max_iters=max_iters, dynamic_intervals=[(40001, max_iters)])
-param_scheduler = [
-    dict(type="LinearLR", start_factor=0.001, by_epoch=False, begin=0, end=250),
-    dict(type="MultiStepLR", milestones=[40972, 44386], gamma=0.1, by_epoch=False, begin=0, end=max_iters),
-]
+protocol = "ViTDet Mask R-CNN ViT-L, COCO, 25 epochs"
+train_cfg, param_scheduler = vitdet_schedule(epochs=25)

@@ -1,9 +1,6 @@
 """RetinaNet on ViTDet's backbone, ViT-B/16, 100 epochs of COCO: a one-stage head by config alone.
 
-Command   torchrun --nproc_per_node=8 tools/train.py configs/detection/retinanet_vitdet_vit-base_100e_coco.py \
-              --launcher pytorch --pretrained mae_vit-base.pth \
-              --cfg-options train_dataloader.batch_size=8
-Data      data/coco: annotations/instances_{train,val}2017.json, train2017, val2017 (docs/transfer.md)
+Command   torchrun --nproc_per_node=8 tools/train.py CONFIG --launcher pytorch --pretrained mae_vit-base.pth (batch 64)
 Time      not yet run here
 Score     none published for MAE; not yet run here
 """
@@ -11,28 +8,14 @@ _base_ = [
     "mmdet::_base_/models/retinanet_r50_fpn.py",
     "../_base_/data/coco_lsj-1024.py",
     "../_base_/schedule/vitdet_100e.py",
-    "mmdet::_base_/default_runtime.py",
-    "../_base_/transfer_runtime.py",
+    "../_base_/detection_iters_runtime.py",
 ]
-task = "detection"
-protocol = "ViTDet RetinaNet, COCO, 100 epochs"
+from mimtransfer.training.recipes import vitdet_backbone
 
+protocol = "ViTDet RetinaNet, COCO, 100 epochs"
 model = dict(
     data_preprocessor=dict(pad_size_divisor=1024),
-    backbone=dict(
-        _delete_=True,
-        type="mimtransfer.TimmViT",
-        arch="vit_base_patch16_224",
-        img_size=224,
-        pos_antialias=False,
-        out_indices=(-1,),
-        final_norm=False,
-        window_size=14,
-        global_blocks=(2, 5, 8, 11),
-        rel_pos="decomposed",
-        rel_pos_size=1024,
-        drop_path_rate=0.1,
-    ),
+    backbone=dict(_delete_=True, **vitdet_backbone()),
     # Strides 8, 16, 32; then 64 and 128 by subsampling.
     neck=dict(
         _delete_=True,
@@ -47,5 +30,3 @@ model = dict(
 # Masks are read, to crop as the others do; boxes alone are predicted and scored.
 val_evaluator = dict(metric="bbox")
 test_evaluator = val_evaluator
-default_hooks = dict(checkpoint=dict(by_epoch=False, interval=5000, max_keep_ckpts=2))
-log_processor = dict(by_epoch=False)

@@ -12,6 +12,8 @@ _base_ = [
     "../_base_/schedule/adamw_mapet.py",
     "../_base_/pretrain_runtime.py",
 ]
+from mimtransfer.training.recipes import warmup_cosine
+
 model = dict(
     type="BEiT",
     strategy=dict(_delete_=True, type="BlockMasking", mask_ratio=75 / 196),
@@ -19,15 +21,4 @@ model = dict(
 )
 train_dataloader = dict(batch_size=256, dataset=dict(transform=dict(scale=(0.08, 1.0), color_jitter=0.4)))
 train_cfg = dict(max_epochs=800)
-param_scheduler = [
-    dict(type="LinearLR", start_factor=1e-6 / 1.5e-3, begin=0, end=10, by_epoch=True, convert_to_iter_based=True),
-    dict(
-        type="CosineAnnealingLR",
-        T_max=790,
-        eta_min_ratio=1e-5 / 1.5e-3,
-        begin=10,
-        end=800,
-        by_epoch=True,
-        convert_to_iter_based=True,
-    ),
-]
+param_scheduler = warmup_cosine(epochs=800, warmup=10, start_factor=1e-6 / 1.5e-3, eta_min_ratio=1e-5 / 1.5e-3)

@@ -6,13 +6,14 @@ Command: torchrun --nproc_per_node=8 tools/pretrain.py CONFIG --launcher pytorch
 Effective batch: 8 GPUs x 128 x accumulation 4 = 4096. Not yet run here.
 """
 _base_ = ["./mae_vit-base_800e_in1k.py"]
+from mimtransfer.training.recipes import warmup_cosine
+
 model = dict(
     strategy=dict(
-        type="AMTMasking", mask_ratio=0.45, throw_ratio=0.40,
-        warmup=dict(type="RandomMasking", mask_ratio=0.75),
+        type="AMTMasking", mask_ratio=0.45, throw_ratio=0.40, warmup=dict(type="RandomMasking", mask_ratio=0.75)
     ),
     norm_pix_loss=False,
 )
 custom_hooks = [*_base_.custom_hooks, dict(type="MapBankHook", begin=40, interval=40)]
 train_cfg = dict(max_epochs=400)
-param_scheduler = [_base_.param_scheduler[0], dict(_base_.param_scheduler[1], T_max=360, end=400)]
+param_scheduler = warmup_cosine(epochs=400, warmup=40)

@@ -5,10 +5,7 @@ Published: first maps after 40 of 400 epochs, then every 40 (arXiv 2211.15362); 
 _base_ = ["mae_vit-tiny_20e_camvid-bccd.py"]
 model = dict(
     strategy=dict(
-        type="AMTMasking",
-        mask_ratio=0.45,
-        throw_ratio=0.40,
-        warmup=dict(type="RandomMasking", mask_ratio=0.75),
+        type="AMTMasking", mask_ratio=0.45, throw_ratio=0.40, warmup=dict(type="RandomMasking", mask_ratio=0.75)
     )
 )
 custom_hooks = [*_base_.custom_hooks, dict(type="MapBankHook", begin=4, interval=4)]

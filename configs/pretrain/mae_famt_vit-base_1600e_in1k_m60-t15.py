@@ -7,5 +7,7 @@ Command: torchrun --nproc_per_node=8 tools/pretrain.py CONFIG --launcher pytorch
 Effective batch: 8 GPUs x 128 x accumulation 4 = 4096. Not yet run here.
 """
 _base_ = ["./mae_famt_vit-base_800e_in1k_m60-t15.py"]
+from mimtransfer.training.recipes import warmup_cosine
+
 train_cfg = dict(max_epochs=1600)
-param_scheduler = [_base_.param_scheduler[0], dict(_base_.param_scheduler[1], T_max=1560, end=1600)]
+param_scheduler = warmup_cosine(epochs=1600, warmup=40)

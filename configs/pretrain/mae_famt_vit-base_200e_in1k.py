@@ -5,7 +5,9 @@ Command: torchrun --nproc_per_node=8 tools/pretrain.py CONFIG --launcher pytorch
 Effective batch: 8 GPUs x 128 x accumulation 4 = 4096. Not yet run here.
 """
 _base_ = ["./mae_amt_vit-base_400e_in1k.py"]
+from mimtransfer.training.recipes import warmup_cosine
+
 model = dict(strategy=dict(type="FAMTMasking"))
 custom_hooks = [*_base_.custom_hooks[:-1], dict(_base_.custom_hooks[-1], interval=20)]  # MapBankHook
 train_cfg = dict(max_epochs=200)
-param_scheduler = [_base_.param_scheduler[0], dict(_base_.param_scheduler[1], T_max=160, end=200)]
+param_scheduler = warmup_cosine(epochs=200, warmup=40)

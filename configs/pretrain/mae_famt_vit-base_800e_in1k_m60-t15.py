@@ -10,8 +10,7 @@ Effective batch: 8 GPUs x 128 x accumulation 4 = 4096. Not yet run here.
 _base_ = ["./mae_vit-base_800e_in1k.py"]
 model = dict(
     strategy=dict(
-        type="FAMTMasking", mask_ratio=0.60, throw_ratio=0.15,
-        warmup=dict(type="RandomMasking", mask_ratio=0.75),
+        type="FAMTMasking", mask_ratio=0.60, throw_ratio=0.15, warmup=dict(type="RandomMasking", mask_ratio=0.75)
     ),
     norm_pix_loss=False,
 )

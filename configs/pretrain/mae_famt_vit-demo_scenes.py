@@ -1,14 +1,11 @@
 """MAE + FAMT on the unlabelled embedded scenes, the third row of `make demo`; else as mae_vit-demo_scenes.py.
 
-Command: python tools/pretrain.py configs/pretrain/mae_famt_vit-demo_scenes.py
+Command: python tools/pretrain.py CONFIG
 """
 _base_ = ["mae_vit-demo_scenes.py"]
 model = dict(
     strategy=dict(
-        type="FAMTMasking",
-        mask_ratio=0.45,
-        throw_ratio=0.40,
-        warmup=dict(type="RandomMasking", mask_ratio=0.75),
+        type="FAMTMasking", mask_ratio=0.45, throw_ratio=0.40, warmup=dict(type="RandomMasking", mask_ratio=0.75)
     )
 )
 # Published: first maps after 40 epochs of 400 to 1600, then every 40.

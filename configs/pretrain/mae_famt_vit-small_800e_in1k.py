@@ -9,8 +9,7 @@ Effective batch: 8 GPUs x 512 = 4096. Not yet run here.
 _base_ = ["./mae_vit-small_800e_in1k.py"]
 model = dict(
     strategy=dict(
-        type="FAMTMasking", mask_ratio=0.45, throw_ratio=0.40,
-        warmup=dict(type="RandomMasking", mask_ratio=0.75),
+        type="FAMTMasking", mask_ratio=0.45, throw_ratio=0.40, warmup=dict(type="RandomMasking", mask_ratio=0.75)
     ),
     norm_pix_loss=False,
 )

@@ -7,7 +7,5 @@ Command: torchrun --nproc_per_node=8 tools/pretrain.py CONFIG --launcher pytorch
 Effective batch: 8 GPUs x 128 x accumulation 4 = 4096. Not yet run here.
 """
 _base_ = ["./mae_vit-base_800e_in1k.py"]
-model = dict(
-    strategy=dict(type="SemanticMasking", mask_ratio=0.75, warmup=dict(type="RandomMasking", mask_ratio=0.75))
-)
+model = dict(strategy=dict(type="SemanticMasking", mask_ratio=0.75, warmup=dict(type="RandomMasking", mask_ratio=0.75)))
 custom_hooks = [*_base_.custom_hooks, dict(type="MapBankHook", begin=40, interval=40)]

@@ -1,6 +1,6 @@
 """MAE on the unlabelled embedded scenes: the pretraining of `make demo`, minutes on 2 CPU cores.
 
-Command: python tools/pretrain.py configs/pretrain/mae_vit-demo_scenes.py
+Command: python tools/pretrain.py CONFIG
 """
 _base_ = [
     "../_base_/model/vit-demo.py",
@@ -8,6 +8,8 @@ _base_ = [
     "../_base_/schedule/adamw_mae.py",
     "../_base_/pretrain_runtime.py",
 ]
+from mimtransfer.training.recipes import warmup_cosine
+
 model = dict(
     type="MAE",
     encoder=_base_.vit,
@@ -18,20 +20,8 @@ model = dict(
 train_dataloader = dict(
     num_workers=1, dataset=dict(root="data/scenes/unlabelled", transform=dict(size=64, scale=(0.5, 1.0)))
 )
-max_epochs, warmup_epochs = 16, 1
-train_cfg = dict(max_epochs=max_epochs)
+train_cfg = dict(max_epochs=16)
 # No rule covers so small a model and so short a run.
 optim_wrapper = dict(optimizer=dict(lr=2e-3))
 auto_scale_lr = dict(enable=False)
-param_scheduler = [
-    dict(type="LinearLR", start_factor=1e-3, begin=0, end=warmup_epochs, by_epoch=True, convert_to_iter_based=True),
-    dict(
-        type="CosineAnnealingLR",
-        T_max=max_epochs - warmup_epochs,
-        eta_min=0.0,
-        begin=warmup_epochs,
-        end=max_epochs,
-        by_epoch=True,
-        convert_to_iter_based=True,
-    ),
-]
+param_scheduler = warmup_cosine(epochs=16, warmup=1, start_factor=1e-3)

@@ -4,11 +4,9 @@ Data: class folders of image files in data/cifar10/train; every fifth image, the
 Command: TIMM_FUSED_ATTN=0 python tools/pretrain.py CONFIG --amp (on a CPU, bf16 attention is faster unfused).
 Measured: docs/results/masking-cifar10.md. About 5 minutes on one core with AMX.
 """
-_base_ = [
-    "../_base_/data/folder.py",
-    "../_base_/schedule/adamw_mae.py",
-    "../_base_/pretrain_runtime.py",
-]
+_base_ = ["../_base_/data/folder.py", "../_base_/schedule/adamw_mae.py", "../_base_/pretrain_runtime.py"]
+from mimtransfer.training.recipes import warmup_cosine
+
 model = dict(
     type="MAE",
     encoder=dict(
@@ -23,20 +21,8 @@ train_dataloader = dict(
     num_workers=1,
     dataset=dict(root="data/cifar10/train", num_images=10000, transform=dict(size=32, scale=(0.2, 1.0))),
 )
-max_epochs, warmup_epochs = 10, 1
-train_cfg = dict(max_epochs=max_epochs)
+train_cfg = dict(max_epochs=10)
 # No published rule covers so short a run.
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
 auto_scale_lr = dict(enable=False)
-param_scheduler = [
-    dict(type="LinearLR", start_factor=1e-3, begin=0, end=warmup_epochs, by_epoch=True, convert_to_iter_based=True),
-    dict(
-        type="CosineAnnealingLR",
-        T_max=max_epochs - warmup_epochs,
-        eta_min=0.0,
-        begin=warmup_epochs,
-        end=max_epochs,
-        by_epoch=True,
-        convert_to_iter_based=True,
-    ),
-]
+param_scheduler = warmup_cosine(epochs=10, warmup=1, start_factor=1e-3)

@@ -1,6 +1,6 @@
 """Permuted prediction without auxiliary positions on the embedded scenes; all else as mapet_vit-demo_scenes.py.
 
-Command: after fitting the codes, python tools/pretrain.py configs/pretrain/mapet_permuted_vit-demo_scenes.py
+Command: after fitting the codes, python tools/pretrain.py CONFIG
 """
 _base_ = ["mapet_vit-demo_scenes.py"]
 model = dict(auxiliary=False)

@@ -1,7 +1,6 @@
 """MaPeT on the unlabelled embedded scenes, codes by k-means on pixels; schedule and data as mae_vit-demo_scenes.py.
 
-Command: python tools/fit_tokenizer.py configs/tokenizer/kmeans-pixels_scenes.py
-    python tools/pretrain.py configs/pretrain/mapet_vit-demo_scenes.py
+Command: python tools/fit_tokenizer.py configs/tokenizer/kmeans-pixels_scenes.py, then python tools/pretrain.py CONFIG
 Codes of our own MAE instead: configs/tokenizer/kmeans-mae_scenes.py.
 """
 _base_ = ["mae_vit-demo_scenes.py"]
@@ -11,5 +10,5 @@ model = dict(
     encoder=_base_.vit,
     strategy=dict(type="RandomMasking", mask_ratio=0.75),
     tokenizer=dict(type="KMeansTokenizer", codebook="work_dirs/kmeans-pixels_scenes/codebook.pth"),
-    data_preprocessor=dict(type="ImgDataPreprocessor", mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]),
+    data_preprocessor=_base_.model.data_preprocessor,
 )

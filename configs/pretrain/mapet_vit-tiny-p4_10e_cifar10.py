@@ -9,10 +9,8 @@ _base_ = ["mae_vit-tiny-p4_10e_cifar10.py"]
 model = dict(
     _delete_=True,
     type="MaPeT",
-    encoder=dict(
-        type="mimtransfer.TimmViT", arch="vit_tiny_patch16_224", img_size=32, patch_size=4, pos_embed="sincos"
-    ),
+    encoder=_base_.model.encoder,
     strategy=dict(type="RandomMasking", mask_ratio=0.75),
     tokenizer=dict(type="KMeansTokenizer", codebook="work_dirs/kmeans-mae_cifar10/codebook.pth"),
-    data_preprocessor=dict(type="ImgDataPreprocessor", mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]),
+    data_preprocessor=_base_.model.data_preprocessor,
 )

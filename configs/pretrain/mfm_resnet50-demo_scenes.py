@@ -1,6 +1,6 @@
 """MFM with a ResNet-50 on the unlabelled embedded scenes, minutes on one CPU core.
 
-Command: python tools/pretrain.py configs/pretrain/mfm_resnet50-demo_scenes.py --amp
+Command: python tools/pretrain.py CONFIG --amp
 """
 _base_ = [
     "../_base_/model/mfm_resnet50.py",

@@ -10,6 +10,8 @@ _base_ = [
     "../_base_/schedule/adamw_mfm.py",
     "../_base_/pretrain_runtime.py",
 ]
+from mimtransfer.training.recipes import warmup_cosine
+
 model = dict(
     encoder=dict(img_size=32, model_kwargs=dict(output_stride=8)),
     corruption=dict(radius=16 * 32 / 224),  # the published share of the spectrum
@@ -19,20 +21,8 @@ train_dataloader = dict(
     num_workers=1,
     dataset=dict(root="data/cifar10/train", num_images=10000, transform=dict(size=32, scale=(0.2, 1.0))),
 )
-max_epochs, warmup_epochs = 10, 1
-train_cfg = dict(max_epochs=max_epochs)
+train_cfg = dict(max_epochs=10)
 # No published rule covers so short a run.
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
 auto_scale_lr = dict(enable=False)
-param_scheduler = [
-    dict(type="LinearLR", start_factor=1e-3, begin=0, end=warmup_epochs, by_epoch=True, convert_to_iter_based=True),
-    dict(
-        type="CosineAnnealingLR",
-        T_max=max_epochs - warmup_epochs,
-        eta_min=0.0,
-        begin=warmup_epochs,
-        end=max_epochs,
-        by_epoch=True,
-        convert_to_iter_based=True,
-    ),
-]
+param_scheduler = warmup_cosine(epochs=10, warmup=1, start_factor=1e-3)

@@ -8,11 +8,9 @@ _base_ = ["mae_vit-tiny-p4_10e_cifar10.py"]
 model = dict(
     _delete_=True,
     type="MFM",
-    encoder=dict(
-        type="mimtransfer.TimmViT", arch="vit_tiny_patch16_224", img_size=32, patch_size=4, pos_embed="sincos"
-    ),
+    encoder=_base_.model.encoder,
     # The published radius is 16 cycles in 224 pixels, a share of 1/7 of the highest frequency; the same here: 2.3, that
     # is the 21 lowest of 1024 frequencies.
     corruption=dict(type="FrequencyMasking", radius=16 * 32 / 224),
-    data_preprocessor=dict(type="ImgDataPreprocessor", mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]),
+    data_preprocessor=_base_.model.data_preprocessor,
 )

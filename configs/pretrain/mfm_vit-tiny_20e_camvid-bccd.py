@@ -3,7 +3,7 @@ _base_ = ["mae_vit-tiny_20e_camvid-bccd.py"]
 model = dict(
     _delete_=True,
     type="MFM",
-    encoder=dict(type="TimmViT", arch="vit_tiny_patch16_224", img_size=224, pos_embed="sincos"),
+    encoder=_base_.model.encoder,
     corruption=dict(type="FrequencyMasking", radius=16),
-    data_preprocessor=dict(type="ImgDataPreprocessor", mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]),
+    data_preprocessor=_base_.model.data_preprocessor,
 )

@@ -13,6 +13,8 @@ _base_ = [
     "../_base_/schedule/adamw_simmim.py",
     "../_base_/pretrain_runtime.py",
 ]
+from mimtransfer.training.recipes import warmup_cosine
+
 model = dict(
     strategy=dict(
         _delete_=True,
@@ -27,15 +29,4 @@ custom_hooks = [*_base_.custom_hooks, dict(type="MapBankHook", begin=40, interva
 train_dataloader = dict(batch_size=128)
 train_cfg = dict(max_epochs=200)
 optim_wrapper = dict(accumulative_counts=2)
-param_scheduler = [
-    dict(type="LinearLR", start_factor=5e-7 / 1e-4, begin=0, end=10, by_epoch=True, convert_to_iter_based=True),
-    dict(
-        type="CosineAnnealingLR",
-        T_max=190,
-        eta_min_ratio=5e-6 / 1e-4,
-        begin=10,
-        end=200,
-        by_epoch=True,
-        convert_to_iter_based=True,
-    ),
-]
+param_scheduler = warmup_cosine(epochs=200, warmup=10, start_factor=5e-7 / 1e-4, eta_min_ratio=5e-6 / 1e-4)

@@ -12,6 +12,5 @@ _base_ = [
 ]
 train_dataloader = dict(batch_size=128, dataset=dict(transform=dict(size=192)))
 optim_wrapper = dict(
-    accumulative_counts=2,
-    paramwise_cfg=dict(no_decay_names=("mask_token", "relative_position_bias_table")),
+    accumulative_counts=2, paramwise_cfg=dict(no_decay_names=("mask_token", "relative_position_bias_table"))
 )

@@ -8,10 +8,8 @@ _base_ = ["mae_vit-tiny-p4_10e_cifar10.py"]
 model = dict(
     _delete_=True,
     type="SimMIM",
-    encoder=dict(
-        type="mimtransfer.TimmViT", arch="vit_tiny_patch16_224", img_size=32, patch_size=4, pos_embed="sincos"
-    ),
+    encoder=_base_.model.encoder,
     # The published cell is a sixth of the image's side; one patch is an eighth.
     strategy=dict(type="RandomMasking", mask_ratio=0.6),
-    data_preprocessor=dict(type="ImgDataPreprocessor", mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]),
+    data_preprocessor=_base_.model.data_preprocessor,
 )

@@ -1,17 +1,11 @@
 """ImageNet-R: top-1 of a ViT-B/16 fine-tuned on ImageNet-1K.
 
 Command   python tools/test.py CONFIG WORK_DIR/epoch_100.pth --work-dir WORK_DIR/imagenet-r
-          WORK_DIR: of tools/train.py configs/classification/finetune_mfm_vit-base_100e_in1k.py; for another recipe
-          replace `_base_` and `protocol`
 Data      data/imagenet-r/nXXXXXXXX/*: 30,000 renditions, 200 classes (arXiv 2006.16241)
-Time      not yet run
-Score     not yet run
+Score     not yet run; no time known
 
 Predicted is the best of the 200 classes, as the authors of the data do.
 """
 _base_ = "../classification/finetune_mfm_vit-base_100e_in1k.py"
 protocol = "ImageNet-R, fine-tuning of MFM, 100 epochs"
-
-test_dataloader = dict(
-    dataset=dict(root="data/imagenet-r", trained_classes="imagenet-1k", tested_classes="imagenet-r")
-)
+test_dataloader = dict(dataset=dict(root="data/imagenet-r", trained_classes="imagenet-1k", tested_classes="imagenet-r"))

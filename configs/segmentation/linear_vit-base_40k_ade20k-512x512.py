@@ -1,25 +1,15 @@
 """Linear probe on ADE20K at 512, ViT-B/16: one 1 x 1 convolution on frozen tokens, 40k iterations.
 
-Command   torchrun --nproc_per_node=8 tools/train.py configs/segmentation/linear_vit-base_40k_ade20k-512x512.py \
-              --launcher pytorch --pretrained mae_vit-base.pth
-Data      data/ade/ADEChallengeData2016: {images,annotations}/{training,validation} (docs/transfer.md)
+Command   torchrun --nproc_per_node=8 tools/train.py CONFIG --launcher pytorch --pretrained mae_vit-base.pth
 Time      not yet run here
 Score     none published for MAE under this protocol; not yet run here
 Trained   with the scale and shift of the final norm, which the convolution could take up
 """
-_base_ = [
-    "../_base_/model/upernet_vit.py",
-    "mmseg::_base_/datasets/ade20k.py",
-    "../_base_/schedule/upernet_160k.py",
-    "mmseg::_base_/default_runtime.py",
-    "../_base_/transfer_runtime.py",
-]
-task = "segmentation"
-protocol = "Linear probe, ADE20K 512, 40k iterations"
+_base_ = "./upernet_vit-base_160k_ade20k-512x512.py"
+from mimtransfer.training.recipes import iteration_linear
 
-crop_size = (512, 512)
+protocol = "Linear probe, ADE20K 512, 40k iterations"
 model = dict(
-    data_preprocessor=dict(size=crop_size),
     backbone=dict(
         out_indices=(-1,),
         final_norm=True,
@@ -45,13 +35,6 @@ model = dict(
         loss_decode=dict(type="CrossEntropyLoss", use_sigmoid=False, loss_weight=1.0),
     ),
     auxiliary_head=None,
-    test_cfg=dict(_delete_=True, mode="slide", crop_size=crop_size, stride=(341, 341)),
 )
-max_iters = 40000
-train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
+train_cfg, param_scheduler = iteration_linear(iters=40000)
 optim_wrapper = dict(optimizer=dict(lr=1e-3, weight_decay=1e-4), paramwise_cfg=dict(layer_decay_rate=1.0))
-param_scheduler = [
-    dict(type="LinearLR", start_factor=1e-6, by_epoch=False, begin=0, end=1500),
-    dict(type="PolyLR", eta_min=0.0, power=1.0, by_epoch=False, begin=1500, end=max_iters),
-]
-train_dataloader = dict(batch_size=2)  # 8 GPUs x 2 = 16

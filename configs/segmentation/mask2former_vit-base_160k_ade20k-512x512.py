@@ -1,7 +1,6 @@
 """Mask2Former, ViT-B/16, 160k iterations of ADE20K at 512: mmseg's recipe, the ViT with layer decay.
 
-Command   torchrun --nproc_per_node=8 tools/train.py configs/segmentation/mask2former_vit-base_160k_ade20k-512x512.py \
-              --launcher pytorch --pretrained mae_vit-base.pth
+Command   torchrun --nproc_per_node=8 tools/train.py CONFIG --launcher pytorch --pretrained mae_vit-base.pth
 Data      data/ade/ADEChallengeData2016: {images,annotations}/{training,validation} (docs/transfer.md)
 Time      not yet run here
 Score     none in mmseg for a plain ViT; not yet run here
@@ -15,7 +14,6 @@ randomness = dict(seed=0)
 sync_bn = "torch"
 task = "segmentation"
 protocol = "Mask2Former, ADE20K 512, 160k iterations"
-
 crop_size = (512, 512)
 model = dict(
     backbone=dict(

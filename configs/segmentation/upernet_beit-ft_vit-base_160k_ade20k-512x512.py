@@ -1,37 +1,17 @@
 """UperNet, ViT-B/16, ADE20K at 512, BEiT's recipe for a checkpoint fine-tuned on ImageNet before (arXiv 2106.08254).
 
-Command   torchrun --nproc_per_node=8 tools/train.py \
-              configs/segmentation/upernet_beit-ft_vit-base_160k_ade20k-512x512.py \
-              --launcher pytorch --pretrained beit_vit-base.pth
-Data      data/ade/ADEChallengeData2016: {images,annotations}/{training,validation} (docs/transfer.md)
-Time      not yet run here
-Score     not yet run here
-Departs   the bias of the keys, which BEiT lacks, is trained
-Position  BEiT has relative positions alone; for a checkpoint with a position embedding (MAE, and BEiT or MaPeT of this
-          project) add --cfg-options model.backbone.pos_embed=learned
+Command   torchrun --nproc_per_node=8 tools/train.py CONFIG --launcher pytorch --pretrained beit_vit-base.pth
+Score     not yet run here; no time known
+Position  of a checkpoint with a position embedding (MAE, and ours): configs/_base_/model/upernet_beit_vit.py
 """
 _base_ = [
-    "../_base_/model/upernet_vit.py",
+    "../_base_/model/upernet_beit_vit.py",
     "mmseg::_base_/datasets/ade20k.py",
-    "../_base_/schedule/upernet_160k.py",
-    "mmseg::_base_/default_runtime.py",
-    "../_base_/transfer_runtime.py",
+    "../_base_/schedule/upernet_beit-ft_160k.py",
+    "../_base_/segmentation_runtime.py",
 ]
-task = "segmentation"
-protocol = "UperNet as fine-tuned BEiT, ADE20K 512, 160k iterations"
+from mimtransfer.training.recipes import sliding_window
 
-crop_size = (512, 512)
-model = dict(
-    data_preprocessor=dict(size=crop_size),
-    backbone=dict(
-        pos_embed="none",
-        layer_scale=0.1,
-    ),
-    test_cfg=dict(_delete_=True, mode="slide", crop_size=crop_size, stride=(341, 341)),
-)
-optim_wrapper = dict(
-    optimizer=dict(lr=3e-5),
-    # BEiT's code compares whole names, so its tables of relative positions and its class token are decayed.
-    paramwise_cfg=dict(layer_decay_rate=0.9, no_decay_names=()),
-)
+protocol = "UperNet as fine-tuned BEiT, ADE20K 512, 160k iterations"
+model = sliding_window((512, 512), stride=(341, 341))
 train_dataloader = dict(batch_size=2)  # 8 GPUs x 2 = 16

@@ -1,38 +1,18 @@
 """UperNet, ViT-B/16, ADE20K at 640, BEiT's recipe after fine-tuning on ImageNet-22k (arXiv 2106.08254).
 
-Command   torchrun --nproc_per_node=8 tools/train.py \
-              configs/segmentation/upernet_beit-ft_vit-base_160k_ade20k-640x640.py \
-              --launcher pytorch --pretrained beit_vit-base.pth
-Data      data/ade/ADEChallengeData2016: {images,annotations}/{training,validation} (docs/transfer.md)
+Command   torchrun --nproc_per_node=8 tools/train.py CONFIG --launcher pytorch --pretrained beit_vit-base.pth
 Time      not yet run here
 Score     53.08 mIoU, 53.84 with TTA (mmseg, from BEiT pt22k_ft22k); not yet run here
-Departs   the bias of the keys, which BEiT lacks, is trained
-Position  BEiT has relative positions alone; for a checkpoint with a position embedding (MAE, and BEiT or MaPeT of this
-          project) add --cfg-options model.backbone.pos_embed=learned
+Position  of a checkpoint with a position embedding (MAE, and ours): configs/_base_/model/upernet_beit_vit.py
 """
 _base_ = [
-    "../_base_/model/upernet_vit.py",
+    "../_base_/model/upernet_beit_vit.py",
     "mmseg::_base_/datasets/ade20k_640x640.py",
-    "../_base_/schedule/upernet_160k.py",
-    "mmseg::_base_/default_runtime.py",
-    "../_base_/transfer_runtime.py",
+    "../_base_/schedule/upernet_beit-ft_160k.py",
+    "../_base_/segmentation_runtime.py",
 ]
-task = "segmentation"
-protocol = "UperNet as fine-tuned BEiT, ADE20K 640, 160k iterations"
+from mimtransfer.training.recipes import sliding_window
 
-crop_size = (640, 640)
-model = dict(
-    data_preprocessor=dict(size=crop_size),
-    backbone=dict(
-        img_size=640,
-        pos_embed="none",
-        layer_scale=0.1,
-    ),
-    test_cfg=dict(_delete_=True, mode="slide", crop_size=crop_size, stride=(426, 426)),
-)
-optim_wrapper = dict(
-    optimizer=dict(lr=3e-5),
-    # BEiT's code compares whole names, so its tables of relative positions and its class token are decayed.
-    paramwise_cfg=dict(layer_decay_rate=0.9, no_decay_names=()),
-)
+protocol = "UperNet as fine-tuned BEiT, ADE20K 640, 160k iterations"
+model = sliding_window((640, 640), stride=(426, 426), img_size=640)
 train_dataloader = dict(batch_size=2)  # 8 GPUs x 2 = 16

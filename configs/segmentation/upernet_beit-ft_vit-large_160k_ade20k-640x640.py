@@ -1,44 +1,12 @@
 """UperNet, ViT-L/16, ADE20K at 640, BEiT's recipe after fine-tuning on ImageNet-22k (arXiv 2106.08254).
 
-Command   torchrun --nproc_per_node=8 tools/train.py \
-              configs/segmentation/upernet_beit-ft_vit-large_160k_ade20k-640x640.py \
-              --launcher pytorch --pretrained beit_vit-large.pth
-Data      data/ade/ADEChallengeData2016: {images,annotations}/{training,validation} (docs/transfer.md)
+Command   torchrun --nproc_per_node=8 tools/train.py CONFIG --launcher pytorch --pretrained beit_vit-large.pth
 Time      not yet run here
 Score     56.33 mIoU, 56.84 with TTA (mmseg, from BEiT pt22k_ft22k); not yet run here
-Departs   the bias of the keys, which BEiT lacks, is trained
-Position  BEiT has relative positions alone; for a checkpoint with a position embedding (MAE, and BEiT or MaPeT of this
-          project) add --cfg-options model.backbone.pos_embed=learned
 """
-_base_ = [
-    "../_base_/model/upernet_vit.py",
-    "mmseg::_base_/datasets/ade20k_640x640.py",
-    "../_base_/schedule/upernet_160k.py",
-    "mmseg::_base_/default_runtime.py",
-    "../_base_/transfer_runtime.py",
-]
-task = "segmentation"
-protocol = "UperNet as fine-tuned BEiT ViT-L, ADE20K 640, 160k iterations"
+_base_ = "./upernet_beit-ft_vit-base_160k_ade20k-640x640.py"
+from mimtransfer.training.recipes import upernet_size
 
-crop_size = (640, 640)
-model = dict(
-    data_preprocessor=dict(size=crop_size),
-    backbone=dict(
-        img_size=640,
-        arch="vit_large_patch16_224",
-        out_indices=(7, 11, 15, 23),
-        drop_path_rate=0.2,
-        pos_embed="none",
-        layer_scale=1e-6,
-    ),
-    neck=dict(embed_dim=1024),
-    decode_head=dict(in_channels=[1024, 1024, 1024, 1024], channels=1024),
-    auxiliary_head=dict(in_channels=1024),
-    test_cfg=dict(_delete_=True, mode="slide", crop_size=crop_size, stride=(426, 426)),
-)
-optim_wrapper = dict(
-    optimizer=dict(lr=2e-5),
-    # BEiT's code compares whole names, so its tables of relative positions and its class token are decayed.
-    paramwise_cfg=dict(layer_decay_rate=0.95, no_decay_names=()),
-)
-train_dataloader = dict(batch_size=2)  # 8 GPUs x 2 = 16
+protocol = "UperNet as fine-tuned BEiT ViT-L, ADE20K 640, 160k iterations"
+model = upernet_size("vit_large_patch16_224", layer_scale=1e-6)
+optim_wrapper = dict(optimizer=dict(lr=2e-5), paramwise_cfg=dict(layer_decay_rate=0.95))

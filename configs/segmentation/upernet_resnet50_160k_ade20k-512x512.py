@@ -1,7 +1,6 @@
 """UperNet, ResNet-50, 160k iterations of ADE20K at 512, single scale: mmseg's schedule for ResNets.
 
-Command   torchrun --nproc_per_node=4 tools/train.py configs/segmentation/upernet_resnet50_160k_ade20k-512x512.py \
-              --launcher pytorch --pretrained mfm_resnet50.pth
+Command   torchrun --nproc_per_node=4 tools/train.py CONFIG --launcher pytorch --pretrained mfm_resnet50.pth
 Data      data/ade/ADEChallengeData2016: {images,annotations}/{training,validation} (docs/transfer.md)
 Time      not yet run here
 Score     supervised (ResNet-50 v1c): 42.05 mIoU (mmseg); none published for MFM's ResNet-50; not yet run
@@ -10,12 +9,9 @@ _base_ = [
     "mmseg::_base_/models/upernet_r50.py",
     "mmseg::_base_/datasets/ade20k.py",
     "mmseg::_base_/schedules/schedule_160k.py",
-    "mmseg::_base_/default_runtime.py",
-    "../_base_/transfer_runtime.py",
+    "../_base_/segmentation_runtime.py",
 ]
-task = "segmentation"
 protocol = "UperNet ResNet-50, ADE20K 512, 160k iterations"
-
 norm_cfg = dict(type="BN", requires_grad=True)  # synchronised on several GPUs, see transfer_runtime.py
 model = dict(
     pretrained=None,

@@ -1,7 +1,6 @@
 """UperNet, ViT-B/16, 10k iterations of CamVid in crops of 320.
 
-Command   torchrun --nproc_per_node=8 tools/train.py configs/segmentation/upernet_vit-base_10k_camvid.py \
-              --launcher pytorch --pretrained mae_vit-base.pth
+Command   torchrun --nproc_per_node=8 tools/train.py CONFIG --launcher pytorch --pretrained mae_vit-base.pth
 Data      data/camvid/{images,annotations}/{train,val,test} (docs/transfer.md)
 Time      not yet run here
 Score     none published for MAE on these 11 classes; not yet run here
@@ -10,25 +9,12 @@ _base_ = [
     "../_base_/model/upernet_vit.py",
     "../_base_/data/camvid.py",
     "../_base_/schedule/upernet_160k.py",
-    "mmseg::_base_/default_runtime.py",
-    "../_base_/transfer_runtime.py",
+    "../_base_/segmentation_runtime.py",
 ]
-task = "segmentation"
-protocol = "UperNet, CamVid, 10k iterations"
+from mimtransfer.training.recipes import iteration_linear, sliding_window
 
-crop_size = (320, 320)
-model = dict(
-    data_preprocessor=dict(size=crop_size),
-    backbone=dict(img_size=crop_size),
-    decode_head=dict(num_classes=11),
-    auxiliary_head=dict(num_classes=11),
-    test_cfg=dict(_delete_=True, mode="slide", crop_size=crop_size, stride=(213, 213)),
-)
-max_iters = 10000
-train_cfg = dict(max_iters=max_iters, val_interval=1000)
-param_scheduler = [
-    dict(type="LinearLR", start_factor=1e-6, by_epoch=False, begin=0, end=500),
-    dict(type="PolyLR", eta_min=0.0, power=1.0, by_epoch=False, begin=500, end=max_iters),
-]
+protocol = "UperNet, CamVid, 10k iterations"
+model = sliding_window((320, 320), stride=(213, 213), num_classes=11, img_size=(320, 320))
+train_cfg, param_scheduler = iteration_linear(iters=10000, warmup=500, val_interval=1000)
 default_hooks = dict(checkpoint=dict(interval=1000))
 train_dataloader = dict(batch_size=2)  # 8 GPUs x 2 = 16

@@ -1,7 +1,6 @@
 """UperNet, ViT-B/16, 160k iterations of ADE20K at 512: table 5 of MAE (arXiv 2111.06377), single scale, sliding window.
 
-Command   torchrun --nproc_per_node=8 tools/train.py configs/segmentation/upernet_vit-base_160k_ade20k-512x512.py \
-              --launcher pytorch --pretrained mae_vit-base.pth
+Command   torchrun --nproc_per_node=8 tools/train.py CONFIG --launcher pytorch --pretrained mae_vit-base.pth
 Data      data/ade/ADEChallengeData2016: {images,annotations}/{training,validation} (docs/transfer.md)
 Time      not yet run here; about 10 GB a GPU on 8 V100 in mmseg's own MAE config
 Score     48.1 mIoU from MAE, 1600 epochs of ImageNet-1k (authors; mmseg: 48.13); not yet run here
@@ -11,15 +10,10 @@ _base_ = [
     "../_base_/model/upernet_vit.py",
     "mmseg::_base_/datasets/ade20k.py",
     "../_base_/schedule/upernet_160k.py",
-    "mmseg::_base_/default_runtime.py",
-    "../_base_/transfer_runtime.py",
+    "../_base_/segmentation_runtime.py",
 ]
-task = "segmentation"
-protocol = "UperNet, ADE20K 512, 160k iterations"
+from mimtransfer.training.recipes import sliding_window
 
-crop_size = (512, 512)
-model = dict(
-    data_preprocessor=dict(size=crop_size),
-    test_cfg=dict(_delete_=True, mode="slide", crop_size=crop_size, stride=(341, 341)),
-)
+protocol = "UperNet, ADE20K 512, 160k iterations"
+model = sliding_window((512, 512), stride=(341, 341))
 train_dataloader = dict(batch_size=2)  # 8 GPUs x 2 = 16

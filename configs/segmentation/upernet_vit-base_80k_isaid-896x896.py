@@ -1,7 +1,6 @@
 """UperNet, ViT-B/16, 80k iterations of iSAID at 896: 16 classes, the background one of them.
 
-Command   torchrun --nproc_per_node=8 tools/train.py configs/segmentation/upernet_vit-base_80k_isaid-896x896.py \
-              --launcher pytorch --pretrained mae_vit-base.pth
+Command   torchrun --nproc_per_node=8 tools/train.py CONFIG --launcher pytorch --pretrained mae_vit-base.pth
 Data      data/iSAID/{img_dir,ann_dir}/{train,val}, made by mmseg's tools/dataset_converters/isaid.py
 Time      not yet run here
 Score     none published for MAE in mmseg's protocol; not yet run here
@@ -10,25 +9,12 @@ _base_ = [
     "../_base_/model/upernet_vit.py",
     "mmseg::_base_/datasets/isaid.py",
     "../_base_/schedule/upernet_160k.py",
-    "mmseg::_base_/default_runtime.py",
-    "../_base_/transfer_runtime.py",
+    "../_base_/segmentation_runtime.py",
 ]
-task = "segmentation"
-protocol = "UperNet, iSAID 896, 80k iterations"
+from mimtransfer.training.recipes import iteration_linear, sliding_window
 
-crop_size = (896, 896)
-model = dict(
-    data_preprocessor=dict(size=crop_size),
-    backbone=dict(img_size=crop_size),
-    decode_head=dict(num_classes=16),
-    auxiliary_head=dict(num_classes=16),
-    test_cfg=dict(_delete_=True, mode="slide", crop_size=crop_size, stride=(512, 512)),
-)
-max_iters = 80000
-train_cfg = dict(max_iters=max_iters, val_interval=8000)
-param_scheduler = [
-    dict(type="LinearLR", start_factor=1e-6, by_epoch=False, begin=0, end=1500),
-    dict(type="PolyLR", eta_min=0.0, power=1.0, by_epoch=False, begin=1500, end=max_iters),
-]
+protocol = "UperNet, iSAID 896, 80k iterations"
+model = sliding_window((896, 896), stride=(512, 512), num_classes=16, img_size=(896, 896))
+train_cfg, param_scheduler = iteration_linear(iters=80000, val_interval=8000)
 default_hooks = dict(checkpoint=dict(interval=8000))
 train_dataloader = dict(batch_size=2)  # 8 GPUs x 2 = 16

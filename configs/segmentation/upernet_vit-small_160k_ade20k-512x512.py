@@ -1,18 +1,12 @@
 """UperNet, ViT-S/16, 160k iterations of ADE20K at 512, as upernet_vit-base: single scale, sliding window.
 
-Command   torchrun --nproc_per_node=8 tools/train.py configs/segmentation/upernet_vit-small_160k_ade20k-512x512.py \
-              --launcher pytorch --pretrained mae_vit-small.pth
-Data      data/ade/ADEChallengeData2016: {images,annotations}/{training,validation} (docs/transfer.md)
+Command   torchrun --nproc_per_node=8 tools/train.py CONFIG --launcher pytorch --pretrained mae_vit-small.pth
 Time      not yet run here
 Score     none published; not yet run here
 Sweep     lr and layer decay are searched for each initialisation: configs/suites/ade20k_lr-decay.py
 """
 _base_ = "./upernet_vit-base_160k_ade20k-512x512.py"
-protocol = "UperNet ViT-S, ADE20K 512, 160k iterations"
+from mimtransfer.training.recipes import upernet_size
 
-model = dict(
-    backbone=dict(arch="vit_small_patch16_224", out_indices=(3, 5, 7, 11), drop_path_rate=0.1),
-    neck=dict(embed_dim=384),
-    decode_head=dict(in_channels=[384, 384, 384, 384], channels=384),
-    auxiliary_head=dict(in_channels=384),
-)
+protocol = "UperNet ViT-S, ADE20K 512, 160k iterations"
+model = upernet_size("vit_small_patch16_224")

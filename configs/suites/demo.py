@@ -1,7 +1,7 @@
 """The study of `make demo`: does pretraining on unlabelled scenes help detection and segmentation of few others?
 
 Command   make demo, or python tools/transfer.py configs/suites/demo.py [--seeds 0 1 2]
-Data      made on this machine by the first cell
+Data      made on this machine by the first job
 Time      at most 10 minutes on 2 CPU cores for one seed
 Score     docs/results/demo.md
 """

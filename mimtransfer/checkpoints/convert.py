@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mimtransfer.checkpoints.formats import pretraining_of, read_dialect
+from mimtransfer.checkpoints.formats import pretraining_of, read_format
 from mimtransfer.checkpoints.names import HF_CLIP, HF_DINOV2, HF_VIT, VITDET, State, Table
 from mimtransfer.checkpoints.resample import Grid, Positions, split_positions
 from mimtransfer.checkpoints.safe_load import read_checkpoint
@@ -55,16 +55,16 @@ def convert(source: str | os.PathLike, target: str | os.PathLike, to: str) -> st
     if not osp.isdir(osp.dirname(target) or "."):
         raise UserError(f"cannot write {target!r}: the folder {osp.dirname(target)!r} does not exist")
     checkpoint = read_checkpoint(source)
-    dialect, pretraining = read_dialect(checkpoint), pretraining_of(checkpoint)
-    if not dialect.encoder:
-        inside = ", ".join(map(repr, dialect.rest[:3])) or "no tensors"
+    fmt, pretraining = read_format(checkpoint), pretraining_of(checkpoint)
+    if not fmt.encoder:
+        inside = ", ".join(map(repr, fmt.rest[:3])) or "no tensors"
         raise UserError(f"checkpoint {source!r} holds no encoder that is known (it has {inside})")
-    written = FORMATS[to](dialect.encoder, tuple((pretraining or {}).get("grid") or ()) or None)
+    written = FORMATS[to](fmt.encoder, tuple((pretraining or {}).get("grid") or ()) or None)
     # Parts of a fused tensor share its memory, and a pickle would hold the whole of it with each part.
     state = {name: value.clone(memory_format=torch.contiguous_format) for name, value in written.state.items()}
     _save(state, target, to, pretraining)
-    line = f"{source} ({dialect.source}) -> {target} ({written.names}): {len(state)} tensors"
-    for what, names in (("no part of the encoder", dialect.rest), ("without effect", written.left_out)):
+    line = f"{source} ({fmt.source}) -> {target} ({written.names}): {len(state)} tensors"
+    for what, names in (("no part of the encoder", fmt.rest), ("without effect", written.left_out)):
         if names:
             line += f"; left out, {what}: {', '.join(names[:4])}{f' and {len(names) - 4} more' * (len(names) > 4)}"
     return line
@@ -151,10 +151,10 @@ def to_huggingface(encoder: State, grid: Grid | None) -> Written:
 
 
 def _write(table: Table, encoder: State, prefix: str) -> Written:
-    state, homeless = table.write(encoder, prefix)
-    if homeless:
+    state, unmapped = table.write(encoder, prefix)
+    if unmapped:
         raise UserError(
-            f"{table.source} has no place for {homeless[0]} of this encoder ({len(homeless)} such tensors): convert "
+            f"{table.source} has no place for {unmapped[0]} of this encoder ({len(unmapped)} such tensors): convert "
             "--to mimtransfer or timm"
         )
     return Written(table.source, state)

@@ -1,8 +1,8 @@
 """From the names in a checkpoint to timm's.
 
-A dialect is a function `(state) -> Dialect | None`: it recognises its files by their keys and says which tensors belong
+A format is a function `(state) -> Format | None`: it recognises its files by their keys and says which tensors belong
 to the encoder, and how timm calls them. Codebases that only call the same tensors otherwise are a table in
-`foreign_names`; for another kind of file write such a function and add it to `DIALECTS`.
+`foreign_names`; for another kind of file write such a function and add it to `KNOWN_FORMATS`.
 """
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _WRAPPERS = re.compile(r"^(?:module\.|_orig_mod\.)+|(?<=\.)_orig_mod\.")
 _NORMS_BESIDE = ("layernorm", "neck.norm")
 
 
-class Dialect(NamedTuple):
-    """What a dialect makes of a checkpoint."""
+class Format(NamedTuple):
+    """What a format makes of a checkpoint."""
 
     source: str  # name for reports
     encoder: State  # timm's names
     rest: list[str]  # names in the file of what is no part of the encoder
 
 
-def read_dialect(checkpoint: Mapping[str, Any]) -> Dialect:
+def read_format(checkpoint: Mapping[str, Any]) -> Format:
     """Find the encoder in a checkpoint.
 
     Args:
@@ -41,11 +41,11 @@ def read_dialect(checkpoint: Mapping[str, Any]) -> Dialect:
         The encoder's tensors in timm's names, none when the file holds none.
     """
     state = weights(checkpoint)
-    for dialect in DIALECTS:
-        found = dialect(state)
+    for recognise in KNOWN_FORMATS:
+        found = recognise(state)
         if found is not None:
             return found._replace(encoder=_in_timm_terms(found.encoder))
-    return Dialect("unknown", {}, list(state))
+    return Format("unknown", {}, list(state))
 
 
 def weights(checkpoint: Mapping[str, Any]) -> State:
@@ -64,31 +64,31 @@ def pretraining_of(checkpoint: Mapping[str, Any]) -> dict[str, Any] | None:
     return dict(found) if isinstance(found, Mapping) else None
 
 
-def _part(state: State, prefix: str, source: str) -> Dialect | None:
+def _part(state: State, prefix: str, source: str) -> Format | None:
     encoder = {name[len(prefix):]: value for name, value in state.items() if name.startswith(prefix)}
-    return Dialect(source, encoder, [name for name in state if not name.startswith(prefix)]) if encoder else None
+    return Format(source, encoder, [name for name in state if not name.startswith(prefix)]) if encoder else None
 
 
-def mimtransfer_method(state: State) -> Dialect | None:
+def mimtransfer_method(state: State) -> Format | None:
     """Our pretraining methods keep the encoder as `encoder`, in timm's names."""
     return _part(state, "encoder.", "mimtransfer pretraining (encoder.*)")
 
 
-def openmmlab_model(state: State) -> Dialect | None:
+def openmmlab_model(state: State) -> Format | None:
     """Detectors and segmentors keep the backbone as `backbone`; ours is in timm's names."""
     return _part(state, "backbone.", "OpenMMLab model (backbone.*)")
 
 
-def official_mae(state: State) -> Dialect | None:
+def official_mae(state: State) -> Format | None:
     """Official MAE pretraining files with the decoder: the encoder in timm's names, beside decoder_* and mask_token."""
     if "decoder_embed.weight" not in state:
         return None
     rest = [name for name in state if name.startswith("decoder_") or name == "mask_token"]
     encoder = {name: value for name, value in state.items() if name not in rest}
-    return Dialect("official MAE (encoder and decoder)", encoder, rest)
+    return Format("official MAE (encoder and decoder)", encoder, rest)
 
 
-def official_mim(state: State) -> Dialect | None:
+def official_mim(state: State) -> Format | None:
     """Official SimMIM or MFM pretraining files, ViT, Swin or ResNet: the encoder, SimMIM's with a mask token, beside
     `decoder.0.*`.
 
@@ -107,14 +107,14 @@ def official_mim(state: State) -> Dialect | None:
         for name, value in state.items()
         if name not in rest
     }
-    return Dialect(f"official {method} (encoder and decoder)", encoder, rest)
+    return Format(f"official {method} (encoder and decoder)", encoder, rest)
 
 
 def _next_stage(found: re.Match) -> str:
     return f"layers.{int(found[2]) + 1}.downsample" if found[1] else ""
 
 
-def official_mapet(state: State) -> Dialect | None:
+def official_mapet(state: State) -> Format | None:
     """Official MaPeT files, of pretraining and of fine-tuning: queries apart from keys and values."""
     if "blocks.0.attn.kv.weight" not in state:
         return None
@@ -125,10 +125,10 @@ def official_mapet(state: State) -> Dialect | None:
             encoder[name.replace(".q.", ".qkv.")] = torch.cat([state[name], state[name.replace(".q.", ".kv.")]])
         else:
             encoder[name] = state[name]
-    return Dialect("official MaPeT", encoder, rest)
+    return Format("official MaPeT", encoder, rest)
 
 
-def renamed(state: State) -> Dialect | None:
+def renamed(state: State) -> Format | None:
     """Files of a codebase in `foreign_names`, the ViT alone or inside a larger model."""
     for table in TABLES:
         prefix = table.find(state)
@@ -139,11 +139,11 @@ def renamed(state: State) -> Dialect | None:
                 if "norm.weight" not in encoder and names.keys() <= set(rest):
                     encoder |= {ours: state[theirs] for theirs, ours in names.items()}
                     rest = [name for name in rest if name not in names]
-            return Dialect(f"{table.source} ({prefix}*)" if prefix else table.source, encoder, rest)
+            return Format(f"{table.source} ({prefix}*)" if prefix else table.source, encoder, rest)
     return None
 
 
-def dino(state: State) -> Dialect | None:
+def dino(state: State) -> Format | None:
     """DINO and DINOv2: the backbone in timm's names alone, or beside projection heads."""
     if any(name.startswith(("head.last_layer.", "head.mlp.", "dino_head.")) for name in state):
         return _part(state, "backbone.", "DINO (backbone.*)")
@@ -151,36 +151,36 @@ def dino(state: State) -> Dialect | None:
         return None
     if "register_tokens" not in state and not any(name.endswith("ls1.gamma") for name in state):
         return None
-    return Dialect("DINOv2", {name: value for name, value in state.items() if name != "mask_token"}, ["mask_token"])
+    return Format("DINOv2", {name: value for name, value in state.items() if name != "mask_token"}, ["mask_token"])
 
 
-def beit(state: State) -> Dialect | None:
+def beit(state: State) -> Format | None:
     """BEiT and BEiT v2, official or timm's, and fine-tuned SimMIM: biases of queries and values apart."""
     if "blocks.0.attn.q_bias" not in state:
         return None
     rest = [name for name in state if name.startswith(("mask_token", "lm_head.", "cls_pt_layers.", "head."))]
-    return Dialect("BEiT", {name: value for name, value in state.items() if name not in rest}, rest)
+    return Format("BEiT", {name: value for name, value in state.items() if name not in rest}, rest)
 
 
-def timm_classifier(state: State) -> Dialect | None:
+def timm_classifier(state: State) -> Format | None:
     """Average-pooling classifiers of timm and of MAE's fine-tuning: `fc_norm` after the pooling, and no `norm`.
 
     The same weights normalise tokens; a backbone with a final norm takes them for it.
     """
     if "fc_norm.weight" not in state or "norm.weight" in state:
         return None
-    return Dialect("timm classifier (fc_norm taken as norm)", *_split_head(state))
+    return Format("timm classifier (fc_norm taken as norm)", *_split_head(state))
 
 
-def timm_plain(state: State) -> Dialect | None:
+def timm_plain(state: State) -> Format | None:
     """timm's own names at the top level, with or without a classifier head; also MAE's files without the decoder."""
     tops = ("patch_embed.", "blocks.", "stem.", "stages.", "layers.", "layer1.")
     if not any(name.startswith(tops) for name in state):
         return None
-    return Dialect("timm", *_split_head(state))
+    return Format("timm", *_split_head(state))
 
 
-def one_prefix(state: State) -> Dialect | None:
+def one_prefix(state: State) -> Format | None:
     """A ViT in timm's names somewhere inside a larger model, when there is just one."""
     suffix = "patch_embed.proj.weight"
     prefixes = {name[: -len(suffix)] for name in state if name.endswith(f".{suffix}")}
@@ -219,7 +219,7 @@ def _in_timm_terms(encoder: State) -> State:
     return mine
 
 
-DIALECTS = (
+KNOWN_FORMATS = (
     official_mae, official_mim, official_mapet, renamed, dino, beit, timm_classifier, timm_plain, mimtransfer_method,
     openmmlab_model, one_prefix,
 )

@@ -16,11 +16,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mimtransfer.checkpoints.formats import Dialect, pretraining_of, read_dialect
+from mimtransfer.checkpoints.formats import Format, pretraining_of, read_format
 from mimtransfer.checkpoints.resample import Positions, fit_other, fit_positions, fold_prefix, grid_of, split_positions
 from mimtransfer.checkpoints.safe_load import read_checkpoint
 from mimtransfer.errors import UserError
-from mimtransfer.results.provenance import sha256_file
+from mimtransfer.files import sha256_file
 
 
 @dataclass
@@ -29,7 +29,7 @@ class LoadReport:
 
     path: str
     sha256: str  # of the file
-    source: str  # dialect of the file
+    source: str  # format of the file
     matched: list[str]  # loaded, resized ones included
     missing: list[str]  # needed but not in the file; empty, or the load would have failed
     expected_missing: list[str]  # not in the file and not expected there: they keep their initialisation
@@ -79,11 +79,11 @@ def load_backbone(backbone: nn.Module, path: str | os.PathLike) -> LoadReport:
     """
     path = os.fspath(path)
     checkpoint = read_checkpoint(path)
-    dialect, pretraining = read_dialect(checkpoint), pretraining_of(checkpoint)
+    fmt, pretraining = read_format(checkpoint), pretraining_of(checkpoint)
     wanted = backbone.state_dict()
     assert not any(tensor.is_meta for tensor in wanted.values()), "nothing can be loaded into a backbone on meta"
 
-    fitted, resized, misfits = _fit(backbone, wanted, dialect.encoder, pretraining)
+    fitted, resized, misfits = _fit(backbone, wanted, fmt.encoder, pretraining)
     patterns = tuple(getattr(backbone, "expected_missing_keys", tuple)())
     absent = [name for name in wanted if name not in fitted and name not in misfits]
     # Integer buffers (index tables, batch counters) follow from the configuration.
@@ -94,16 +94,16 @@ def load_backbone(backbone: nn.Module, path: str | os.PathLike) -> LoadReport:
     ]
     missing = [name for name in absent if name not in expected]
     if misfits or missing:
-        raise UserError(_misfit_message(path, dialect, wanted, len(fitted), misfits, missing))
-    unused = [name for name in dialect.encoder if name not in wanted]
-    _check_unused(path, dialect, wanted, unused, getattr(backbone, "depth", None))
+        raise UserError(_misfit_message(path, fmt, wanted, len(fitted), misfits, missing))
+    unused = [name for name in fmt.encoder if name not in wanted]
+    _check_unused(path, fmt, wanted, unused, getattr(backbone, "depth", None))
     _check_finite(path, fitted)
     with torch.no_grad():
         for name, value in fitted.items():
             wanted[name].copy_(value)
-    unexpected = unused + dialect.rest
+    unexpected = unused + fmt.rest
     return LoadReport(
-        path, sha256_file(path), dialect.source, list(fitted), missing, expected, unexpected, resized, pretraining
+        path, sha256_file(path), fmt.source, list(fitted), missing, expected, unexpected, resized, pretraining
     )
 
 
@@ -177,25 +177,25 @@ def _fit_pos_embed(
 
 
 def _check_unused(
-    path: str, dialect: Dialect, wanted: Mapping[str, Tensor], unused: list[str], declared_depth: int | None
+    path: str, fmt: Format, wanted: Mapping[str, Tensor], unused: list[str], declared_depth: int | None
 ) -> None:
     """Refuse a file whose encoder has more than the backbone: that loads without a gap and computes something else."""
     # Our backbones build nothing behind the last block or stage whose output they return: no other architecture.
-    if declared_depth is not None and declared_depth == _depth(dialect.encoder):
+    if declared_depth is not None and declared_depth == _depth(fmt.encoder):
         own_depth = _depth(wanted)
         unused = [name for name in unused if _block(name) < own_depth]
     shapes = {_starred(name) for name in wanted}
     deeper = [name for name in unused if _starred(name) in shapes]
     if deeper:
         raise UserError(
-            f"checkpoint {path!r} ({dialect.source}) is deeper than the backbone: it has {deeper[0]} "
-            f"({_structure(dialect.encoder)}, the backbone {_structure(wanted)}); build the backbone with the "
+            f"checkpoint {path!r} ({fmt.source}) is deeper than the backbone: it has {deeper[0]} "
+            f"({_structure(fmt.encoder)}, the backbone {_structure(wanted)}); build the backbone with the "
             "architecture of the checkpoint"
         )
     vital = [name for name in unused if name in ("pos_embed", "reg_token", "norm_pre.weight")]
     if vital:
         raise UserError(
-            f"checkpoint {path!r} ({dialect.source}) has {vital[0]} and the backbone none, so it computes something "
+            f"checkpoint {path!r} ({fmt.source}) has {vital[0]} and the backbone none, so it computes something "
             "else: build the backbone with the options of the checkpoint (arch, pos_embed ...)"
         )
     containers = {found.group(1) for name in wanted if (found := re.match(r"(\w+)\.\d+\.", name))}
@@ -203,12 +203,12 @@ def _check_unused(
         name
         for name in unused
         if name.partition(".")[0] in containers
-        and dialect.encoder[name].is_floating_point()
+        and fmt.encoder[name].is_floating_point()
         and not re.search("rel_pos|relative_position", name)
     ]
     if inside:
         raise UserError(
-            f"checkpoint {path!r} ({dialect.source}) has tensors inside its blocks that the backbone lacks: "
+            f"checkpoint {path!r} ({fmt.source}) has tensors inside its blocks that the backbone lacks: "
             f"{_grouped(inside)}; build the backbone with the options of the checkpoint (layer scale, q/k norm ...)"
         )
 
@@ -223,21 +223,21 @@ def _check_finite(path: str, fitted: Mapping[str, Tensor]) -> None:
 
 
 def _misfit_message(
-    path: str, dialect: Dialect, wanted: Mapping[str, Tensor], num_fitted: int, misfits: list[str], missing: list[str]
+    path: str, fmt: Format, wanted: Mapping[str, Tensor], num_fitted: int, misfits: list[str], missing: list[str]
 ) -> str:
     total = num_fitted + len(misfits) + len(missing)
-    if not any(name in wanted for name in dialect.encoder):
-        inside = ", ".join(map(repr, [*dialect.encoder, *dialect.rest][:3])) or "no tensors"
+    if not any(name in wanted for name in fmt.encoder):
+        inside = ", ".join(map(repr, [*fmt.encoder, *fmt.rest][:3])) or "no tensors"
         return (
             f"checkpoint {path!r} holds no backbone: of the {total} tensors needed, such as {next(iter(wanted))!r}, it "
             f"has none (it has {inside}); give a checkpoint of pretraining or transfer, or timm weights"
         )
-    parts = [f"{name} is {_by(dialect.encoder[name])} there, expected {_by(wanted[name])}" for name in misfits[:2]]
+    parts = [f"{name} is {_by(fmt.encoder[name])} there, expected {_by(wanted[name])}" for name in misfits[:2]]
     if len(misfits) > 2:
         parts.append(f"{len(misfits) - 2} more of another shape")
     if missing:
         parts.append(f"not in the file: {_grouped(missing, 3)}")
-    there, here = _structure(dialect.encoder), _structure(wanted)
+    there, here = _structure(fmt.encoder), _structure(wanted)
     if there != here:
         hint = f"the file is {there}, the backbone {here}: build it with the architecture of the file"
     elif missing == ["pos_embed"]:
@@ -249,7 +249,7 @@ def _misfit_message(
     else:
         hint = "build the backbone with the options of the checkpoint"
     fits = f"only {num_fitted} of {total} backbone tensors fit"
-    return f"checkpoint {path!r} ({dialect.source}): {fits}: {'; '.join(parts)}; {hint}"
+    return f"checkpoint {path!r} ({fmt.source}): {fits}: {'; '.join(parts)}; {hint}"
 
 
 def _structure(state: Mapping[str, Tensor]) -> str:

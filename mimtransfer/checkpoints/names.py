@@ -67,15 +67,15 @@ class Table(NamedTuple):
         """
         fused = not any(ours.endswith("attn.q") for _, ours in self.rows)
         rows = [(_pattern(ours), theirs) for theirs, ours in self.rows]
-        found, homeless = {}, []
+        found, unmapped = {}, []
         for name, value in (encoder if fused else split_qkv(encoder)).items():
             theirs = _renamed(name, rows)
             if theirs is None:
-                homeless.append(name)
+                unmapped.append(name)
             else:
                 value = value.squeeze(0) if theirs in self.flat else value
                 found[prefix + theirs] = value.squeeze(0) if name == "cls_token" and theirs in self.flat else value
-        return found, homeless
+        return found, unmapped
 
 
 def _pattern(row: str) -> re.Pattern:

@@ -61,7 +61,7 @@ def open_image(path: str) -> Opened:
     Raises:
         UnreadableImage: it cannot be read.
     """
-    from mimtransfer.openmmlab.reading import decode
+    from mimtransfer.datasets.reading import decode
 
     content = read_regular(path)
     height, width = decode(content).shape[:2]

@@ -189,7 +189,7 @@ def _contents(
 
 def _read_map(path: str) -> np.ndarray:
     """Return [H, W] labels as mmseg reads them, before it makes them uint8."""
-    from mimtransfer.openmmlab.reading import decode
+    from mimtransfer.datasets.reading import decode
 
     labels = decode(read_regular(path), "unchanged", "pillow").squeeze()
     if labels.ndim != 2:

@@ -15,11 +15,11 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 
 from mimtransfer.registry import HOOKS
-from mimtransfer.results.model_parts import normalisation_of
+from mimtransfer.results.description import normalisation_of
 
 _IMAGENET = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
 _CLIP = dict(mean=[122.771, 116.746, 104.094], std=[68.501, 66.632, 70.323])
-# Input normalisation of published checkpoints, by words in the dialect's name. BEiT's and timm's differ from file to
+# Input normalisation of published checkpoints, by words in the format's name. BEiT's and timm's differ from file to
 # file, so nothing is said of them.
 _PUBLISHED = {"CLIP": _CLIP, "MAE": _IMAGENET, "SimMIM": _IMAGENET, "MFM": _IMAGENET, "MaPeT": _IMAGENET,
               "DINO": _IMAGENET, "ViTDet": _IMAGENET, "SAM": _IMAGENET}

@@ -180,7 +180,7 @@ def enter_scope(cfg: Config) -> None:
     """Make mmdet's or mmseg's registries the default ones, as the Runner will; files that they read are then named."""
     init_default_scope(cfg.get("default_scope", "mimtransfer"))
     if cfg.get("default_scope") in ("mmdet", "mmseg"):
-        from mimtransfer.openmmlab.reading import stand_in
+        from mimtransfer.datasets.reading import stand_in
 
         stand_in(cfg.default_scope)
 

@@ -1,7 +1,7 @@
 """Overrides of a config, `KEY=VALUE` on the command line: written and read here, so that both agree.
 
 mmengine's `DictAction` reads numbers, booleans, words and nested lists; it drops spaces and takes any comma for a list.
-A value in quotes is taken as it is.
+A value in quotes is taken as it is, and so is a list or tuple that holds quotes.
 """
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-_WORD = re.compile(r"(?!(?i:true|false|none)$)[A-Za-z_./][\w./:-]*")  # `DictAction` reads it as itself
+# `DictAction` reads it as itself: not as a boolean, None or a float
+_WORD = re.compile(r"(?!(?i:true|false|none|nan|inf|infinity)$)[A-Za-z_./][\w./:-]*")
 
 
 def option_texts(options: Mapping[str, Any]) -> list[str]:
@@ -39,13 +40,28 @@ def read_options(texts: Iterable[str]) -> dict[str, Any]:
                 found[key] = ast.literal_eval(value)
             except SyntaxError:
                 raise ValueError(f"{text}: the value is no string in quotes") from None
+        elif (items := _quoted_items(value)) is not None:
+            found[key] = items
         else:
             found |= parser.parse_args(["--options", text]).options
     return found
 
 
+def _quoted_items(value: str) -> list | tuple | None:
+    """Read a list or tuple whose texts stand in quotes; None for any other value, `DictAction` reads those."""
+    if not re.match(r"[\[(].*['\"]", value):
+        return None
+    try:
+        items = ast.literal_eval(value)
+    except (SyntaxError, ValueError):
+        return None
+    return items if isinstance(items, list | tuple) else None
+
+
 def _text(value: Any) -> str:
     if isinstance(value, list | tuple):
-        inside = ",".join(item if isinstance(item, str) else _text(item) for item in value)
+        inside = ",".join(_text(item) for item in value)
+        if "'" in inside or '"' in inside:
+            return repr(value)
         return f"[{inside}]" if isinstance(value, list) else f"({inside})"
     return repr(value) if isinstance(value, str) and not _WORD.fullmatch(value) else str(value)

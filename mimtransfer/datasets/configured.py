@@ -5,8 +5,6 @@ import inspect
 import os
 from collections.abc import Iterator
 
-from mmengine.registry import DATASETS
-
 from mimtransfer.errors import UserError
 
 
@@ -75,6 +73,8 @@ def set_max_corrupt(loader: dict, number: int) -> None:
 
 
 def dataset_class(dataset: dict) -> type:
+    from mmengine.registry import DATASETS  # 2 s, of which `leaves` has no need
+
     with DATASETS.switch_scope_and_registry(dataset.get("_scope_")) as registry:
         cls = registry.get(dataset["type"])
     if cls is None:

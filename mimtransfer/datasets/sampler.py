@@ -30,7 +30,7 @@ class EpochSampler(DefaultSampler):
 
 
 def sample_seed(run_seed: int, epoch: int, index: int) -> int:
-    """Hash three whole numbers to the seed of a sample, in [0, 2^63).
+    """Hash three integers to the seed of a sample, in [0, 2^63).
 
     Three rounds of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014). A round is a bijection both of its number and of
     the state before it, so until the last bit is dropped, samples that differ in one of the three never share a seed.

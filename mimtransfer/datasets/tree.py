@@ -21,7 +21,7 @@ class Tree(NamedTuple):
 
     files: list[bytes]  # relative to the root, sorted: the same on every machine and in every locale
     left_out: list[LeftOut]
-    num_folders: int
+    folders: list[bytes]  # that were listed, the root as an empty name
 
 
 def walk(root: str | os.PathLike, as_mmseg: bool = False) -> Tree:
@@ -38,7 +38,7 @@ def walk(root: str | os.PathLike, as_mmseg: bool = False) -> Tree:
     files: list[bytes] = []
     left_out: list[LeftOut] = []
     seen: set[tuple[int, int]] = set()
-    num_folders = 0
+    listed: list[bytes] = []
     todo: list[tuple[bytes, frozenset]] = [(b"", frozenset())]  # folders, each with its closing slash, and those above
     while todo:
         folder, above = todo.pop()
@@ -57,7 +57,7 @@ def walk(root: str | os.PathLike, as_mmseg: bool = False) -> Tree:
             left_out.append(LeftOut(folder[:-1], f"cannot be read: {error.strerror}"))
             continue
         seen.add(identity)
-        num_folders += 1
+        listed.append(folder[:-1])
         folders = []
         for name, kind in found:
             if name.startswith(b".") and not (as_mmseg and kind == "folder"):
@@ -70,7 +70,7 @@ def walk(root: str | os.PathLike, as_mmseg: bool = False) -> Tree:
                 left_out.append(LeftOut(folder + name, kind))
         # Which of two links to a folder comes first must not vary.
         todo += [(name, above | {identity}) for name in sorted(folders, reverse=True)]
-    return Tree(sorted(files), sorted(left_out), num_folders)
+    return Tree(sorted(files), sorted(left_out), sorted(listed))
 
 
 def left_out_images(tree: Tree, endings: Iterable[str]) -> list[str]:

@@ -24,7 +24,7 @@ class Classifier(BaseModel):
         pooling: 'mean' of the patch tokens (or of the last map), or the 'class' token.
         norm: of the pooled features: None, 'layer', or 'batch': without affine parameters, as before a linear probe.
         freeze_backbone: train the head alone. The backbone is in evaluation mode and gets no gradient.
-        head_std: standard deviation of the head's initial weights, a normal distribution cut at 2; biases are 0.
+        head_std: std of the head's initial weights, a normal distribution cut at 2; biases are 0.
         label_smoothing, mixup, random_erasing: see `Mixing`.
         loss: 'softmax' cross-entropy, or 'sigmoid': each class by itself (arXiv 2110.00476, sec. 3).
         target_threshold: with 'sigmoid', targets above it count as 1 and others as 0; None leaves them soft.

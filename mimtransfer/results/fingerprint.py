@@ -80,6 +80,14 @@ def protocol_config(cfg: Mapping, evaluated: str = "val", processes: int = 1) ->
     return dict(sorted(_flatten(_canonical(chosen, roots))))
 
 
+def with_tokenizer(config: dict[str, Any], identity: Mapping | None) -> dict[str, Any]:
+    """Let a flattened config say the content of the tokenizer instead of where its file lies."""
+    if identity is None:
+        return config
+    kept = {key: value for key, value in config.items() if not key.startswith("model.tokenizer.")}
+    return dict(sorted([*kept.items(), *_flatten(identity, "model.tokenizer")]))
+
+
 def fingerprint(flat: Mapping[str, Any]) -> str:
     """Return the sha256, in hexadecimal, of a flattened config."""
     text = json.dumps(flat, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)

@@ -1,4 +1,4 @@
-"""Where a result came from: code, versions, machine, data.
+"""Where a result came from: code, versions, machine, data, and the files of the run, each with what it contained.
 
 Nothing here imports a library that the run has not imported itself.
 """
@@ -11,21 +11,17 @@ import sys
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mimtransfer.results.naming import short_name, training_loader
+from mimtransfer.datasets.tree import walk
+from mimtransfer.files import sha256_file
+from mimtransfer.results.description import short_name, training_loader
+
+if TYPE_CHECKING:
+    from mmengine.runner import Runner
 
 _LIBRARIES = ("torch", "torchvision", "timm", "numpy", "mmengine", "mmcv", "mmdet", "mmseg")
 _FILE_KEYS = ("ann_file", "list_file", "proposal_file")
-
-
-def sha256_file(path: str | Path) -> str:
-    """Return the sha256 of a file in hexadecimal."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def git_state(folder: str | Path | None = None) -> dict[str, Any] | None:
@@ -106,6 +102,35 @@ def data_digests(cfg: Mapping, evaluated: str = "val") -> dict[str, str]:
     return found
 
 
+def run_files(runner: "Runner", tested: str | None = None) -> dict[str, Any]:
+    """Return the field `files` of a record.
+
+    Args:
+        tested: checkpoint that a test has loaded; the newest of the work dir otherwise.
+
+    Returns:
+        `checkpoint` and `config` with `path` and `sha256`, and the path `log`; each None when there is no such file.
+        Paths are relative to the work dir where they lie in it, so that it can be moved.
+    """
+    work_dir = Path(runner.work_dir)
+    pointer = work_dir / "last_checkpoint"
+    newest = work_dir / Path(pointer.read_text().strip()).name if pointer.is_file() else None
+    checkpoint = Path(tested) if tested is not None else newest
+    # Of this process alone; the one in the work dir is written again by every test.
+    config = Path(runner.log_dir, "vis_data", "config.py")
+    log = Path(runner.log_dir, f"{runner.timestamp}.log")
+
+    def relative(path: Path) -> str:
+        path, home = path.resolve(), work_dir.resolve()
+        return path.relative_to(home).as_posix() if path.is_relative_to(home) else str(path)
+
+    def digested(path: Path | None) -> dict[str, str] | None:
+        return {"path": relative(path), "sha256": sha256_file(path)} if path is not None and path.is_file() else None
+
+    found = {"checkpoint": digested(checkpoint), "config": digested(config)}
+    return {**found, "log": relative(log) if log.is_file() else None}
+
+
 def _cpu_name() -> str:
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
@@ -147,9 +172,8 @@ def _annotation_digests(dataset: Mapping) -> Iterator[str]:
 
 
 def _listing_digest(folder: Path, sizes: bool = True) -> str:
-    lines = []
-    for where, _, names in os.walk(folder):
-        for name in names:
-            path = Path(where, name)
-            lines.append(path.relative_to(folder).as_posix() + (f" {path.stat().st_size}" if sizes else ""))
-    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
+    """Digest what is read below a folder: links are followed, hidden files left out."""
+    files = [(os.fsdecode(path), path) for path in walk(folder).files]
+    top = os.fsencode(folder)
+    lines = [name + (f" {os.stat(os.path.join(top, path)).st_size}" if sizes else "") for name, path in files]
+    return hashlib.sha256(b"\n".join(sorted(os.fsencode(line) for line in lines))).hexdigest()

@@ -1,13 +1,12 @@
 """One `result.json` for each run: schema, reading, writing; standard library only. Fields: docs/results-format.md."""
 import json
 import math
-import os
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mimtransfer.errors import UserError
+from mimtransfer.files import write_atomically
 from mimtransfer.results.fingerprint import fingerprint
 
 SCHEMA = 2
@@ -15,61 +14,29 @@ _READABLE = (1, SCHEMA)
 FILE_NAME = "result.json"
 KINDS = ("pretrain", "transfer")
 
-_NUMBER = (int, float)
-# field -> (types, may be null); a field of a part that is null is not looked for
-_FIELDS: dict[str, tuple[tuple[type, ...], bool]] = {
-    "kind": ((str,), False),
-    "mode": ((str,), False),
-    "run_id": ((str,), False),
-    "label": ((str,), False),
-    "task": ((str,), False),
-    "method": ((str,), True),
-    "strategy": ((str,), True),
-    "backbone": ((dict,), False),
-    "dataset": ((str,), True),
-    "schedule": ((dict,), False),
-    "schedule.epochs": ((int,), True),
-    "schedule.iters": ((int,), True),
-    "protocol": ((dict,), False),
-    "protocol.name": ((str,), False),
-    "protocol.fingerprint": ((str,), False),
-    "protocol.config": ((dict,), False),
-    "data_fingerprint": ((dict,), False),
-    "seed": ((int,), True),
-    "init": ((dict,), False),
-    "init.kind": ((str,), False),
-    "metrics": ((dict,), False),
-    "raw_metrics": ((dict,), False),
-    "evaluated": ((dict,), False),
-    "evaluated.on": ((str,), True),
-    "evaluated.iter": ((int,), True),
-    "cost": ((dict,), False),
-    "cost.images_per_s": (_NUMBER, True),
-    "cost.wall_s": (_NUMBER, True),
-    "cost.peak_memory_bytes": ((int,), True),
-    "cost.device": ((str,), True),
-    "cost.device_type": ((str,), True),
-    "cost.processes": ((int,), False),
-    "cost.effective_batch": ((int,), True),
-    "files": ((dict,), False),
-    "files.checkpoint": ((dict,), True),
-    "files.checkpoint.path": ((str,), False),
-    "files.checkpoint.sha256": ((str,), False),
-    "files.config": ((dict,), True),
-    "files.config.path": ((str,), False),
-    "files.config.sha256": ((str,), False),
-    "files.log": ((str,), True),
-    "curves": ((dict,), False),
-    "versions": ((dict,), False),
-    "git": ((dict,), True),
-    "git.commit": ((str,), False),
-    "git.dirty": ((bool,), False),
-    "command": ((str,), False),
-    "started_at": ((str,), False),
-    "finished_at": ((str,), False),
-}
-_OF_CHECKPOINT = ("path", "sha256", "matched", "missing", "unexpected", "pretraining")
-_TYPE_NAMES = {str: "text", int: "a whole number", float: "a number", dict: "an object", bool: "true or false"}
+# (types, may be null) -> fields. The fields of a part that is null are not looked for. Parts stand before their fields.
+_FIELDS: list[tuple[tuple[type, ...], bool, str]] = [
+    ((dict,), False, "backbone schedule protocol protocol.config data_fingerprint init metrics raw_metrics evaluated "
+                     "cost files curves versions"),
+    ((dict,), True, "files.checkpoint files.config git"),
+    ((str,), False, "kind mode run_id label task protocol.name protocol.fingerprint init.kind files.checkpoint.path "
+                    "files.checkpoint.sha256 files.config.path files.config.sha256 git.commit command started_at "
+                    "finished_at"),
+    ((str,), True, "method strategy dataset evaluated.on cost.device cost.device_type files.log"),
+    ((int,), False, "cost.processes"),
+    ((int,), True, "schedule.epochs schedule.iters seed evaluated.iter cost.peak_memory_bytes cost.effective_batch"),
+    ((int, float), True, "cost.images_per_s cost.wall_s"),
+    ((bool,), False, "git.dirty"),
+]
+_OF_CHECKPOINT = "init.path init.sha256 init.matched init.missing init.unexpected init.pretraining"
+_TYPE_NAMES = {str: "text", int: "an integer", float: "a number", dict: "an object", bool: "true or false"}
+
+
+class Run(NamedTuple):
+    """A record and the file it was read from."""
+
+    path: str
+    record: dict[str, Any]
 
 
 def validate(record: Any, where: str = FILE_NAME) -> None:
@@ -80,32 +47,27 @@ def validate(record: Any, where: str = FILE_NAME) -> None:
         where: named in the error.
 
     Raises:
-        UserError: not a record, another schema version, a field that is missing or of the wrong type, a number that is
-        not finite, or a
-            protocol that does not have the fingerprint it claims.
+        UserError: no record, another schema version, a field that is missing or of the wrong type, a number that is
+            not finite, or a protocol that does not have the fingerprint it claims.
     """
     if not isinstance(record, dict) or "schema" not in record:
-        raise UserError(
-            f"{where}: not a result record (an object with the field 'schema'); leave it out or run again"
-        )
+        raise UserError(f"{where}: not a result record (an object with the field 'schema'); leave it out or run again")
     if record["schema"] != SCHEMA:
         raise UserError(
             f"{where}: schema version {record['schema']!r}, this mimtransfer reads versions "
             f"{' and '.join(map(str, _READABLE))}: run the experiment again, or make the table with the version that "
             "wrote it"
         )
-    for field, (types, nullable) in _FIELDS.items():
-        _check_field(record, field, types, nullable, where)
+    for types, nullable, fields in _FIELDS:
+        for field in fields.split():
+            _check_field(record, field, types, nullable, where)
     if record["kind"] not in KINDS:
         raise UserError(f"{where}: field 'kind' is {record['kind']!r}, expected one of {', '.join(KINDS)}")
     if record["init"]["kind"] == "checkpoint":
-        for name in _OF_CHECKPOINT:
-            if name not in record["init"]:
-                raise UserError(
-                    f"{where}: field 'init.{name}' is missing: the file is incomplete, run the experiment again"
-                )
+        for field in _OF_CHECKPOINT.split():
+            _check_field(record, field, (object,), True, where)
     for name, metric in record["metrics"].items():
-        if not (isinstance(metric, dict) and _is_number(metric.get("value")) and isinstance(metric.get("unit"), str)):
+        if not (isinstance(metric, dict) and is_number(metric.get("value")) and isinstance(metric.get("unit"), str)):
             raise UserError(f"{where}: metric {name!r} is {metric!r}, expected a finite 'value' and a 'unit'")
     for name, points in record["curves"].items():
         if not (isinstance(points, list) and all(_is_point(point) for point in points)):
@@ -141,21 +103,44 @@ def upgrade(record: Any) -> None:
 
 def write_record(record: Mapping[str, Any], folder: str | Path) -> Path:
     """Check a record and write it as `result.json` into a folder, in one step: a reader never sees half of it."""
-    validate(record, str(Path(folder, FILE_NAME)))
-    text = json.dumps(record, indent=1, ensure_ascii=True, allow_nan=False) + "\n"
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=".result-", suffix=".json.tmp", dir=folder)
+    path = Path(folder, FILE_NAME)
+    validate(record, str(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, json.dumps(record, indent=1, ensure_ascii=True, allow_nan=False) + "\n")
+    return path
+
+
+def merge_earlier(record: dict[str, Any], work_dir: str, log_dir: str, idle: bool, frozen: bool) -> str | None:
+    """Return the folder to write a record to, or None to leave the record of the work dir as it is.
+
+    A test completes the record of its training: code and cost of the training are put into `record`.
+
+    Args:
+        record: of the run that has just ended.
+        idle: the run had nothing left to train or to evaluate.
+        frozen: it evaluated frozen features.
+    """
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)  # mkstemp makes it private to the user
-        os.replace(temporary, Path(folder, FILE_NAME))
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    return Path(folder, FILE_NAME)
+        path = Path(work_dir, FILE_NAME)
+        earlier = read_record(path) if path.exists() else None
+    except UserError:
+        earlier = None  # of another version, or broken: replace it
+    if earlier is None:
+        return work_dir
+    same_run = earlier["run_id"] == record["run_id"]
+    if record["mode"] == "train":
+        return None if same_run and idle else work_dir
+    protocols = [(each["task"], each["protocol"]["name"]) for each in (earlier, record)]
+    same_protocol = protocols[0] == protocols[1]  # a test of robustness has another
+    if frozen and earlier["mode"] == "test" and same_protocol:
+        return work_dir  # the evaluation was repeated
+    if not same_run or not same_protocol or "evaluated_weights" in record["protocol"]["config"]:
+        return log_dir
+    record["evaluated"] |= {key: record[key] for key in ("command", "git", "versions")}
+    kept = ("cost", "schedule", "curves", "started_at", "command", "git", "versions")
+    record |= {key: earlier[key] for key in kept}
+    record["files"] = {name: earlier["files"][name] or file for name, file in record["files"].items()}
+    return work_dir
 
 
 def find_records(places: Iterable[str | Path]) -> Iterator[Path]:
@@ -170,13 +155,24 @@ def find_records(places: Iterable[str | Path]) -> Iterator[Path]:
             raise UserError(f"{place}: no such file or folder; give work dirs of finished runs")
         files = sorted(place.rglob(FILE_NAME)) if place.is_dir() else [place]
         if not files:
-            raise UserError(
-                f"{place}: holds no {FILE_NAME}; give work dirs of finished runs (it is written at the end)"
-            )
+            hint = "give work dirs of finished runs (it is written at the end)"
+            raise UserError(f"{place}: holds no {FILE_NAME}; {hint}")
         for file in files:
             if file.resolve() not in seen:
                 seen.add(file.resolve())
                 yield file
+
+
+def read_runs(places: Iterable[str | Path]) -> list[Run]:
+    """Read every record below the given work dirs."""
+    return [Run(str(path), read_record(path)) for path in find_records(places)]
+
+
+def is_number(value: Any) -> bool:
+    """Tell finite numbers from everything else; a bool is an int in Python, not in the schema."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _check_field(record: dict, field: str, types: tuple[type, ...], nullable: bool, where: str) -> None:
@@ -189,21 +185,13 @@ def _check_field(record: dict, field: str, types: tuple[type, ...], nullable: bo
     if name not in part:
         raise UserError(f"{where}: field '{field}' is missing: the file is incomplete, run the experiment again")
     value = part[name]
-    if value is None and nullable:
+    if object in types or (value is None and nullable):
         return
-    # bool is an int in Python, not in the schema
-    if (
-        not isinstance(value, types)
-        or (isinstance(value, bool) and bool not in types)
-        or (isinstance(value, float) and not math.isfinite(value))
-    ):
+    number = isinstance(value, int | float) and types != (bool,)
+    if not isinstance(value, types) or (number and not is_number(value)):
         expected = _TYPE_NAMES[types[-1]] + (" or null" if nullable else "")
         raise UserError(f"{where}: field '{field}' is {value!r}, expected {expected}")
 
 
 def _is_point(point: Any) -> bool:
-    return isinstance(point, list) and len(point) == 2 and all(map(_is_number, point))
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, _NUMBER) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(point, list) and len(point) == 2 and all(map(is_number, point))

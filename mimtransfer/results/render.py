@@ -1,12 +1,12 @@
 """Print a transfer table as Markdown, CSV, LaTeX or JSON."""
-import csv
-import io
 import json
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from mimtransfer.results.cells import Cell, Column, Table
-from mimtransfer.results.significance import mark
+import pandas as pd
+
+from mimtransfer.results.compare import mark
+from mimtransfer.results.rows import Cell, Column, Table
 
 _PLUS_MINUS = "\u00b1"
 _DAGGER = "\u2020"
@@ -14,56 +14,48 @@ _DAGGER = "\u2020"
 
 def markdown(table: Table, digits: int = 1) -> str:
     """Return a pipe table, padded to be read as text too, with the notes below."""
-    lines = _text_cells(table, digits, _MARKDOWN)
-    widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]
-    first, *rest = lines
+    head, *lines = _text_cells(table, digits, _MARKDOWN)
+    widths = [max(map(len, column)) for column in zip(head, *lines)]
     rule = ["-" * widths[0], *["-" * (width - 1) + ":" for width in widths[1:]]]
     text = ""
-    for name, *cells in (first, rule, *rest):
-        text += " | ".join([f"| {name:<{widths[0]}}", *[f"{c:>{w}}" for c, w in zip(cells, widths[1:])]]) + " |\n"
+    for label, *cells in (head, rule, *lines):
+        padded = [label.ljust(widths[0]), *[cell.rjust(width) for cell, width in zip(cells, widths[1:])]]
+        text += f"| {' | '.join(padded)} |\n"
     return text + "\n" + "\n".join(f"- {_escape_markdown(note)}" for note in notes_of(table)) + "\n"
 
 
 def latex(table: Table, digits: int = 1) -> str:
     """Return a `tabular` with the rules of the package booktabs; notes are comments."""
-    lines = _text_cells(table, digits, _LATEX)
-    head, *rows = (" & ".join(line) + r" \\" for line in lines)
+    head, *lines = _text_cells(table, digits, _LATEX)
+    style = pd.DataFrame(lines).style.hide(axis="index").relabel_index(head, axis="columns")
+    text = style.to_latex(hrules=True, column_format="l" + "r" * (len(head) - 1)).splitlines()
     if table.published:
-        rows.insert(len(table.rows), r"\midrule")
+        text.insert(text.index(r"\midrule") + 1 + len(table.rows), r"\midrule")
     notes = [f"% {note}" for note in notes_of(table, "+-")]
-    begin, end = r"\begin{tabular}{l" + "r" * (len(lines[0]) - 1) + "}", r"\end{tabular}"
-    body = [begin, r"\toprule", head, r"\midrule", *rows, r"\bottomrule", end]
-    return "\n".join([*notes, "% needs booktabs", *body]) + "\n"
+    return "\n".join([*notes, "% needs booktabs", *text]) + "\n"
 
 
 def comma_separated(table: Table, _digits: int = 1) -> str:
     """Return CSV with full precision: mean, standard deviation, number of seeds, difference in columns of their own."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    titles = [column.title for column in table.columns]
-    writer.writerow(
-        ["pretraining"]
-        + [f"{title}{part}" for title in titles for part in ("", " std", " n", " difference", " p")]
-        + [f"{title}{part}" for title in table.cost_titles.values() for part in ("", " std", " n")]
-        + (["source"] if table.published else [])
-    )
+    head = ["pretraining"]
+    head += [f"{column.title}{part}" for column in table.columns for part in ("", " std", " n", " difference", " p")]
+    head += [f"{title}{part}" for title in table.cost_titles.values() for part in ("", " std", " n")]
+    lines = []
     for row in table.rows:
         cells = [_numbers(row.cells.get(column)) for column in table.columns]
         cells += [_numbers(row.costs.get(name))[:3] for name in table.cost_titles]
-        writer.writerow([row.label, *[number for cell in cells for number in cell], *([""] if table.published else [])])
-    for row in table.published:
-        cells = [[row.scores.get(column, ""), "", "", "", ""] for column in table.columns]
-        cells += [["", "", ""] for _ in table.cost_titles]
-        writer.writerow([row.label, *[number for cell in cells for number in cell], f"{row.source}, {row.url}"])
-    return out.getvalue()
+        lines.append([row.label, *[number for cell in cells for number in cell]])
+    if table.published:
+        head.append("source")
+        for other in table.published:
+            scores = [part for column in table.columns for part in (other.scores.get(column), *[None] * 4)]
+            costs = [None] * 3 * len(table.cost_titles)
+            lines.append([other.label, *scores, *costs, f"{other.source}, {other.url}"])
+    return pd.DataFrame(lines, columns=head, dtype=object).to_csv(index=False, lineterminator="\n")
 
 
 def json_text(table: Table, _digits: int = 1) -> str:
     """Return everything: values of each seed and the records they come from."""
-    columns = [
-        {"task": c.task, "protocol": c.protocol, "metric": c.metric, "title": c.title, "fingerprint": c.fingerprint}
-        for c in table.columns
-    ]
     rows = [
         {
             "label": row.label,
@@ -72,19 +64,13 @@ def json_text(table: Table, _digits: int = 1) -> str:
         }
         for row in table.rows
     ]
+    columns = [vars(column) for column in table.columns]
     published = [
-        {
-            "label": row.label,
-            "scores": [row.scores.get(column) for column in table.columns],
-            "source": row.source,
-            "url": row.url,
-            "remark": row.remark,
-        }
-        for row in table.published
+        {**vars(row), "scores": [row.scores.get(column) for column in table.columns]} for row in table.published
     ]
+    notes = notes_of(table, "+-")
     content = {"baseline": table.baseline, "columns": columns, "rows": rows, "published": published}
-    content["notes"] = notes_of(table, "+-")
-    return json.dumps(content, indent=1) + "\n"
+    return json.dumps({**content, "notes": notes}, indent=1) + "\n"
 
 
 FORMATS: dict[str, Callable[[Table, int], str]] = {
@@ -113,9 +99,9 @@ def _text_cells(table: Table, digits: int, dialect: _Dialect) -> list[list[str]]
         cells = [_score(table, column, row.cells.get(column), digits, dialect) for column in table.columns]
         costs = [cost_text(row.costs.get(name), dialect.plus_minus) for name in table.cost_titles]
         lines.append([dialect.escape(row.label), *cells, *costs])
-    for number, row in enumerate(table.published, start=1):
-        scores = [f"{row.scores[column]:.{digits}f}" if column in row.scores else "-" for column in table.columns]
-        label = f"{dialect.escape(row.label)} {dialect.dagger % number}"
+    for number, other in enumerate(table.published, start=1):
+        scores = [f"{other.scores[column]:.{digits}f}" if column in other.scores else "-" for column in table.columns]
+        label = f"{dialect.escape(other.label)} {dialect.dagger % number}"
         lines.append([label, *scores, *["-"] * len(table.cost_titles)])
     return lines
 
@@ -143,6 +129,7 @@ def prints_best(table: Table, column: Column, cell: Cell, digits: int) -> bool:
 
 def difference_text(cell: Cell, digits: int) -> str:
     """Return the difference to the baseline with its sign."""
+    assert cell.difference is not None
     return f"{round(cell.difference, digits) + 0.0:+.{digits}f}"  # + 0.0: no -0.0
 
 
@@ -174,14 +161,10 @@ def notes_of(table: Table, plus_minus: str = _PLUS_MINUS) -> list[str]:
     return notes + table.notes + published
 
 
-def _numbers(cell: Cell | None) -> list:
+def _numbers(cell: Cell | None) -> list[Any]:
     if cell is None:
-        return ["", "", 0, "", ""]
-    return [cell.mean, _or_empty(cell.std), len(cell.values), _or_empty(cell.difference), _or_empty(cell.p)]
-
-
-def _or_empty(number: float | None) -> float | str:
-    return "" if number is None else number
+        return [None, None, 0, None, None]
+    return [cell.mean, cell.std, len(cell.values), cell.difference, cell.p]
 
 
 def _cell_object(cell: Cell | None) -> dict | None:

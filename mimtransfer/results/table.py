@@ -1,24 +1,41 @@
-"""Join records into the transfer table: a row for each pretraining, a column for each metric of a protocol."""
+"""Join records into the transfer table: a row for each pretraining, a column for each metric of a protocol.
+
+A column holds one protocol on one data set; records that differ in either are refused (`check_one_protocol`).
+"""
+import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from mimtransfer.errors import UserError, near_matches
-from mimtransfer.results.cells import Cell, Column, Row, Table
-from mimtransfer.results.comparison import compare, note_single_pretrainings
-from mimtransfer.results.costs import add_costs
-from mimtransfer.results.metrics import PRIMARY, title_of
-from mimtransfer.results.naming import RANDOM_INIT
-from mimtransfer.results.pretrainings import distinct_labels, identity, pretraining_run
-from mimtransfer.results.protocol_check import Run, check_one_protocol
-from mimtransfer.results.record import find_records, read_record
+from mimtransfer.results.compare import compare, note_single_pretrainings
+from mimtransfer.results.description import RANDOM_INIT
+from mimtransfer.results.fingerprint import differences
+from mimtransfer.results.measurement import PRIMARY, title_of
+from mimtransfer.results.record import Run
+from mimtransfer.results.rows import (
+    Cell,
+    Column,
+    PublishedRow,
+    Row,
+    Table,
+    add_costs,
+    distinct_labels,
+    identity,
+    pretraining_run,
+)
 
 _TASK_ORDER = ("classification", "detection", "segmentation")
+_MAX_KEYS = 30
 
 
-def read_runs(places: Iterable[str | Path]) -> list[Run]:
-    """Read every record below the given work dirs."""
-    return [Run(str(path), read_record(path)) for path in find_records(places)]
+class ProtocolMismatch(UserError):
+    """Runs of different protocols would share a column; `details` are lines with the runs, the keys and the values."""
+
+    def __init__(self, message: str, details: list[str]) -> None:
+        super().__init__(message)
+        self.details = details
 
 
 def build_table(runs: Sequence[Run], metrics: Sequence[str] | None = None, baseline: str | None = None) -> Table:
@@ -39,31 +56,108 @@ def build_table(runs: Sequence[Run], metrics: Sequence[str] | None = None, basel
     for run in transfers:
         if not run.record["metrics"]:
             raise UserError(f"{run.path}: never evaluated; run tools/test.py on its checkpoint, or leave the run out")
+    pretrainings = {run.record["run_id"]: run for run in runs if run.record["kind"] == "pretrain"}
     used = {pretraining_run(run.record) for run in transfers}
-    alone = [run for run in runs if run.record["kind"] == "pretrain" and run.record["run_id"] not in used]
-    pretrainings = {run.record["run_id"]: run.record for run in runs if run.record["kind"] == "pretrain"}
-    names, clashes = distinct_labels([*transfers, *alone], pretrainings)
-    notes += clashes
+    shown = [*transfers, *[run for code, run in pretrainings.items() if code not in used]]
+    labels = distinct_labels(shown, pretrainings, notes)
+    by_label = {label: Row(label) for label in labels.values()}
+    rows = {key: by_label[label] for key, label in labels.items()}
 
     columns = _columns(transfers, metrics)
-    rows = {name: Row(name) for name in names.values()}
-    for run in _one_per_seed(transfers, names, notes):
-        row = rows[names[run.record["label"], identity(run.record)]]
+    for run in _one_per_seed(transfers, labels, notes):
+        row = rows[run.record["label"], identity(run.record)]
         for column in columns:
             if (column.task, column.protocol) == _protocol(run) and column.metric in run.record["metrics"]:
-                cell = row.cells.setdefault(column, Cell())
-                cell.values.append(run.record["metrics"][column.metric]["value"])
-                cell.runs.append(run)
-    titles = add_costs(rows, names, [*transfers, *alone], runs, notes)
-    ordered = sorted(rows.values(), key=lambda row: (row.label != (baseline or RANDOM_INIT), row.label.lower()))
+                row.cells.setdefault(column, Cell()).add(run.record["metrics"][column.metric]["value"], run)
+    titles = add_costs(rows, shown, pretrainings, notes)
+    ordered = sorted(by_label.values(), key=lambda row: (row.label != (baseline or RANDOM_INIT), row.label.lower()))
     table = Table(columns, ordered, titles, None, notes)
     compare(table, baseline)
     note_single_pretrainings(table)
     return table
 
 
+def check_one_protocol(name: str, task: str, runs: list[Run]) -> None:
+    """Check that runs whose protocol has the same name did the same on the same data.
+
+    Raises:
+        ProtocolMismatch: they did not.
+    """
+    groups: list[list[Run]] = []
+    for run in runs:
+        group = next((group for group in groups if not _protocol_differences(group[0], run)), None)
+        if group is None:
+            groups.append([run])
+        else:
+            group.append(run)
+    if len(groups) == 1:
+        return
+    groups.sort(key=len, reverse=True)  # the others are compared with the most frequent
+    letters = [chr(ord("A") + k) if k < 26 else f"Z{k - 25}" for k in range(len(groups))]
+    details, keys = [f"Runs of the protocol {name!r} ({task}) that cannot share a column:"], []
+    for letter, group in zip(letters, groups):
+        details.append(f"  {letter}, fingerprint {group[0].record['protocol']['fingerprint'][:12]}:")
+        details += [f"    {run.path} ({run.record['label']}, seed {run.record['seed']})" for run in group]
+    for letter, group in list(zip(letters, groups))[1:]:
+        found = _protocol_differences(groups[0][0], group[0])
+        keys += [key for key in found if key not in keys]
+        details.append(f"  What differs between A and {letter}:")
+        for key, (first, second) in list(found.items())[:_MAX_KEYS]:
+            details.append(f"    {key}: A {first!r}, {letter} {second!r}")
+        if len(found) > _MAX_KEYS:
+            details.append(f"    and {len(found) - _MAX_KEYS} more")
+    listed = ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
+    raise ProtocolMismatch(
+        f"{len(groups)} different protocols are called {name!r} ({task}); they differ in {listed}: leave runs out, "
+        "or give each config a name of its own (protocol = '...') and run again",
+        details,
+    )
+
+
+def read_published(path: str | Path, columns: Sequence[Column]) -> list[PublishedRow]:
+    """Read rows of numbers that papers and repositories print: those that have a score for any of the columns.
+
+    A score is shown in the column of its protocol's name only; whether the protocols are the same is for the author of
+    the file to know, and `remark` says what differs.
+
+    Args:
+        path: JSON, `{"rows": [{"label", "source", "url", "remark", "scores": [{"protocol", "metric", "value"}]}]}`;
+            docs/results/published.json is such a file.
+
+    Raises:
+        UserError: the file cannot be read, or a row lacks its label, its source, or a value.
+    """
+    try:
+        rows = json.loads(Path(path).read_text(encoding="utf-8"))["rows"]
+    except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f'--published {path}: expected JSON with a list "rows" ({error})') from error
+    found = []
+    for number, row in enumerate(rows, start=1):
+        _check_published(row, f"{path}, row {number}")
+        scores = {
+            column: float(score["value"])
+            for column in columns
+            for score in row["scores"]
+            if (score["protocol"], score["metric"]) == (column.protocol, column.metric)
+        }
+        if scores:
+            found.append(PublishedRow(row["label"], scores, row["source"], row["url"], row.get("remark")))
+    return found
+
+
 def _protocol(run: Run) -> tuple[str, str]:
     return run.record["task"], run.record["protocol"]["name"]
+
+
+def _protocol_differences(first: Run, second: Run) -> dict:
+    found = {}
+    if first.record["protocol"]["fingerprint"] != second.record["protocol"]["fingerprint"]:
+        found = differences(first.record["protocol"]["config"], second.record["protocol"]["config"])
+    data = first.record["data_fingerprint"], second.record["data_fingerprint"]
+    for part in sorted(data[0].keys() & data[1].keys()):  # a machine without the files has no digest
+        if data[0][part] != data[1][part]:
+            found[f"data_fingerprint.{part}"] = (data[0][part][:12], data[1][part][:12])
+    return found
 
 
 def _newest(runs: Sequence[Run], notes: list[str]) -> list[Run]:
@@ -80,13 +174,13 @@ def _newest(runs: Sequence[Run], notes: list[str]) -> list[Run]:
     return list(kept.values())
 
 
-def _one_per_seed(transfers: list[Run], names: dict[tuple[str, str], str], notes: list[str]) -> list[Run]:
+def _one_per_seed(transfers: list[Run], labels: dict[tuple[str, str], str], notes: list[str]) -> list[Run]:
     """Keep the newest of runs with the same seed from the same checkpoint: repeating a run is no new sample."""
     kept: dict[tuple, Run] = {}
     for run in sorted(transfers, key=lambda run: (run.record["finished_at"], run.path)):
         record = run.record
-        name = names[record["label"], identity(record)]
-        key = (name, *_protocol(run), pretraining_run(record), record["seed"])
+        label = labels[record["label"], identity(record)]
+        key = (label, *_protocol(run), pretraining_run(record), record["seed"])
         if key in kept:
             notes.append(f"{kept[key].path} repeats the seed {record['seed']} of {run.path}; the newer one counts.")
         kept[key] = run
@@ -110,18 +204,26 @@ def _columns(transfers: list[Run], metrics: Sequence[str] | None) -> list[Column
     if transfers and not found:
         raise UserError(f"no transfer has any of {', '.join(wanted)}; choose with --metrics from {', '.join(every)}")
     names = [metric for _, _, metric in found]
-    return [
-        Column(
-            task,
-            protocol,
-            metric,
-            title_of(metric) + (f" ({protocol})" if names.count(metric) > 1 else ""),
-            by_protocol[task, protocol][0].record["protocol"]["fingerprint"],
-        )
-        for task, protocol, metric in found
-    ]
+    columns = []
+    for task, protocol, metric in found:
+        title = title_of(metric) + (f" ({protocol})" if names.count(metric) > 1 else "")
+        fingerprint = by_protocol[task, protocol][0].record["protocol"]["fingerprint"]
+        columns.append(Column(task, protocol, metric, title, fingerprint))
+    return columns
 
 
 def _task_order(key: tuple[str, str]) -> tuple:
     task, protocol = key
     return (_TASK_ORDER.index(task) if task in _TASK_ORDER else len(_TASK_ORDER), task, protocol)
+
+
+def _check_published(row: Any, where: str) -> None:
+    for name in ("label", "source", "url"):
+        if not (isinstance(row, dict) and isinstance(row.get(name), str) and row[name]):
+            raise UserError(f"{where}: {name!r} is missing; a published number is shown only with its source")
+    if not row["url"].startswith(("https://", "http://")):
+        raise UserError(f"{where}: 'url' is {row['url']!r}, expected an address that begins with https://")
+    for score in row.get("scores") or [None]:
+        if not (isinstance(score, dict) and score.keys() >= {"protocol", "metric"}
+                and isinstance(score.get("value"), int | float)):
+            raise UserError(f"{where}: a score is {score!r}, expected protocol, metric and a number as value")

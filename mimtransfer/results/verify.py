@@ -1,14 +1,17 @@
 """Check that the files behind records are still what they were when the records were written."""
+import functools
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mimtransfer.errors import UserError
+from mimtransfer.files import sha256_file
 from mimtransfer.results.fingerprint import differences, protocol_config
-from mimtransfer.results.provenance import sha256_file
 from mimtransfer.results.record import find_records, read_record
+
+_Digest = Callable[[Path], str | None]  # sha256 of a file, None where there is none
 
 SAME, CHANGED, ABSENT, UNKNOWN = "as recorded", "changed", "not here", "without a sha256 in the record"
 
@@ -37,12 +40,13 @@ def verify(places: Iterable[str | Path]) -> tuple[list[Finding], bool]:
             records[path] = read_record(path)
         except UserError as error:
             findings.append(Finding(str(path), "record", CHANGED, [str(error)]))
-    digests = _Digests()
+    # Each file once: one pretraining may serve a hundred transfers.
+    digest = functools.cache(lambda path: sha256_file(path) if path.is_file() else None)
     for path, record in records.items():
-        findings += _own_files(path, record, digests)
+        findings += _own_files(path, record, digest)
     folders = {record["run_id"]: path.parent for path, record in records.items() if record["kind"] == "pretrain"}
     for path, record in records.items():
-        findings += _origin(path, record, digests, folders)
+        findings += _origin(path, record, digest, folders)
     return findings, all(finding.state != CHANGED for finding in findings)
 
 
@@ -59,27 +63,13 @@ def report(findings: list[Finding]) -> str:
     return "\n".join(lines) + "\n"
 
 
-class _Digests:
-    """Sha256 of files, each computed once: one pretraining may serve a hundred transfers."""
-
-    def __init__(self) -> None:
-        self._known: dict[Path, str | None] = {}
-
-    def of(self, path: Path) -> str | None:
-        """Return the sha256, None where there is no such file."""
-        path = path.resolve()
-        if path not in self._known:
-            self._known[path] = sha256_file(path) if path.is_file() else None
-        return self._known[path]
-
-
-def _own_files(path: Path, record: dict[str, Any], digests: _Digests) -> Iterator[Finding]:
+def _own_files(path: Path, record: dict[str, Any], digest: _Digest) -> Iterator[Finding]:
     for name in ("checkpoint", "config"):
         file = record["files"][name]
         if file is None:
             yield Finding(str(path), name, UNKNOWN, [])
             continue
-        found = digests.of(path.parent / file["path"])
+        found = digest((path.parent / file["path"]).resolve())
         details = []
         if found not in (None, file["sha256"]):
             details = [f"sha256 {found}, recorded {file['sha256']}"]
@@ -88,7 +78,7 @@ def _own_files(path: Path, record: dict[str, Any], digests: _Digests) -> Iterato
         yield Finding(str(path), f"{name} {file['path']}", _state(found, file["sha256"]), details)
 
 
-def _origin(path: Path, record: dict[str, Any], digests: _Digests, folders: dict[str, Path]) -> Iterator[Finding]:
+def _origin(path: Path, record: dict[str, Any], digest: _Digest, folders: dict[str, Path]) -> Iterator[Finding]:
     init = record["init"]
     if init["kind"] != "checkpoint":
         return
@@ -100,11 +90,11 @@ def _origin(path: Path, record: dict[str, Any], digests: _Digests, folders: dict
     home = folders.get((init["pretraining"] or {}).get("run_id"))
     if home is not None:
         places.append(home / places[0].name)
-    found = [digest for digest in map(digests.of, places) if digest is not None]
+    found = [sha256 for sha256 in (digest(place.resolve()) for place in places) if sha256 is not None]
     if init["sha256"] in found:
         yield Finding(str(path), name, SAME, [])
     else:
-        details = [f"sha256 {digest}, recorded {init['sha256']}" for digest in found]
+        details = [f"sha256 {sha256}, recorded {init['sha256']}" for sha256 in found]
         yield Finding(str(path), name, CHANGED if found else ABSENT, details)
 
 

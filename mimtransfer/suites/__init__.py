@@ -1,4 +1,12 @@
 """A study in one small file: pretrainings x downstream tasks x seeds, run where it is missing. See docs/suites.md.
 
-Nothing here imports torch, and a second call of a finished suite imports mmengine neither: it answers within seconds.
+    suite.py   from the file to its jobs, one run of one tool each
+    inputs.py  what the result of a job depends on, and what changed since
+    state.py   what the disk says of a job: done, begun, stale; its lock
+    plan.py    what the screen shows: the plan with estimated costs, the table
+    local.py   runs jobs on this machine; the command line of a job
+    slurm.py   submits jobs to Slurm
+
+Nothing here imports torch, and a second call of a finished suite does not import mmengine either: it answers within
+seconds.
 """

@@ -1,29 +1,70 @@
-"""Run cells on this machine: one on a GPU at a time, or a few one-thread processes on the CPU."""
+"""Run jobs on this machine: one on a GPU at a time, or a few one-thread processes on the CPU."""
 from __future__ import annotations
 
 import contextlib
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from mimtransfer.cli.options import option_texts
 from mimtransfer.errors import UserError
-from mimtransfer.suites.command import command
-from mimtransfer.suites.report import duration
-from mimtransfer.suites.state import OUTPUT_FILE, Study
-from mimtransfer.suites.suite import Cell
+from mimtransfer.suites.plan import duration
+from mimtransfer.suites.state import OUTPUT_FILE, Study, newest_checkpoint
+from mimtransfer.suites.suite import Job, fill
 
 # What of a run's log is worth a line on the screen; all of it is in output.txt of its work dir.
 _PROGRESS = re.compile(r"^[0-9/]+ ([0-9:]+) - mmengine - [A-Z]+ - ((?:Epoch|Iter)\(.*|result written.*|resumed.*)")
 
 
+def command(study: Study, job: Job) -> list[str]:
+    """Return the command that runs a job, or resumes it, in the folder where the suite was started.
+
+    Raises:
+        UserError: the checkpoint of a model that is to be tested is gone.
+    """
+    if job.kind == "data":
+        words = shlex.split(job.command)
+        return [sys.executable, *words[1:]] if words[0] in ("python", "python3") else words
+    tool, folder = study.inputs.tool(job), study.suite.folder(job.name)
+    words = [sys.executable, str(Path(study.inputs.root, "tools", f"{tool}.py")), job.config]
+    if job.gpus > 1:
+        several = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={job.gpus}"]
+        words = [words[0], *several, *words[1:], "--launcher", "pytorch"]
+    if job.of is not None:
+        checkpoint = newest_checkpoint(study.suite.folder(job.of))
+        if checkpoint is None:
+            raise UserError(f"{job.name}: {study.suite.folder(job.of)} holds no checkpoint to test; remove its "
+                            "result.json to train again")
+        words.append(str(checkpoint))
+    words += ["--work-dir", str(folder)]
+    if tool in ("pretrain", "train"):
+        words.append("--resume")
+    if job.of is None:  # a trained model's protocol and seed are its own
+        words += ["--seed", str(job.seed)]
+    if job.start is not None:
+        words += ["--pretrained", str(study.suite.folder(job.start)) if job.start in job.after else job.start]
+    words += ["--amp"] * job.amp + ["--compile"] * job.compile
+    if job.options:
+        filled = {key: fill(value, lambda name: str(study.suite.folder(name))) for key, value in job.options.items()}
+        words += ["--cfg-options", *option_texts(filled)]
+    return words
+
+
+def job_command(suite: str, arguments: list[str], name: str, root: Path) -> str:
+    """Return the shell command that runs one job with its book-keeping, for a scheduler of any kind."""
+    return shlex.join(["python", str(Path(root, "tools", "transfer.py")), suite, *arguments, "--run-job", name])
+
+
 def find_devices(asked: str | None, jobs: int | None) -> list[str | None]:
-    """Return what can run a cell each: numbers of GPUs, or None for a process on the CPU.
+    """Return what can run a job each: numbers of GPUs, or None for a process on the CPU.
 
     Args:
         asked: `0,1` for these GPUs, `cpu`, or None for all GPUs that are visible, else the CPU.
@@ -36,14 +77,14 @@ def find_devices(asked: str | None, jobs: int | None) -> list[str | None]:
             asked = ",".join(subprocess.run(query, capture_output=True, text=True, check=False).stdout.split())
     if asked and asked != "cpu":
         if jobs is not None:
-            raise UserError("--jobs is for the CPU; a GPU runs one cell at a time: choose GPUs with --devices 0,1")
+            raise UserError("--jobs is for the CPU; a GPU runs one job at a time: choose GPUs with --devices 0,1")
         return list(asked.split(","))
     return [None] * (jobs or min(2, os.cpu_count() or 1))
 
 
 @dataclass
 class _Run:
-    cell: Cell
+    job: Job
     process: subprocess.Popen
     devices: list[str | None]
     began: float
@@ -51,9 +92,9 @@ class _Run:
 
 
 class LocalRunner:
-    """Run the cells that are not done, in their order, as soon as what they need is done and a device is free.
+    """Run the jobs that are not done, in their order, as soon as what they need is done and a device is free.
 
-    A cell that fails stops only those that need it. When this process is asked to stop it stops its children; when it
+    A job that fails stops only those that need it. When this process is asked to stop it stops its children; when it
     is killed they end what they began, and the next call waits for them.
 
     Args:
@@ -70,21 +111,21 @@ class LocalRunner:
         self._elsewhere: set[str] = set()
 
     def run(self) -> dict[str, str]:
-        """Return name -> reason of the cells that failed, or cannot run because another has failed."""
-        cells = self.study.suite.cells
+        """Return name -> reason of the jobs that failed, or cannot run because another has failed."""
+        jobs = self.study.suite.jobs
         self._check_devices()
         handlers = {number: signal.signal(number, _stop) for number in (signal.SIGTERM, signal.SIGHUP)}
         done: set[str] = set()
-        pending = list(cells.values())
+        pending = list(jobs.values())
         try:
             while pending or self._running:
-                for cell in list(pending):
-                    broken = [name for name in cell.after if name in self.failures]
+                for job in list(pending):
+                    broken = [name for name in job.after if name in self.failures]
                     if broken:
-                        self.failures[cell.name] = f"needs {broken[0]}, which failed"
-                        pending.remove(cell)
-                    elif done.issuperset(cell.after) and self._begin(cell, done):
-                        pending.remove(cell)
+                        self.failures[job.name] = f"needs {broken[0]}, which failed"
+                        pending.remove(job)
+                    elif done.issuperset(job.after) and self._begin(job, done):
+                        pending.remove(job)
                 time.sleep(self.pause if self._running or pending else 0)
                 done |= self._collect()
         finally:
@@ -94,34 +135,34 @@ class LocalRunner:
         return self.failures
 
     def _check_devices(self) -> None:
-        for cell in self.study.suite.cells.values():
-            if cell.gpus > max(1, sum(device is not None for device in self.free)):
-                raise UserError(f"{cell.name} asks for {cell.gpus} GPUs, there are "
+        for job in self.study.suite.jobs.values():
+            if job.gpus > max(1, sum(device is not None for device in self.free)):
+                raise UserError(f"{job.name} asks for {job.gpus} GPUs, there are "
                                 f"{sum(device is not None for device in self.free)}; set gpus and the batch size")
 
-    def _begin(self, cell: Cell, done: set[str]) -> bool:
-        """Start a cell, or find it done; False when it has to wait."""
-        state = self.study.state(cell)
+    def _begin(self, job: Job, done: set[str]) -> bool:
+        """Start a job, or find it done; False when it has to wait."""
+        state = self.study.state(job)
         if state.name == "done":
-            done.add(cell.name)
+            done.add(job.name)
             return True
         if state.name == "running":
-            if cell.name not in self._elsewhere:
-                self.say(f"[{cell.name}] runs already, started by another call: waiting for it")
-                self._elsewhere.add(cell.name)
+            if job.name not in self._elsewhere:
+                self.say(f"[{job.name}] runs already, started by another call: waiting for it")
+                self._elsewhere.add(job.name)
             return False
-        if len(self.free) < cell.gpus:
+        if len(self.free) < job.gpus:
             return False
-        with self.study.started(cell) as lock:
+        with self.study.started(job) as lock:
             if lock is None:
                 return False
             try:
-                words = command(self.study, cell)
+                words = command(self.study, job)
             except UserError as error:
-                self._fail(cell, str(error))
+                self._fail(job, str(error))
                 return True
-            devices = [self.free.pop(0) for _ in range(cell.gpus)]
-            output = self.study.suite.folder(cell) / OUTPUT_FILE
+            devices = [self.free.pop(0) for _ in range(job.gpus)]
+            output = self.study.suite.folder(job.name) / OUTPUT_FILE
             shown = output.stat().st_size if output.exists() else 0
             with open(output, "ab") as file:
                 process = subprocess.Popen(
@@ -129,12 +170,12 @@ class LocalRunner:
                     env=_environment(devices), start_new_session=True,
                 )  # fmt: skip
         again = {"begun": ", resumed", "failed": ", tried again", "stale": f", made again: {state.why}"}
-        self.say(f"[{cell.name}] started{again.get(state.name, '')}")
-        self._running.append(_Run(cell, process, devices, time.monotonic(), shown))
+        self.say(f"[{job.name}] started{again.get(state.name, '')}")
+        self._running.append(_Run(job, process, devices, time.monotonic(), shown))
         return True
 
     def _collect(self) -> set[str]:
-        """Show what the children wrote, and return the cells that have been done since."""
+        """Show what the children wrote, and return the jobs that have been done since."""
         done = set()
         for run in list(self._running):
             status = run.process.poll()
@@ -143,15 +184,15 @@ class LocalRunner:
                 continue
             self._running.remove(run)
             self.free = [*run.devices, *self.free]
-            if status == 0 and self.study.is_done(run.cell):
-                done.add(run.cell.name)
-                self.say(f"[{run.cell.name}] done in {duration(time.monotonic() - run.began)}")
+            if status == 0 and self.study.is_done(run.job):
+                done.add(run.job.name)
+                self.say(f"[{run.job.name}] done in {duration(time.monotonic() - run.began)}")
             else:
-                self._fail(run.cell, self.study.failed(run.cell, status))
+                self._fail(run.job, self.study.failed(run.job, status))
         return done
 
     def _show(self, run: _Run) -> None:
-        path = self.study.suite.folder(run.cell) / OUTPUT_FILE
+        path = self.study.suite.folder(run.job.name) / OUTPUT_FILE
         if not path.exists():  # set aside by hand
             return
         with open(path, "rb") as file:
@@ -161,11 +202,11 @@ class LocalRunner:
         run.shown += whole
         for line in text[:whole].decode(errors="replace").splitlines():
             if found := _PROGRESS.match(line):
-                self.say(f"{found.group(1)} [{run.cell.name}] {found.group(2)}")
+                self.say(f"{found.group(1)} [{run.job.name}] {found.group(2)}")
 
-    def _fail(self, cell: Cell, reason: str) -> None:
-        self.failures[cell.name] = reason
-        self.say(f"[{cell.name}] FAILED: {reason}  (all of it: {self.study.suite.folder(cell) / OUTPUT_FILE})")
+    def _fail(self, job: Job, reason: str) -> None:
+        self.failures[job.name] = reason
+        self.say(f"[{job.name}] FAILED: {reason}  (all of it: {self.study.suite.folder(job.name) / OUTPUT_FILE})")
 
     def _stop_children(self) -> None:
         for run in self._running:
@@ -178,42 +219,39 @@ class LocalRunner:
             run.process.wait()
 
 
-def run_here(study: Study, cell: Cell) -> None:
-    """Run one cell in the foreground, with whatever devices this process sees.
+def run_here(study: Study, job: Job) -> None:
+    """Run one job in the foreground, with whatever devices this process sees.
 
     Raises:
         UserError: what it needs is not done, another process has it, or it fails.
     """
     states = study.states()
-    for name in cell.after:
+    for name in job.after:
         state = states[name]
         if state.name != "done":
-            raise UserError(f"{cell.name} needs {name}, which is {state.name}{': ' + state.why if state.why else ''}")
-    if states[cell.name].name == "done":
-        print(f"[{cell.name}] is done")
+            raise UserError(f"{job.name} needs {name}, which is {state.name}{': ' + state.why if state.why else ''}")
+    if states[job.name].name == "done":
+        print(f"[{job.name}] is done")
         return
-    with study.started(cell) as lock:
+    with study.started(job) as lock:
         if lock is None:
-            raise UserError(f"{cell.name} runs already; wait for it, or stop it")
-        output = Path(study.suite.folder(cell), OUTPUT_FILE)
+            raise UserError(f"{job.name} runs already; wait for it, or stop it")
+        output = Path(study.suite.folder(job.name), OUTPUT_FILE)
         with open(output, "ab") as file:
             # Slurm tells a job by this signal that it will be requeued; the tool has no ears for it and would end.
             process = subprocess.run(
-                command(study, cell), stdout=file, stderr=subprocess.STDOUT, pass_fds=(lock,), check=False,
+                command(study, job), stdout=file, stderr=subprocess.STDOUT, pass_fds=(lock,), check=False,
                 preexec_fn=lambda: signal.signal(signal.SIGUSR2, signal.SIG_IGN),
             )  # fmt: skip
-        if process.returncode or not study.is_done(cell):
-            raise UserError(f"{cell.name} failed: {study.failed(cell, process.returncode)}  (all of it: {output})")
-    print(f"[{cell.name}] done")
+        if process.returncode or not study.is_done(job):
+            raise UserError(f"{job.name} failed: {study.failed(job, process.returncode)}  (all of it: {output})")
+    print(f"[{job.name}] done")
 
 
 def _environment(devices: list[str | None]) -> dict[str, str]:
     env = {**os.environ, "PYTHONWARNINGS": os.environ.get("PYTHONWARNINGS", "ignore")}
-    if devices[0] is None:
-        env |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    else:
-        env["CUDA_VISIBLE_DEVICES"] = ",".join(devices)
-    return env
+    env["CUDA_VISIBLE_DEVICES"] = ",".join(device for device in devices if device is not None)
+    return env if env["CUDA_VISIBLE_DEVICES"] else {**env, "OMP_NUM_THREADS": "1"}
 
 
 def _signal_group(process: subprocess.Popen, number: int) -> None:

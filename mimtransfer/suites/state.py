@@ -1,79 +1,88 @@
-"""What the disk says of a cell: `cell.json` in its work dir, written before it starts, and the file it ends with."""
+"""What the disk says of a job: `job.json` in its work dir, written before it starts, and the file it ends with."""
 from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import json
 import os
 import time
 import zipfile
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mimtransfer.errors import UserError
+from mimtransfer.files import sha256_file, write_atomically
 from mimtransfer.results.record import FILE_NAME, read_record
-from mimtransfer.suites.inputs import Inputs, changes, digest
-from mimtransfer.suites.stat_cache import write_atomically
-from mimtransfer.suites.suite import Cell, Suite
+from mimtransfer.suites.inputs import Inputs, StatCache, changes, digest
+from mimtransfer.suites.suite import Job, load_suite
 
-_CELL_FILE = "cell.json"
+JOB_FILE = "job.json"
+OLD_JOB_FILE = "cell.json"  # what earlier versions wrote; it is read where there is no JOB_FILE
 OUTPUT_FILE = "output.txt"
 
 
 @dataclass(frozen=True)
 class State:
-    """Where a cell stands.
+    """Where a job stands.
 
     Args:
         name: `done`; `running`, now, whoever started it; `new`; `begun`, to be resumed; `failed`, to be tried again;
             `stale`, made from other inputs, to be made again; `waiting`, whatever it was, because what it needs is
             not done.
         why: what changed, or the last error.
-        parts: the inputs, of a cell that can be looked at.
+        parts: the inputs; empty for a job that cannot be looked at.
     """
 
     name: str
     why: str = ""
-    parts: Mapping[str, Any] | None = None
+    parts: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Study:
-    """A suite with its inputs and its work dirs."""
+    """A suite with what its jobs depend on and what is in its work dir.
 
-    def __init__(self, suite: Suite, inputs: Inputs, accept_code: bool = False) -> None:
-        self.suite, self.inputs, self.accept_code = suite, inputs, accept_code
+    Args:
+        root: of the checkout whose tools run.
+        path, seeds, work_dir: see `load_suite`.
+        only: see `Suite.only`.
+        accept_code: what was made with other code counts as made.
+    """
 
-    def folder(self, name: str) -> Path:
-        """Return a cell's work dir."""
-        return self.suite.folder(self.suite.cells[name])
+    def __init__(
+        self, root: Path, path: str, seeds: Sequence[int] | None = None, work_dir: str | None = None,
+        only: Sequence[str] = (), accept_code: bool = False,
+    ) -> None:  # fmt: skip
+        suite = load_suite(path, seeds, work_dir)
+        self.suite = suite.only(only) if only else suite
+        self.inputs = Inputs(root, StatCache(suite.work_dir / "suite-cache.json"))
+        self.accept_code = accept_code
 
     def states(self) -> dict[str, State]:
-        """Look at every cell, in the order in which they can run."""
+        """Look at every job, in the order in which they can run."""
         found: dict[str, State] = {}
-        for cell in self.suite.cells.values():
-            found[cell.name] = self.state(cell, all(found[other].name == "done" for other in cell.after))
+        for job in self.suite.jobs.values():
+            found[job.name] = self.state(job, all(found[other].name == "done" for other in job.after))
         self.inputs.cache.save()
         return found
 
-    def state(self, cell: Cell, ready: bool = True, locked: bool | None = None) -> State:
-        """Look at one cell.
+    def state(self, job: Job, ready: bool = True, locked: bool | None = None) -> State:
+        """Look at one job.
 
         Args:
             ready: what it needs is done.
             locked: some process works on it; None to find out.
         """
-        if self._is_locked(cell) if locked is None else locked:
+        if self._is_locked(job) if locked is None else locked:
             return State("running")
-        if cell.kind == "data":
-            return State("done" if Path(cell.makes).exists() else "new")
+        if job.kind == "data":
+            return State("done" if self.is_done(job) else "new")
         if not ready:
             return State("waiting")
-        made = {name: self._made(name) for name in cell.after if self.suite.cells[name].kind != "data"}
-        parts = self.inputs.of(cell, made)
-        begun, done = self._begun(cell), self._is_done(cell)
+        made = {name: self._made(name) for name in job.after if self.suite.jobs[name].kind != "data"}
+        parts = self.inputs.of(job, made)
+        begun, done = self._begun(job), self.is_done(job)
         if begun is None:
             return State("stale", "not made by this suite", parts) if done else State("new", "", parts)
         differing = changes(begun["parts"], parts)
@@ -85,80 +94,80 @@ class Study:
             return State("done", "", parts)
         return State("failed", begun["failed"], parts) if begun.get("failed") else State("begun", "", parts)
 
-    def _is_locked(self, cell: Cell) -> bool:
-        """Say whether some process works on a cell."""
+    def _is_locked(self, job: Job) -> bool:
+        """Say whether some process works on a job."""
         try:
-            with open(self.suite.folder(cell) / ".lock") as file:
+            with open(self.suite.folder(job.name) / ".lock") as file:
                 return not _lock(file.fileno(), fcntl.LOCK_SH)
         except FileNotFoundError:
             return False
 
     @contextlib.contextmanager
-    def started(self, cell: Cell) -> Iterator[int | None]:
-        """Get a cell's work dir ready to run or to resume.
+    def started(self, job: Job) -> Iterator[int | None]:
+        """Get a job's work dir ready to run or to resume.
 
         Yields:
-            A file descriptor that holds the cell's lock. A child that inherits it keeps the cell locked to its end,
-            even when this process is killed. None when another process has the cell.
+            A file descriptor that holds the job's lock. A child that inherits it keeps the job locked to its end,
+            even when this process is killed. None when another process has the job.
         """
-        folder = self.suite.folder(cell)
+        folder = self.suite.folder(job.name)
         folder.mkdir(parents=True, exist_ok=True)
         with open(folder / ".lock", "w") as file:
             if not _lock(file.fileno(), fcntl.LOCK_EX):
                 yield None
                 return
-            if cell.kind != "data":
-                self._prepare(cell, self.state(cell, locked=False))
+            if job.kind != "data":
+                self._prepare(job, self.state(job, locked=False))
             yield file.fileno()
 
-    def _prepare(self, cell: Cell, state: State) -> None:
+    def _prepare(self, job: Job, state: State) -> None:
         self.inputs.cache.save()
-        folder = self.suite.folder(cell)
+        folder = self.suite.folder(job.name)
         if state.name == "stale":
             self._set_aside(folder)
         repair_pointer(folder)
-        about = {"name": cell.name, "fingerprint": digest(state.parts), "parts": state.parts}
-        write_atomically(folder / _CELL_FILE, json.dumps(about))
+        about = {"name": job.name, "fingerprint": digest(state.parts), "parts": state.parts}
+        write_atomically(folder / JOB_FILE, json.dumps(about))
 
-    def failed(self, cell: Cell, status: int) -> str:
-        """Note why a cell's run ended without a result; return the reason in one line."""
-        folder = self.suite.folder(cell)
+    def failed(self, job: Job, status: int) -> str:
+        """Note why a job's run ended without a result; return the reason in one line."""
+        folder = self.suite.folder(job.name)
         reason = _last_error(folder / OUTPUT_FILE) or f"exit status {status}"
-        begun = self._begun(cell)
+        begun = self._begun(job)
         if begun is not None:
-            write_atomically(folder / _CELL_FILE, json.dumps({**begun, "failed": reason}))
+            write_atomically(folder / JOB_FILE, json.dumps({**begun, "failed": reason}))
         return reason
 
-    def is_done(self, cell: Cell) -> bool:
-        """Say whether a run that has just ended has left its result."""
-        return Path(cell.makes).exists() if cell.kind == "data" else self._is_done(cell)
-
-    def _is_done(self, cell: Cell) -> bool:
-        path = self._end(cell)
-        if not path.is_file() or cell.kind == "tokenizer":
-            return path.is_file()
+    def is_done(self, job: Job) -> bool:
+        """Say whether a job has left its result."""
+        path = self._end(job)
+        if job.kind in ("data", "tokenizer"):
+            return path.exists()
         try:
             return bool(read_record(path)["metrics"])  # without, it was stopped before its evaluation
-        except UserError:
+        except UserError:  # also when there is none
             return False
 
-    def _end(self, cell: Cell) -> Path:
-        return self.suite.folder(cell) / ("codebook.json" if cell.kind == "tokenizer" else FILE_NAME)
+    def _end(self, job: Job) -> Path:
+        """Return the file that a job ends with."""
+        if job.kind == "data":
+            return Path(job.makes)
+        return self.suite.folder(job.name) / ("codebook.json" if job.kind == "tokenizer" else FILE_NAME)
 
     def _made(self, name: str) -> dict[str, str]:
-        """Return what a done cell made: the fingerprint it ran with, and which run it was."""
-        cell = self.suite.cells[name]
-        if cell.kind == "tokenizer":
-            run = hashlib.sha256(self._end(cell).read_bytes()).hexdigest()[:16]
+        """Return what a done job made: the fingerprint it ran with, and which run it was."""
+        job = self.suite.jobs[name]
+        if job.kind == "tokenizer":
+            run = sha256_file(self._end(job))[:16]
         else:
-            run = read_record(self._end(cell))["run_id"]
-        return {"fingerprint": (self._begun(cell) or {}).get("fingerprint", ""), "run": run}
+            run = read_record(self._end(job))["run_id"]
+        return {"fingerprint": (self._begun(job) or {}).get("fingerprint", ""), "run": run}
 
-    def _begun(self, cell: Cell) -> dict[str, Any] | None:
-        try:
-            return json.loads((self.suite.folder(cell) / _CELL_FILE).read_text(encoding="utf-8"))
-        except (FileNotFoundError, json.JSONDecodeError):
-            return None
+    def _begun(self, job: Job) -> dict[str, Any] | None:
+        for name in (JOB_FILE, OLD_JOB_FILE):
+            with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
+                return json.loads((self.suite.folder(job.name) / name).read_text(encoding="utf-8"))
+        return None
 
     def _set_aside(self, folder: Path) -> None:
         """Move what is in a work dir to `WORK_DIR.replaced/`: a table of the work dir does not look there."""

@@ -1,9 +1,9 @@
-"""A suite file, and the cells it stands for: one run of one tool each. docs/suites.md describes the file."""
+"""From a suite file to its jobs: one run of one tool each. docs/suites.md describes the file."""
 from __future__ import annotations
 
 import re
 import runpy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,29 +17,31 @@ _FIELDS = {
     "pretrainings": ("config", "options", "seeds", "amp", "compile", "gpus", "slurm", "checkpoint"),
     "tasks": ("config", "options", "seeds", "amp", "gpus", "slurm", "of", "only", "skip"),
 }
-_TOOLS = {"tokenizers": "fit_tokenizer", "pretrainings": "pretrain"}
+# variable of the suite file -> kind of its jobs, their tool; the config of a task says whether it trains or tests
+_KINDS = {"tokenizers": ("tokenizer", "fit_tokenizer"), "pretrainings": ("pretrain", "pretrain"),
+          "tasks": ("transfer", None)}
 _PLACEHOLDER = re.compile(r"\{([\w.-]+)\}")
 
 
 @dataclass(frozen=True)
-class Cell:
+class Job:
     """One run.
 
     Args:
-        name: of the cell and of its work dir, e.g. `det_mae-seed0`.
+        name: of the job and of its work dir, e.g. `det_mae-seed0`.
         kind: `data`, `tokenizer`, `pretrain` or `transfer`.
         tool: tools/TOOL.py; None for a task, whose config says whether `train` or `test` runs it.
-        start: cell or checkpoint file that the backbone starts from.
-        of: cell whose trained model is tested.
-        after: every cell that has to be done before, those in `start`, `of` and options included.
-        command, makes: of a data cell.
+        start: job or checkpoint file that the backbone starts from.
+        of: job whose trained model is tested.
+        after: every job that has to be done before, those in `start`, `of` and options included.
+        command, makes: of a data job.
     """
 
     name: str
     kind: str
     seed: int | None = None
     tool: str | None = None
-    config: str | None = None
+    config: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     start: str | None = None
     of: str | None = None
@@ -48,26 +50,26 @@ class Cell:
     compile: bool = False
     gpus: int = 1
     slurm: Mapping[str, Any] = field(default_factory=dict)
-    command: str | None = None
-    makes: str | None = None
+    command: str = ""
+    makes: str = ""
 
 
 @dataclass(frozen=True)
 class Suite:
-    """What a suite file says, with its cells in an order in which they can run."""
+    """What a suite file says, with its jobs in an order in which they can run."""
 
     path: str
     work_dir: Path
-    cells: dict[str, Cell]
+    jobs: dict[str, Job]
     table: Mapping[str, Any]
     records: Sequence[str]
 
-    def folder(self, cell: Cell) -> Path:
-        """Return the work dir of a cell."""
-        return self.work_dir / cell.name
+    def folder(self, name: str) -> Path:
+        """Return the work dir of a job."""
+        return self.work_dir / name
 
     def only(self, patterns: Sequence[str]) -> Suite:
-        """Keep the cells whose names match one of the shell patterns, and what these need.
+        """Keep the jobs whose names match one of the shell patterns, and what these need.
 
         Raises:
             UserError: a pattern that matches nothing.
@@ -76,18 +78,18 @@ class Suite:
 
         wanted: list[str] = []
         for pattern in patterns:
-            found = fnmatch.filter(self.cells, pattern)
+            found = fnmatch.filter(self.jobs, pattern)
             if not found:
-                hint = near_matches(pattern, self.cells) or f"cells are {', '.join(self.cells)}"
-                raise UserError(f"{self.path}: no cell matches {pattern!r}; {hint}")
+                hint = near_matches(pattern, self.jobs) or f"jobs are {', '.join(self.jobs)}"
+                raise UserError(f"{self.path}: no job matches {pattern!r}; {hint}")
             wanted += found
         needed: set[str] = set()
         while wanted:
             name = wanted.pop()
             if name not in needed:
                 needed.add(name)
-                wanted += self.cells[name].after
-        return replace(self, cells={name: cell for name, cell in self.cells.items() if name in needed})
+                wanted += self.jobs[name].after
+        return replace(self, jobs={name: job for name, job in self.jobs.items() if name in needed})
 
 
 def load_suite(path: str, seeds: Sequence[int] | None = None, work_dir: str | None = None) -> Suite:
@@ -113,29 +115,40 @@ def load_suite(path: str, seeds: Sequence[int] | None = None, work_dir: str | No
     names = [name for kind in _FIELDS for name in said.get(kind, {})]
     if twice := {name for name in names if names.count(name) > 1}:
         raise UserError(f"{path}: two entries are called {sorted(twice)[0]!r}; give them different names")
-    found = _Expansion(path, said, list(seeds if seeds is not None else said.get("seeds", [0]))).cells
+    jobs = _Expansion(path, said, list(seeds if seeds is not None else said.get("seeds", [0]))).jobs()
     folder = Path(work_dir or said.get("work_dir") or Path("work_dirs", Path(path).stem))
-    return Suite(path, folder, _in_order(path, found), said.get("table", {}), said.get("records", ()))
+    return Suite(path, folder, _in_order(path, jobs), said.get("table", {}), said.get("records", ()))
+
+
+def fill(value: Any, change: Callable[[str], str]) -> Any:
+    """Replace every `{name}` in an option, also in lists, by what `change` makes of the name."""
+    if isinstance(value, list | tuple):
+        return type(value)(fill(item, change) for item in value)
+    return _PLACEHOLDER.sub(lambda found: change(found[1]), value) if isinstance(value, str) else value
 
 
 class _Expansion:
-    """Cells of a suite: each entry times its seeds, each task times the pretrainings too."""
+    """Jobs of a suite: each entry times its seeds, each task times the pretrainings too."""
 
     def __init__(self, path: str, said: Mapping[str, Any], seeds: list[int]) -> None:
         self.path, self.said, self.seeds = path, said, seeds
-        self.slurm = said.get("slurm", {})
         self.data = tuple(said.get("data", {}))
-        self.runs = self._runs()
-        cells = [Cell(name, "data", command=entry["command"], makes=entry["makes"], slurm=self.slurm)
-                 for name, entry in said.get("data", {}).items()]
-        for kind in ("tokenizers", "pretrainings"):
-            for name, entry in said.get(kind, {}).items():
-                if entry is not None and "config" in entry:
-                    cells += [self._run(f"{name}-seed{seed}", kind, entry, seed) for seed in self._seeds(entry)]
+        # A run of every seed: name -> variable of the suite file, entry, and the pretraining that a task starts from.
+        self.runs: dict[str, tuple[str, Mapping[str, Any], str | None]] = {
+            name: (variable, entry, None) for variable in ("tokenizers", "pretrainings")
+            for name, entry in said.get(variable, {}).items() if entry is not None and "config" in entry
+        }  # fmt: skip
         for task, entry in said.get("tasks", {}).items():
-            for start in self._starts(task, entry):
-                cells += [self._transfer(task, entry, start, seed) for seed in self._seeds(entry)]
-        self.cells = {cell.name: cell for cell in cells}
+            self.runs |= {f"{task}_{start}": ("tasks", entry, start) for start in self._starts(task, entry)}
+
+    def jobs(self) -> dict[str, Job]:
+        """Return name -> job, not yet in an order in which they can run."""
+        slurm = self.said.get("slurm", {})
+        # One after the other: the second command may read what the first has made.
+        jobs = [Job(name, "data", after=self.data[:i], command=entry["command"], makes=entry["makes"], slurm=slurm)
+                for i, (name, entry) in enumerate(self.said.get("data", {}).items())]
+        jobs += [self._job(name, seed) for name, (_, entry, _) in self.runs.items() for seed in self._seeds(entry)]
+        return {job.name: job for job in jobs}
 
     def _seeds(self, entry: Mapping[str, Any]) -> list[int]:
         return list(entry.get("seeds", self.seeds))
@@ -153,55 +166,37 @@ class _Expansion:
                 raise UserError(f"{self.path}: task {task!r} names the pretraining {name!r}; {_hint(name, known)}")
         return [name for name in known if name in entry.get("only", known) and name not in entry.get("skip", ())]
 
-    def _run(self, name: str, kind: str, entry: Mapping[str, Any], seed: int, **fields: Any) -> Cell:
-        placed: list[str] = []
+    def _job(self, run: str, seed: int) -> Job:
+        variable, entry, pretraining = self.runs[run]
+        name, needed = f"{run}-seed{seed}", list(self.data)
 
-        def place(found: re.Match) -> str:
-            placed.append(self._cell(found.group(1), seed, name))
-            return "{" + placed[-1] + "}"
+        def find(other: str) -> str:
+            needed.append(self._find(other, seed, name))
+            return needed[-1]
 
-        options = {key: _PLACEHOLDER.sub(place, value) if isinstance(value, str) else value
+        start = of = None
+        if "of" in entry:
+            of = find(f"{entry['of']}_{pretraining}")
+        elif pretraining is not None and (source := self.said["pretrainings"][pretraining]) is not None:
+            start = source["checkpoint"] if "checkpoint" in source else find(pretraining)
+        kind, tool = _KINDS[variable]
+        options = {key: fill(value, lambda other: f"{{{find(other)}}}")
                    for key, value in entry.get("options", {}).items()}
-        start, of = fields.get("start"), fields.get("of")
-        inputs = [other for other in (start, of) if other in self.runs]
-        return Cell(
-            name, kind.removesuffix("s").replace("pretraining", "pretrain").replace("task", "transfer"), seed,
-            tool=_TOOLS.get(kind), config=entry["config"], options=options,
-            after=tuple(dict.fromkeys([*self.data, *inputs, *placed])),
+        return Job(
+            name, kind, seed, tool, entry["config"], options, start, of, after=tuple(dict.fromkeys(needed)),
             amp=entry.get("amp", False), compile=entry.get("compile", False), gpus=entry.get("gpus", 1),
-            slurm={**self.slurm, **entry.get("slurm", {})}, **fields,
+            slurm={**self.said.get("slurm", {}), **entry.get("slurm", {})},
         )  # fmt: skip
 
-    def _transfer(self, task: str, entry: Mapping[str, Any], start: str, seed: int) -> Cell:
-        name, source = f"{task}_{start}-seed{seed}", self.said["pretrainings"][start]
-        if "of" in entry:
-            return self._run(name, "tasks", entry, seed, of=self._cell(f"{entry['of']}_{start}", seed, name))
-        if source is None:
-            return self._run(name, "tasks", entry, seed)
-        checkpoint = source["checkpoint"] if "checkpoint" in source else self._cell(start, seed, name)
-        return self._run(name, "tasks", entry, seed, start=checkpoint)
-
-    def _runs(self) -> set[str]:
-        """Return the names of all cells but those of data."""
-        entries = {**self.said.get("tokenizers", {}), **self.said.get("pretrainings", {})}
-        for task, entry in self.said.get("tasks", {}).items():
-            entries |= {f"{task}_{start}": entry for start in self._starts(task, entry)}
-        return {f"{name}-seed{seed}" for name, entry in entries.items() if entry and "config" in entry
-                for seed in self._seeds(entry)}
-
-    def _cell(self, name: str, seed: int, of: str) -> str:
-        """Return the cell of an entry that has this seed, else its only one."""
+    def _find(self, name: str, seed: int, of: str) -> str:
+        """Return the job of a run that has this seed, else its only job; of data, the one that makes them."""
         if name in self.data:
             return name
-        found = sorted(cell for cell in self.runs if re.fullmatch(re.escape(name) + r"-seed\d+", cell))
-        if f"{name}-seed{seed}" in found:
-            return f"{name}-seed{seed}"
-        if len(found) != 1:
-            known = sorted({cell.rpartition("-seed")[0] for cell in self.runs})
-            why = f"has the seeds {', '.join(cell.rpartition('-seed')[2] for cell in found)}" if found else (
-                f"is nothing here; {_hint(name, known)}")
-            raise UserError(f"{self.path}: {of} needs {name!r} of seed {seed}, which {why}")
-        return found[0]
+        seeds = self._seeds(self.runs[name][1]) if name in self.runs else []
+        if seed in seeds or len(seeds) == 1:
+            return f"{name}-seed{seed if seed in seeds else seeds[0]}"
+        why = f"has the seeds {', '.join(map(str, seeds))}" if seeds else f"is nothing here; {_hint(name, self.runs)}"
+        raise UserError(f"{self.path}: {of} needs {name!r} of seed {seed}, which {why}")
 
 
 def _check_entry(path: str, kind: str, name: str, entry: Any, known: Sequence[str]) -> None:
@@ -215,7 +210,7 @@ def _check_entry(path: str, kind: str, name: str, entry: Any, known: Sequence[st
     for key in entry:
         if key not in known:
             raise UserError(f"{where}: unknown field {key!r}; {_hint(key, known)}")
-    needed = ("command", "makes") if kind == "data" else ("config",)
+    needed: tuple[str, ...] = ("command", "makes") if kind == "data" else ("config",)
     if kind == "pretrainings" and "checkpoint" in entry:
         needed = ()
         if "config" in entry:
@@ -225,16 +220,16 @@ def _check_entry(path: str, kind: str, name: str, entry: Any, known: Sequence[st
             raise UserError(f"{where} lacks {key!r}")
 
 
-def _in_order(path: str, cells: dict[str, Cell]) -> dict[str, Cell]:
-    """Put every cell behind those it needs, and leave the order as it is otherwise."""
-    ordered: dict[str, Cell] = {}
-    while len(ordered) < len(cells):
-        ready = [cell for cell in cells.values() if cell.name not in ordered and ordered.keys() >= set(cell.after)]
+def _in_order(path: str, jobs: dict[str, Job]) -> dict[str, Job]:
+    """Put every job behind those it needs, and leave the order as it is otherwise."""
+    ordered: dict[str, Job] = {}
+    while len(ordered) < len(jobs):
+        ready = [job for job in jobs.values() if job.name not in ordered and ordered.keys() >= set(job.after)]
         if not ready:
-            raise UserError(f"{path}: {', '.join(sorted(cells.keys() - ordered.keys()))} need each other")
-        ordered |= {cell.name: cell for cell in ready}
+            raise UserError(f"{path}: {', '.join(sorted(jobs.keys() - ordered.keys()))} need each other")
+        ordered |= {job.name: job for job in ready}
     return ordered
 
 
-def _hint(name: str, known: Sequence[str]) -> str:
+def _hint(name: str, known: Collection[str]) -> str:
     return near_matches(name, known) or f"known: {', '.join(known)}"

@@ -5,6 +5,7 @@
     hooks.py        stop at NaN, re-seed, draw predictions
     fsdp.py         sharded training of a ViT-H
     losses/         losses that mmdet lacks
+    recipes/        schedules, sizes and pipelines that config files call by name
 
 Nothing is imported here.
 """

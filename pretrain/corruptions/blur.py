@@ -43,7 +43,7 @@ def sinc_kernels(radius: Tensor, omega: Tensor) -> Tensor:
 
 
 def mahalanobis(x: Tensor, y: Tensor, sigma_x: Tensor, sigma_y: Tensor, angle: Tensor) -> Tensor:
-    """Return m^2 [B, k, k] of points x, y [k, k] for deviations and a rotation in radians, all [B, 1, 1]."""
+    """Return m^2 [B, k, k] of points x, y [k, k] for stds and a rotation in radians, all [B, 1, 1]."""
     along, across = x * angle.cos() + y * angle.sin(), y * angle.cos() - x * angle.sin()
     return (along / sigma_x) ** 2 + (across / sigma_y) ** 2
 
@@ -69,14 +69,14 @@ class Blur(Corruption):
     """Blur each image by a kernel of its own.
 
     The defaults are the released deblurring configs. The released code's general setting, which none of them uses, is
-    Real-ESRGAN's mixture with deviations of 0.2 to 3: kernels=dict(iso=0.405, aniso=0.225, generalized_iso=0.108,
+    Real-ESRGAN's mixture with stds of 0.2 to 3: kernels=dict(iso=0.405, aniso=0.225, generalized_iso=0.108,
     generalized_aniso=0.027, plateau_iso=0.108, plateau_aniso=0.027, sinc=0.1).
 
     Args:
         kernels: kind of kernel -> weight in the draw; isotropic Gaussians when not given.
         sizes: sides of the kernels in pixels, odd; one is drawn uniformly. A narrow one cuts a wide Gaussian off: at
             sigma 5 and side 7 it is nearly a box.
-        sigma_x, sigma_y: ranges of the deviation along the axes in pixels; iso kinds use sigma_x alone.
+        sigma_x, sigma_y: ranges of the std along the axes in pixels; iso kinds use sigma_x alone.
         angle: range of the rotation of aniso kinds, in radians.
         beta_gaussian, beta_plateau: ranges of the shape of generalized and plateau kinds. As in the released code, the
             shape is uniform between 1 and a number drawn from the range, so that most are near 1.

@@ -29,7 +29,7 @@ class Noise(Corruption):
 
     Args:
         kinds: kind of noise (gaussian, poisson) -> weight in the draw; Gaussian when not given.
-        gaussian_sigma: range of the deviation, in grey levels of 0..255.
+        gaussian_sigma: range of the std, in grey levels of 0..255.
         gaussian_grey, poisson_grey: probability that all channels get the same noise; Poisson noise is then that of
             the image in grey.
         poisson_scale: range of the factor of Poisson noise.

@@ -23,7 +23,7 @@ class SuperResolution(Corruption):
 
     def __init__(self, factor: int = 8, antialias: bool = False):
         if factor < 2:
-            raise UserError(f"SuperResolution: got factor={factor}; expected a whole number, 2 or more")
+            raise UserError(f"SuperResolution: got factor={factor}; expected an integer, 2 or more")
         self.factor, self.antialias = factor, antialias
 
     def __call__(self, images: Tensor, generator: SampleGenerator) -> tuple[Tensor, None]:

@@ -57,7 +57,7 @@ def find_images(root: str, extensions: Iterable[str]) -> list[bytes]:
         others = Counter(os.path.splitext(printable(path))[1].lower() or "without extension" for path in tree.files)
         kinds = ", ".join(f"{number} {kind}" for kind, number in others.most_common(5)) or "none"
         raise UserError(
-            f"no image in {root}: {others.total()} other files in {tree.num_folders} folders ({kinds}); "
+            f"no image in {root}: {others.total()} other files in {len(tree.folders)} folders ({kinds}); "
             f"images end in {' '.join(extensions)} (`extensions` of the data set)"
         )
     return found

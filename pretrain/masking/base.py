@@ -43,7 +43,7 @@ class MaskingStrategy(ABC):
                 "expected both >= 0 and a sum below 1, so that something stays visible"
             )
         if unit < 1:
-            raise UserError(f"{type(self).__name__}: got unit={unit}; expected a whole number of patches, 1 or more")
+            raise UserError(f"{type(self).__name__}: got unit={unit}; expected an integer number of patches, 1 or more")
         self.mask_ratio, self.throw_ratio, self.unit = mask_ratio, throw_ratio, unit
 
     def counts(self, num_cells: int) -> Counts:

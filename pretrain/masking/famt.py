@@ -108,7 +108,7 @@ def low_pass(frequency: Tensor, cutoff: float) -> Tensor:
 
     Args:
         frequency: any shape, in cycles per token; in two dimensions the length of the frequency vector.
-        cutoff: standard deviation of the Gaussian, as a share of the Nyquist frequency.
+        cutoff: std of the Gaussian, as a share of the Nyquist frequency.
     """
     distance = (1 - 2 * frequency.abs()).clamp_min(0)
     return 1 - (-distance.square() / (2 * cutoff**2)).exp()

@@ -35,7 +35,7 @@ class NoiseMasking(MaskingStrategy):
 
     Args:
         color: `green`, `red`, `blue` or `purple`.
-        sigma: standard deviations of the weak and the strong blur, in cells.
+        sigma: stds of the weak and the strong blur, in cells.
     """
 
     def __init__(

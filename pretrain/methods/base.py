@@ -104,7 +104,7 @@ class MIMethod(BaseModel):
 
 @torch.no_grad()
 def init_plain_vit(encoder: nn.Module) -> None:
-    """Initialise a `TimmViT`: weights, tokens and positions normal with 0.02, cut off at one deviation; biases at 0."""
+    """Initialise a `TimmViT`: weights, tokens and positions truncated normal, std 0.02, cut at one std; biases at 0."""
     for name, parameter in encoder.named_parameters():
         if parameter.dim() > 1 and parameter.requires_grad:
             nn.init.trunc_normal_(parameter, std=0.02, a=-0.02, b=0.02)

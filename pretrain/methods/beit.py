@@ -41,7 +41,7 @@ class BEiT(TokenPrediction):
         return self.head(latent[:, : masked.shape[1]])
 
     def reset_parameters(self) -> None:
-        """Initialise as the official code: all normal with 0.02, cut off at one deviation; biases at 0."""
+        """Initialise as the official code: all truncated normal, std 0.02, cut at one std; biases at 0."""
         init_plain_vit(self.encoder)
         for parameter in (self.mask_token, self.head.weight):
             nn.init.trunc_normal_(parameter, std=0.02, a=-0.02, b=0.02)

@@ -26,7 +26,7 @@ class MAE(MIMethod):
         encoder: see `MIMethod`.
         strategy: see `MIMethod`; random masking of 3 of 4 patches when not given.
         decoder: arguments of `PixelDecoder`: `embed_dim`, `depth`, `num_heads`.
-        norm_pix_loss: normalise each target patch by its own mean and deviation (sec. 4.1). Official code: off by
+        norm_pix_loss: normalise each target patch by its own mean and std (sec. 4.1). Official code: off by
             default, on in its recipes.
         **kwargs: of `MIMethod`.
 
@@ -71,8 +71,8 @@ class MAE(MIMethod):
             )
         target = take(patchify(images, self.encoder.patch_size), layout.masked)  # [B, M, p*p*3]
         if self.norm_pix_loss:
-            mean, deviation = patch_statistics(target)
-            target = (target - mean) / deviation
+            mean, std = patch_statistics(target)
+            target = (target - mean) / std
         # Equal counts, so the mean over all values is the mean over masked patches. In fp32 under autocast, too.
         return {"loss": (self.predict(images, layout).float() - target).square().mean()}
 
@@ -90,8 +90,8 @@ class MAE(MIMethod):
         rows = patchify(images, self.encoder.patch_size).clone()
         pred = self.predict(images, layout).to(rows.dtype)
         if self.norm_pix_loss:
-            mean, deviation = patch_statistics(take(rows, layout.masked))
-            pred = pred * deviation + mean
+            mean, std = patch_statistics(take(rows, layout.masked))
+            pred = pred * std + mean
         rows.scatter_(1, layout.masked.unsqueeze(-1).expand_as(pred), pred)
         rows.scatter_(1, layout.thrown.unsqueeze(-1).expand(-1, -1, rows.shape[-1]), 0.0)
         return unpatchify(rows, self.encoder.patch_size, self.encoder.patch_grid(images))

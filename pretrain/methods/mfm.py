@@ -12,7 +12,7 @@ Questionable in the released code, and what to do about it:
 - it clamps filtered images, see `FrequencyMasking`: `clamp=False`;
 - it pools the loss over the batch, where low-pass samples drown high-pass ones, see `FrequencyLoss`:
   `normalise='sample'`;
-- the target is normalised with the deviation of each channel, so channels weigh as 1 / deviation in the loss; left so;
+- the target is normalised with the std of each channel, so channels weigh as 1 / std in the loss; left so;
 - it makes images small without a filter, see `SuperResolution`: `antialias=True`.
 """
 import torch

@@ -98,7 +98,7 @@ class SimMIM(MIMethod):
         return unpatchify(rows, self.encoder.patch_size, self.encoder.patch_grid(images))
 
     def reset_parameters(self) -> None:
-        """Initialise as the official code: a ViT and its mask token normal with 0.02, cut off at one deviation; Swin as
+        """Initialise as the official code: a ViT and its mask token truncated normal, std 0.02, cut at one std; Swin as
         timm does, its mask token not cut off; the head as PyTorch does.
         """
         is_plain = hasattr(self.encoder, "blocks")

@@ -1,7 +1,7 @@
 """What methods share that predict the code of each hidden patch: BEiT (Bao et al., ICLR 2022, arXiv 2106.08254) and
 MaPeT (Baraldi et al., CVIU 2025, arXiv 2306.07346).
 
-A tokenizer names each patch of the image by one of `num_codes` whole numbers; the method predicts the number of masked
+A tokenizer names each patch of the image by one of `num_codes` integers; the method predicts the number of masked
 patches from a linear layer, trained by cross-entropy.
 """
 from abc import abstractmethod

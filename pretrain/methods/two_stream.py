@@ -1,18 +1,18 @@
 """Two-stream attention over tokens in order of prediction (Yang et al., "XLNet", NeurIPS 2019, arXiv 1906.08237, sec.
-2.3), with stand-ins for positions not yet seen (Song et al., "MPNet", NeurIPS 2020, arXiv 2004.09297; for images
-Baraldi et al., MaPeT, CVIU 2025, arXiv 2306.07346).
+2.3), with auxiliary position tokens for patches not yet seen (Song et al., "MPNet", NeurIPS 2020, arXiv 2004.09297;
+for images Baraldi et al., MaPeT, CVIU 2025, arXiv 2306.07346).
 
 Tokens are put in the order of prediction, so the rank of a token is its index, and one boolean mask serves all images
 and heads:
 
     content stream                                                           query stream
-    [ prefix, visible | predicted 0 .. M-1 | stand-ins of predicted 0 .. M-1 | queries of predicted 0 .. M-1 ]
-    [ ------------------------------ keys -------------------------------- ]
-    [ -------------------------------------------------- rows ---------------------------------------------- ]
+    [ prefix, visible | predicted 0 .. M-1 | auxiliary of predicted 0 .. M-1 | queries of predicted 0 .. M-1 ]
+    [ -------------------------------- keys ------------------------------- ]
+    [ ------------------------------------------------ rows ------------------------------------------------ ]
 
-Every row sees the prefix and the visible patches, the content of the first `s` predicted patches, and the stand-ins of
-all others. A query sees what comes before it, s = its rank; the content of a predicted patch also itself, s = its rank
-+ 1; context and stand-ins see no predicted content, s = 0. So each row sees each position exactly once.
+Every row sees the prefix and the visible patches, the content of the first `s` predicted patches, and the auxiliary
+tokens of all others. A query sees what comes before it, s = its rank; the content of a predicted patch also itself, s =
+its rank + 1; context and auxiliary tokens see no predicted content, s = 0. So each row sees each position exactly once.
 """
 import torch
 import torch.nn.functional as F
@@ -25,21 +25,21 @@ from mimtransfer.backbones.vit import TimmViT
 
 
 def two_stream_mask(
-    num_context: int, num_predicted: int, stand_ins: bool = True, device: torch.device | str = "cpu"
+    num_context: int, num_predicted: int, auxiliary: bool = True, device: torch.device | str = "cpu"
 ) -> Tensor:
     """Return who sees whom, [rows, keys] bool, True = seen; rows and keys as drawn above.
 
     Args:
         num_context: prefix and visible patches.
         num_predicted: predicted patches, M.
-        stand_ins: without, rows and keys of stand-ins are left out, and a row sees what comes before it only.
+        auxiliary: if False, their rows and keys are left out, and a row sees what comes before it only.
     """
     rank = torch.arange(num_predicted, device=device)
-    blind = rank.new_zeros(num_context), rank + 1, rank.new_zeros(num_predicted if stand_ins else 0), rank
+    blind = rank.new_zeros(num_context), rank + 1, rank.new_zeros(num_predicted if auxiliary else 0), rank
     num_seen = torch.cat(blind)[:, None]  # `s` of each row
     content = rank < num_seen
     parts = [content.new_ones(len(num_seen), num_context), content, ~content]
-    return torch.cat(parts if stand_ins else parts[:2], dim=1)
+    return torch.cat(parts if auxiliary else parts[:2], dim=1)
 
 
 def encode_two_streams(encoder: TimmViT, tokens: Tensor, queries: Tensor, mask: Tensor, whole: bool = False) -> Tensor:

@@ -13,7 +13,7 @@ from pretrain.aug_record import AugRecord
 
 
 class Tokenizer(nn.Module, ABC):
-    """Name each patch of an image by one of `num_codes` whole numbers.
+    """Name each patch of an image by one of `num_codes` integers.
 
     It is frozen and stays in evaluation mode. A method holds it through `TokenizerOwner`, so that its weights are in
     no checkpoint, optimizer or DDP bucket of the pretraining.

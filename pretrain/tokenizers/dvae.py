@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from mimtransfer.checkpoints.safe_load import read_pickled_module
 from mimtransfer.errors import UserError
+from mimtransfer.files import sha256_file
 from mimtransfer.registry import TOKENIZERS
-from mimtransfer.results.provenance import sha256_file
 from pretrain.aug_record import AugRecord
 from pretrain.tokenizers.base import Tokenizer, check_file, load_all, resize
 

@@ -42,7 +42,7 @@ class PatchFeatures(nn.Module, ABC):
         """Return [B, h, w, D] of images of the right size."""
 
     def normalise_by(self, mean: Sequence[float], std: Sequence[float]) -> None:
-        """Take mean and deviation of the channels, in [0, 1]."""
+        """Take mean and std of the channels, in [0, 1]."""
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1))
 

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from mimtransfer.checkpoints.safe_load import read_checkpoint
 from mimtransfer.errors import UserError
+from mimtransfer.files import sha256_file
 from mimtransfer.registry import PATCH_FEATURES, TOKENIZERS
-from mimtransfer.results.provenance import sha256_file
 from pretrain.aug_record import AugRecord
 from pretrain.patches import unpatchify
 from pretrain.tokenizers.base import Tokenizer, check_file

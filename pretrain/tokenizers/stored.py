@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from mimtransfer.errors import UserError
+from mimtransfer.files import sha256_file
 from mimtransfer.registry import TOKENIZERS
-from mimtransfer.results.provenance import sha256_file
 from pretrain.aug_record import AugRecord
 from pretrain.data.images import PretrainImages
 from pretrain.tokenizers.base import Tokenizer, check_file

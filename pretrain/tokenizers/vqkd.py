@@ -16,8 +16,8 @@ from torch.nn import functional as F
 from mimtransfer.checkpoints.formats import weights
 from mimtransfer.checkpoints.safe_load import read_checkpoint
 from mimtransfer.errors import UserError
+from mimtransfer.files import sha256_file
 from mimtransfer.registry import TOKENIZERS
-from mimtransfer.results.provenance import sha256_file
 from pretrain.aug_record import AugRecord
 from pretrain.tokenizers.base import Tokenizer, check_file, load_all, resize
 from pretrain.tokenizers.kmeans import nearest

@@ -9,7 +9,7 @@ HELPERS = Path(__file__).resolve().parent
 TOOL = HELPERS.parents[1] / "tools" / "pretrain.py"
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["pretrain.runner", "pretrain.methods", "pretrain.hooks", "pretrain.data",
-                                 "pretrain.masking", "mimtransfer.results.hook", "torch.utils.tensorboard"])
+                                 "pretrain.masking", "mimtransfer.results.record_hook", "torch.utils.tensorboard"])
 
 
 def run_tool(log: Path, *args, processes: int = 1, port: int = 0) -> list[int]:

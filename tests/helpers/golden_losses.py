@@ -24,8 +24,8 @@ from mmengine.registry import MODELS, DefaultScope, init_default_scope
 import mimtransfer  # noqa: F401  before mmdet and mmseg, which need mmcv's operators
 import pretrain.methods  # noqa: F401
 from mimtransfer.registry import PATCH_FEATURES
-from pretrain.bank import MapBank
-from pretrain.record import AugRecord
+from pretrain.aug_record import AugRecord
+from pretrain.masking.bank import MapBank
 
 ROOT = Path(__file__).resolve().parents[2]
 FIXTURE = ROOT / "tests" / "fixtures" / "golden_losses.json"

@@ -1,10 +1,10 @@
-"""Script: run the tiny suite with the real tools, kill it twice, let one cell fail, and compare with a whole run.
+"""Script: run the tiny suite with the real tools, kill it twice, let one job fail, and compare with a whole run.
 
     python tests/helpers/kill_suite.py [--random-seed 0] [--jobs 2] [--out work_dirs/kill_suite]
 
 The steps: two calls of tools/transfer.py that end by SIGKILL of the call and all that it started, at random moments; a
-third call during which one cell is killed whenever it starts, as by a machine out of memory; a fourth that runs only
-that cell; a fifth that has nothing to run. Then the same study without interruption. Every score, the losses of every
+third call during which one job is killed whenever it starts, as by a machine out of memory; a fourth that runs only
+that job; a fifth that has nothing to run. Then the same study without interruption. Every score, the losses of every
 logged iteration, and every tensor of the last checkpoints have to be equal, bit for bit, and so the tables but for
 their cost columns. Prints what it finds; exit status 1 when anything differs. 74 runs of about 10 s of imports
 and 5 s of work each: ten minutes on two free cores, an hour on two busy ones.
@@ -22,7 +22,7 @@ from pathlib import Path
 
 SUITE = "tests/helpers/tiny_suite.py"
 FAILS = "knn_famt-seed1"
-CELLS = 36
+JOBS = 36
 
 
 def main() -> int:
@@ -45,13 +45,13 @@ def main() -> int:
     print(f"third call: {seconds:.0f} s, {len(results(killed))} results, exit status {status}, {failed}")
     resumed = [line for line in printed.splitlines() if "started, resumed" in line]
     print("\n".join(resumed))
-    if status != 1 or len(failed) != 1 or FAILS not in failed[0] or len(results(killed)) != CELLS - 1:
-        problems.append("the failing cell alone should have no result")
+    if status != 1 or len(failed) != 1 or FAILS not in failed[0] or len(results(killed)) != JOBS - 1:
+        problems.append("the failing job alone should have no result")
     status, seconds, printed = call(killed, args.jobs)
     started = [line for line in printed.splitlines() if "] started" in line]
     print(f"fourth call: {seconds:.0f} s, exit status {status}, {started}")
     if status or len(started) != 1 or FAILS not in started[0]:
-        problems.append("the fourth call should have run the failing cell alone")
+        problems.append("the fourth call should have run the failing job alone")
     before = {path: path.stat().st_mtime_ns for path in results(killed).values()}
     spent = os.times().children_user
     status, seconds, printed = call(killed, args.jobs)
@@ -63,7 +63,7 @@ def main() -> int:
     status, seconds, printed = call(whole, args.jobs)
     print(f"without interruption: {seconds:.0f} s, exit status {status}, {len(results(whole))} results")
     differing = compare(killed, whole)
-    print(f"{len(results(whole))} cells compared: {len(differing)} differences")
+    print(f"{len(results(whole))} jobs compared: {len(differing)} differences")
     problems += differing
     if table(killed) != table(whole):
         problems.append("the tables differ")
@@ -127,21 +127,21 @@ def signal_all(processes):
 
 
 def results(work_dir):
-    """Return cell -> the record of each that is done."""
+    """Return job -> the record of each that is done."""
     return {path.parent.name: path for path in sorted(work_dir.glob("*/result.json"))}
 
 
 def begun(work_dir):
-    """Return the cells that have started and have no result, with their newest checkpoint."""
-    names = sorted(path.parent.name for path in work_dir.glob("*/cell.json"))
+    """Return the jobs that have started and have no result, with their newest checkpoint."""
+    names = sorted(path.parent.name for path in work_dir.glob("*/job.json"))
     open_ones = [name for name in names if name not in results(work_dir)]
     return [" ".join([name, *sorted(path.name for path in (work_dir / name).glob("*.pth"))]) for name in open_ones]
 
 
 def compare(one, other):
     """Return what differs between two studies: scores, losses, tensors of checkpoints."""
-    if sorted(results(one)) != sorted(results(other)) or len(results(one)) != CELLS:
-        return [f"{len(results(one))} and {len(results(other))} results of {CELLS}"]
+    if sorted(results(one)) != sorted(results(other)) or len(results(one)) != JOBS:
+        return [f"{len(results(one))} and {len(results(other))} results of {JOBS}"]
     found = []
     for name in results(one):
         first, second = (json.loads(results(work_dir)[name].read_text()) for work_dir in (one, other))
@@ -166,7 +166,7 @@ def table(work_dir):
     """Return the score columns of the table: they and not the costs must not depend on what was interrupted."""
     words = [sys.executable, "tools/transfer.py", SUITE, "--work-dir", str(work_dir), "--table", "--format", "json"]
     content = json.loads(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
-    rows = [(row["label"], [{**cell, "records": None} for cell in row["cells"]]) for row in content["rows"]]
+    rows = [(row["label"], [{**entry, "records": None} for entry in row["cells"]]) for row in content["rows"]]
     return content["columns"], rows
 
 

@@ -14,7 +14,7 @@ from mmengine.registry import HOOKS
 HELPERS = Path(__file__).resolve().parent
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["sharded_run", "mimtransfer.cli.launch", "mimtransfer.training.fsdp",
-                                 "mimtransfer.backbones", "mimtransfer.evaluation", "mimtransfer.results.hook"])
+                                 "mimtransfer.backbones", "mimtransfer.evaluation", "mimtransfer.results.record_hook"])
 
 
 @HOOKS.register_module()

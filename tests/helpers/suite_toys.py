@@ -28,28 +28,8 @@ pathlib.Path("data").mkdir(exist_ok=True)
 pathlib.Path("data/list.txt").write_text("a b c")
 """,
     "tools/table.py": f"import runpy\nrunpy.run_path({str(ROOT / 'tools/table.py')!r}, run_name='__main__')\n",
-    "pretrain/methods.py": '''
-from pretrain.shared import loss
-
-
-@MODELS.register_module()
-class MAE:
-    """Mask."""
-
-    strategy = "RandomMasking"
-
-    def forward(self):
-        return loss(self)
-
-
-@MODELS.register_module()
-class RandomMasking:
-    pass
-''',
-    "pretrain/other.py": "@MODELS.register_module()\nclass MFM:\n    power = 2\n",
-    "pretrain/watching.py": "@HOOKS.register_module()\nclass ReconstructionHook:\n    interval = 10\n",
-    "pretrain/shared.py": "def loss(method):\n    return 1  # for now\n",
-    "mimtransfer/heads.py": "MODELS.register_module(name='Head', module=make)\n",
+    "pretrain/other.py": "power = 2\n",
+    "mimtransfer/heads.py": "width = 8\n",
     "configs/mae.py": "model = dict(type='MAE', encoder=dict(type='Net', arch='toy'))\ntrain_cfg = dict(max_epochs=2)\n"
                       "train_dataloader = dict(batch_size=4, dataset=dict(type='Files', ann_file='data/list.txt'))\n"
                       "custom_hooks = [dict(type='ReconstructionHook')]\n",
@@ -87,7 +67,7 @@ def checkout(folder):
 
 
 def run(tool, words):
-    """Be tools/TOOL.py: train epoch by epoch, resume, write a record. TOY_FAIL names the cells that fail."""
+    """Be tools/TOOL.py: train epoch by epoch, resume, write a record. TOY_FAIL names the jobs that fail."""
     parser = argparse.ArgumentParser()
     parser.add_argument("config")
     parser.add_argument("checkpoint", nargs="?")
@@ -98,7 +78,7 @@ def run(tool, words):
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--amp", action="store_true")
     args = parser.parse_args(words)
-    folder, cell = Path(args.work_dir), Path(args.work_dir).name
+    folder, job = Path(args.work_dir), Path(args.work_dir).name
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "starts.txt", "a") as file:
         devices = [os.environ.get(name, "-") for name in ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")]
@@ -117,14 +97,14 @@ def run(tool, words):
             file.writestr("weight", str(weight))
         pointer.write_text(str(folder / f"epoch_{weight}.pth"))
         print(f"2026/01/01 00:00:00 - mmengine - INFO - Epoch(train) [{weight}]  loss: 1.0", flush=True)
-    if cell in os.environ.get("TOY_FAIL", "").split():
-        print(f"Traceback ...\nerror: {cell} ran out of memory", file=sys.stderr)
+    if job in os.environ.get("TOY_FAIL", "").split():
+        print(f"Traceback ...\nerror: {job} ran out of memory", file=sys.stderr)
         return 2
-    write_record(_record(tool, args, cell), folder)
+    write_record(_record(tool, args, job), folder)
     return 0
 
 
-def _record(tool, args, cell):
+def _record(tool, args, job):
     name = Path(args.config).stem
     if tool == "pretrain":
         label = {"mae": "MAE", "mfm": "MFM"}.get(name, name)
@@ -135,7 +115,7 @@ def _record(tool, args, cell):
         return {**made, "init": trained["init"]}
     source = read_record(Path(args.pretrained) / "result.json") if args.pretrained else None
     score = int(_number(name, args.seed, source and source["run_id"])[:4], 16) / 1000
-    return transfer(_number(cell, args.seed, args.work_dir), name, source, seed=args.seed, protocol=name,
+    return transfer(_number(job, args.seed, args.work_dir), name, source, seed=args.seed, protocol=name,
                     **{_METRICS[name]: score})
 
 

@@ -1,4 +1,4 @@
-"""A suite of 3 pretrainings x 3 tasks x 3 seeds on the embedded scenes, each cell seconds of work: for kill_suite.py.
+"""A suite of 3 pretrainings x 3 tasks x 3 seeds on the embedded scenes, each job seconds of work: for kill_suite.py.
 
 The tasks are box and mask AP, mIoU, and k-NN on crops of the things. Detection and segmentation have no checkpoint in
 mid-run: they resume with other draws of the sampler in the head, so what was killed begins anew.

@@ -13,7 +13,7 @@ from pytest import CaptureFixture, MonkeyPatch, fixture, raises
 from mimtransfer.checkpoints.safe_load import read_checkpoint
 from mimtransfer.errors import UserError
 from mimtransfer.registry import TOKENIZERS
-from mimtransfer.results.model_parts import check_tokenizer
+from mimtransfer.results.description import check_tokenizer
 from mimtransfer.results.record import read_record
 from pretrain.data.images import ImageFolder
 from pretrain.runner import _check_stored_ids

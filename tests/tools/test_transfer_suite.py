@@ -11,11 +11,10 @@ from pathlib import Path
 import pytest
 from suite_toys import HELPERS, ROOT, checkout, run
 
-from mimtransfer.suites.command import command
-from mimtransfer.suites.local import find_devices
-from mimtransfer.suites.study import open_study
+from mimtransfer.suites.local import command, find_devices
+from mimtransfer.suites.state import Study
 
-CELLS = 34  # the data, 3 x 2 pretrainings, and 3 x 3 x 3 transfers, one of the three from random init
+JOBS = 34  # the data, 3 x 2 pretrainings, and 3 x 3 x 3 transfers, one of the three from random init
 WORK = Path("work_dirs/suite")
 
 
@@ -51,12 +50,12 @@ def kill_after(number, by, **env):
 
 
 def reference():
-    """Return the table of the same cells, run one by one in this process, uninterrupted."""
-    study = open_study(Path.cwd(), "suite.py", work_dir="work_dirs/reference")
-    for cell in study.suite.cells.values():
-        if cell.kind != "data":
-            with study.started(cell):
-                assert run(study.inputs.tool(cell), command(study, cell)[2:]) == 0
+    """Return the table of the same jobs, run one by one in this process, uninterrupted."""
+    study = Study(Path.cwd(), "suite.py", work_dir="work_dirs/reference")
+    for job in study.suite.jobs.values():
+        if job.kind != "data":
+            with study.started(job):
+                assert run(study.inputs.tool(job), command(study, job)[2:]) == 0
     table = call("--work-dir", "work_dirs/reference", "--table")[0]
     assert call("--work-dir", "work_dirs/reference", "--table", "--format", "csv")[0].count("\nMAE,") == 1
     return table
@@ -65,8 +64,8 @@ def reference():
 def test_killed_twice_and_a_failing_cell(tmp_path, monkeypatch):
     monkeypatch.chdir(checkout(tmp_path))
     plan, status = call("--plan")
-    assert status == 0 and f"suite.py: {CELLS} cells, 0 done, {CELLS} to run" in plan and not results()
-    assert call("--table")[0] == "no table yet: no downstream cell is done\n"
+    assert status == 0 and f"suite.py: {JOBS} jobs, 0 done, {JOBS} to run" in plan and not results()
+    assert call("--table")[0] == "no table yet: no downstream job is done\n"
 
     slow = {"TOY_EPOCH": "0.03", "TOY_FAIL": "seg_mfm-seed1 mae-seed2"}
     kill_after(2, signal.SIGKILL, **slow)  # its children go on
@@ -77,15 +76,15 @@ def test_killed_twice_and_a_failing_cell(tmp_path, monkeypatch):
 
     printed, status = call("--jobs", "3", TOY_FAIL=slow["TOY_FAIL"])
     lost = {"seg_mfm-seed1", "mae-seed2", "det_mae-seed2", "seg_mae-seed2", "knn_mae-seed2"}
-    assert status == 1 and len(results()) == CELLS - 1 - len(lost)
+    assert status == 1 and len(results()) == JOBS - 1 - len(lost)
     named = dict(line.removeprefix("FAILED ").split(": ", 1) for line in printed.splitlines() if line[:7] == "FAILED ")
     assert named == {name: f"{name} ran out of memory" for name in ("seg_mfm-seed1", "mae-seed2")} | {
         f"{task}_mae-seed2": "needs mae-seed2, which failed" for task in ("det", "seg", "knn")}
-    assert "5 of 34 cells have no result" in printed and "| MFM" in printed  # the table of the others
+    assert "5 of 34 jobs have no result" in printed and "| MFM" in printed  # the table of the others
     assert "failed         ?  seg_mfm-seed1 ran out of memory" in call("--plan")[0]
 
     printed, status = call("--jobs", "3")
-    assert status == 0 and len(results()) == CELLS - 1
+    assert status == 0 and len(results()) == JOBS - 1
     assert "[seg_mfm-seed1] started, tried again" in printed
     before, ran = results(), starts()
     printed, status = call()
@@ -95,19 +94,19 @@ def test_killed_twice_and_a_failing_cell(tmp_path, monkeypatch):
     assert table == call("--table")[0]
 
 
-def test_a_cell_that_another_call_works_on(tmp_path, monkeypatch):
+def test_a_job_that_another_call_works_on(tmp_path, monkeypatch):
     """The second call waits for it, and does not run it again."""
     monkeypatch.chdir(checkout(tmp_path))
-    assert call("--cell", "list")[1] == 0
-    study = open_study(Path.cwd(), "suite.py")
-    cell = study.suite.cells["mae-seed0"]
-    with study.started(cell):
+    assert call("--run-job", "list")[1] == 0
+    study = Study(Path.cwd(), "suite.py")
+    job = study.suite.jobs["mae-seed0"]
+    with study.started(job):
         assert ["mae-seed0", "running"] in [line.split()[:2] for line in call("--plan")[0].splitlines()]
-        assert call("--cell", "mae-seed0") == ("error: mae-seed0 runs already; wait for it, or stop it\n", 2)
+        assert call("--run-job", "mae-seed0") == ("error: mae-seed0 runs already; wait for it, or stop it\n", 2)
         second = start("--only", "mae-seed0")
         while "[mae-seed0] runs already" not in second.stdout.readline():
             pass
-        assert run("pretrain", command(study, cell)[2:]) == 0
+        assert run("pretrain", command(study, job)[2:]) == 0
     printed, _ = second.communicate(timeout=60)
     assert second.returncode == 0 and starts() == {"mae-seed0": 1} and "started" not in printed
 
@@ -122,27 +121,28 @@ def test_whoever_is_stopped_stops_its_children(tmp_path, monkeypatch):
     assert ["mae-seed0", "begun"] in [line.split()[:2] for line in call("--plan", "--only", "mae*")[0].splitlines()]
 
 
-def test_one_cell_at_a_time_as_other_schedulers_run_it(tmp_path, monkeypatch):
+def test_one_job_at_a_time_as_other_schedulers_run_it(tmp_path, monkeypatch):
     monkeypatch.chdir(checkout(tmp_path))
     printed, _ = call("--commands", "--seeds", "0", "--only", "det_mae-seed0")
     lines = printed.splitlines()
     assert lines == [
-        "# list", "python tools/transfer.py suite.py --seeds 0 --cell list",
-        "# mae-seed0, after list", "python tools/transfer.py suite.py --seeds 0 --cell mae-seed0",
-        "# det_mae-seed0, after list, mae-seed0", "python tools/transfer.py suite.py --seeds 0 --cell det_mae-seed0",
+        "# list", "python tools/transfer.py suite.py --seeds 0 --run-job list",
+        "# mae-seed0, after list", "python tools/transfer.py suite.py --seeds 0 --run-job mae-seed0",
+        "# det_mae-seed0, after list, mae-seed0", "python tools/transfer.py suite.py --seeds 0 --run-job det_mae-seed0",
     ]  # fmt: skip
-    assert call("--cell", "det_mae-seed0") == ("error: det_mae-seed0 needs list, which is new\n", 2)
-    assert call("--cell", "mea-seed0")[0].startswith("error: --cell: suite.py has no cell 'mea-seed0'; did you mean")
+    assert call("--run-job", "det_mae-seed0") == ("error: det_mae-seed0 needs list, which is new\n", 2)
+    printed, _ = call("--run-job", "mea-seed0")
+    assert printed.startswith("error: --run-job: suite.py has no job 'mea-seed0'; did you mean")
     for line in lines[1::2]:
         assert call(*line.split()[3:])[1] == 0
     assert set(results()) == {"mae-seed0", "det_mae-seed0"}
-    assert call("--cell", "det_mae-seed0")[0] == "[det_mae-seed0] is done\n"
-    printed, status = call("--cell", "mfm-seed0", TOY_FAIL="mfm-seed0")
+    assert call("--run-job", "det_mae-seed0")[0] == "[det_mae-seed0] is done\n"
+    printed, status = call("--run-job", "mfm-seed0", TOY_FAIL="mfm-seed0")
     assert status == 2 and printed.startswith("error: mfm-seed0 failed: mfm-seed0 ran out of memory")
 
 
 def test_gpus(tmp_path, monkeypatch):
-    """One cell on a GPU at a time; on the CPU one thread each."""
+    """One job on a GPU at a time; on the CPU one thread each."""
     monkeypatch.chdir(checkout(tmp_path))
     assert call("--devices", "3,5", "--only", "m*-seed?", TOY_EPOCH="0.05")[1] == 0
     assert call("--only", "det_random-seed0", CUDA_VISIBLE_DEVICES="")[1] == 0
@@ -171,7 +171,7 @@ table = dict(metrics=["top1"], digits=2)
     assert status == 0 and "50.00" in printed
     assert json.loads(Path(WORK, "robust_mae-seed0/result.json").read_text())["label"] == "MAE"
     again, _ = call("--plan")
-    assert "4 cells, 4 done" in again and sum(starts().values()) == 4
+    assert "4 jobs, 4 done" in again and sum(starts().values()) == 4
     Path(WORK, "codes-seed0/codebook.json").write_text("{}")  # fitted again
     assert "codes-seed0 was made again" in call("--plan")[0]
 

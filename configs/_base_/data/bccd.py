@@ -1,21 +1,9 @@
 """BCCD blood cells as COCO json: boxes of three classes (no masks: box AP only), 640 x 480 brought to 448 x 336."""
+_base_ = []
+from mimtransfer.training.recipes import box_pipelines
+
 metainfo = dict(classes=("RBC", "WBC", "Platelets"), palette=[(220, 20, 60), (0, 0, 230), (250, 170, 30)])
-image_size = (448, 336)
-train_pipeline = [
-    dict(type="LoadImageFromFile"),
-    dict(type="LoadAnnotations", with_bbox=True),
-    dict(type="RandomResize", scale=image_size, ratio_range=(0.75, 1.25), keep_ratio=True),
-    dict(type="RandomCrop", crop_size=image_size, recompute_bbox=True),
-    # Cells have no upright orientation.
-    dict(type="RandomFlip", prob=[0.25, 0.25, 0.25], direction=["horizontal", "vertical", "diagonal"]),
-    dict(type="PackDetInputs"),
-]
-test_pipeline = [
-    dict(type="LoadImageFromFile"),
-    dict(type="Resize", scale=image_size, keep_ratio=True),
-    dict(type="LoadAnnotations", with_bbox=True),
-    dict(type="PackDetInputs", meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")),
-]
+train_pipeline, test_pipeline = box_pipelines((448, 336), ratio_range=(0.75, 1.25))
 data_root = "data/bccd/"
 train_dataloader = dict(
     batch_size=16,

@@ -10,8 +10,6 @@ train_dataloader = dict(
     sampler=dict(type="EpochSampler"),
     collate_fn=dict(type="default_collate"),
     dataset=dict(
-        type="CIFAR10",
-        root="data/cifar10",
-        transform=dict(type="RandomResizedCropFlip", size=32, scale=(0.2, 1.0)),
+        type="CIFAR10", root="data/cifar10", transform=dict(type="RandomResizedCropFlip", size=32, scale=(0.2, 1.0))
     ),
 )

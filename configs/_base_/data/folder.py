@@ -10,8 +10,6 @@ train_dataloader = dict(
     sampler=dict(type="EpochSampler"),
     collate_fn=dict(type="default_collate"),
     dataset=dict(
-        type="ImageFolder",
-        root="data/images",
-        transform=dict(type="RandomResizedCropFlip", size=224, scale=(0.2, 1.0)),
+        type="ImageFolder", root="data/images", transform=dict(type="RandomResizedCropFlip", size=224, scale=(0.2, 1.0))
     ),
 )

@@ -2,16 +2,5 @@
 
 To fetch them (2.6 GB): `--cfg-options train_dataloader.dataset.download=True`.
 """
-train_dataloader = dict(
-    batch_size=128,
-    num_workers=2,
-    persistent_workers=True,
-    drop_last=True,
-    sampler=dict(type="EpochSampler"),
-    collate_fn=dict(type="default_collate"),
-    dataset=dict(
-        type="STL10",
-        root="data/stl10",
-        transform=dict(type="RandomResizedCropFlip", size=96, scale=(0.2, 1.0)),
-    ),
-)
+_base_ = ["cifar10.py"]
+train_dataloader = dict(dataset=dict(type="STL10", root="data/stl10", transform=dict(size=96)))

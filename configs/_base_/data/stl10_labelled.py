@@ -2,25 +2,13 @@
 
 To fetch them (2.6 GB): `download=True` of the data sets.
 """
-train_transform = [
-    dict(type="RandomResizedCrop", size=96, scale=(0.2, 1.0), interpolation="bicubic"),
-    dict(type="RandomHorizontalFlip"),
-]
-test_transform = [dict(type="Resize", size=(96, 96), interpolation="bicubic")]
-train_dataloader = dict(
-    batch_size=128,
-    num_workers=2,
-    persistent_workers=True,
-    drop_last=True,
-    sampler=dict(type="EpochSampler"),
-    collate_fn=dict(type="default_collate"),
-    dataset=dict(type="TorchvisionSTL10", root="data/stl10", train=True, transform=train_transform),
-)
-val_dataloader = dict(
-    batch_size=100,
-    num_workers=2,
-    sampler=dict(type="DefaultSampler", shuffle=False),
-    collate_fn=dict(type="default_collate"),
-    dataset=dict(type="TorchvisionSTL10", root="data/stl10", train=False, transform=test_transform),
+_base_ = []
+from mimtransfer.training.recipes import small_image_loaders
+
+train_dataloader, val_dataloader = small_image_loaders(
+    train=dict(type="TorchvisionSTL10", root="data/stl10", train=True),
+    test=dict(type="TorchvisionSTL10", root="data/stl10", train=False),
+    image_size=96,
+    scale=(0.2, 1.0),
 )
 test_dataloader = val_dataloader

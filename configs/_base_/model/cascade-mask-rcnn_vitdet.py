@@ -1,5 +1,6 @@
 """Cascade Mask R-CNN on a plain ViT (ViTDet, arXiv 2203.16527): three stages of 4conv1fc with LN, class-agnostic."""
 _base_ = "mmdet::_base_/models/cascade-mask-rcnn_r50_fpn.py"
+from mimtransfer.training.recipes import vitdet_backbone
 
 norm_cfg = dict(type="LN2d", eps=1e-6)
 bbox_head = dict(
@@ -22,30 +23,8 @@ coders = [
 model = dict(
     # Padding comes after normalisation, so it is the mean pixel; no side exceeds 1024, hence always 1024 x 1024.
     data_preprocessor=dict(pad_size_divisor=1024),
-    backbone=dict(
-        _delete_=True,
-        type="mimtransfer.TimmViT",
-        arch="vit_base_patch16_224",
-        img_size=224,  # of the pretrained position embedding; resampled in the forward pass, as in the paper
-        pos_antialias=False,  # detectron2's bicubic
-        out_indices=(-1,),
-        final_norm=False,
-        window_size=14,
-        global_blocks=(2, 5, 8, 11),
-        rel_pos="decomposed",
-        rel_pos_size=1024,
-        drop_path_rate=0.1,
-    ),
-    neck=dict(
-        _delete_=True,
-        type="mimtransfer.SimpleFeaturePyramid",
-        in_channels=768,
-        out_channels=256,
-        num_outs=5,
-    ),
+    backbone=dict(_delete_=True, **vitdet_backbone()),
+    neck=dict(_delete_=True, type="mimtransfer.SimpleFeaturePyramid", in_channels=768, out_channels=256, num_outs=5),
     rpn_head=dict(num_convs=2),
-    roi_head=dict(
-        bbox_head=[dict(bbox_head, bbox_coder=coder) for coder in coders],
-        mask_head=dict(norm_cfg=norm_cfg),
-    ),
+    roi_head=dict(bbox_head=[dict(bbox_head, bbox_coder=coder) for coder in coders], mask_head=dict(norm_cfg=norm_cfg)),
 )

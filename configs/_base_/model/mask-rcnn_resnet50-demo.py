@@ -7,8 +7,5 @@ model = dict(
     backbone=dict(_delete_=True, type="mimtransfer.TimmCNN", arch="resnet50", img_size=64, out_indices=(0, 1, 2, 3)),
     neck=dict(_delete_=True, type="FPN", in_channels=[256, 512, 1024, 2048], out_channels=32, num_outs=4),
     rpn_head=dict(anchor_generator=dict(strides=strides)),
-    roi_head=dict(
-        bbox_roi_extractor=dict(featmap_strides=strides),
-        mask_roi_extractor=dict(featmap_strides=strides),
-    ),
+    roi_head=dict(bbox_roi_extractor=dict(featmap_strides=strides), mask_roi_extractor=dict(featmap_strides=strides)),
 )

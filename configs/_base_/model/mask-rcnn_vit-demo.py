@@ -25,11 +25,7 @@ model = dict(
             roi_layer=dict(sampling_ratio=2), out_channels=channels, featmap_strides=strides, finest_scale=10,
         ),
         bbox_head=dict(
-            type="ConvFCBBoxHead",
-            num_shared_fcs=1,
-            in_channels=channels,
-            fc_out_channels=128,
-            num_classes=num_classes,
+            type="ConvFCBBoxHead", num_shared_fcs=1, in_channels=channels, fc_out_channels=128, num_classes=num_classes
         ),
         mask_roi_extractor=dict(
             roi_layer=dict(output_size=7, sampling_ratio=2),

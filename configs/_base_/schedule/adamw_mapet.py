@@ -2,9 +2,11 @@
 1e-6, cosine to 1e-5; gradient norm at most 3. BEiT's are the same (README of its code).
 
 The cosine begins where the warm-up ends; the released one began at epoch 0, so that its lr is 0.3 % lower then. Here a
-step is an iteration, there an epoch. A leaf with another number of epochs sets `train_cfg` and repeats
-`param_scheduler`.
+step is an iteration, there an epoch.
 """
+_base_ = []
+from mimtransfer.training.recipes import warmup_cosine
+
 train_cfg = dict(by_epoch=True, max_epochs=300)
 optim_wrapper = dict(
     type="OptimWrapper",
@@ -15,15 +17,4 @@ optim_wrapper = dict(
     paramwise_cfg=dict(layer_decay_rate=1.0, no_decay_names=("pos_embed", "cls_token")),
 )
 auto_scale_lr = dict(enable=True, base_batch_size=2048)
-param_scheduler = [
-    dict(type="LinearLR", start_factor=1e-6 / 1.5e-3, begin=0, end=10, by_epoch=True, convert_to_iter_based=True),
-    dict(
-        type="CosineAnnealingLR",
-        T_max=290,
-        eta_min_ratio=1e-5 / 1.5e-3,
-        begin=10,
-        end=300,
-        by_epoch=True,
-        convert_to_iter_based=True,
-    ),
-]
+param_scheduler = warmup_cosine(epochs=300, warmup=10, start_factor=1e-6 / 1.5e-3, eta_min_ratio=1e-5 / 1.5e-3)

@@ -2,8 +2,10 @@
 2.5e-7, cosine to 2.5e-6, both for 512 images, too; gradient norm at most 3.
 
 The cosine begins where the warm-up ends; the released one began at epoch 0, so that its lr is 1 % lower then.
-A leaf with another number of epochs sets `train_cfg` and repeats `param_scheduler`.
 """
+_base_ = []
+from mimtransfer.training.recipes import warmup_cosine
+
 train_cfg = dict(by_epoch=True, max_epochs=300)
 optim_wrapper = dict(
     type="OptimWrapper",
@@ -14,15 +16,4 @@ optim_wrapper = dict(
     paramwise_cfg=dict(layer_decay_rate=1.0, no_decay_names=("pos_embed", "cls_token")),
 )
 auto_scale_lr = dict(enable=True, base_batch_size=512)
-param_scheduler = [
-    dict(type="LinearLR", start_factor=2.5e-7 / 3e-4, begin=0, end=20, by_epoch=True, convert_to_iter_based=True),
-    dict(
-        type="CosineAnnealingLR",
-        T_max=280,
-        eta_min_ratio=2.5e-6 / 3e-4,
-        begin=20,
-        end=300,
-        by_epoch=True,
-        convert_to_iter_based=True,
-    ),
-]
+param_scheduler = warmup_cosine(epochs=300, warmup=20, start_factor=2.5e-7 / 3e-4, eta_min_ratio=2.5e-6 / 3e-4)

@@ -1,7 +1,5 @@
 """SimMIM's optimiser for 800 epochs (its code): AdamW, base lr 1e-4 for 512 images, 10 epochs of warm-up, then constant
 and a tenth of it from epoch 700 on; gradient norm at most 5.
-
-A leaf with another number of epochs sets `train_cfg` and repeats `param_scheduler`.
 """
 train_cfg = dict(by_epoch=True, max_epochs=800)
 optim_wrapper = dict(

@@ -1,8 +1,9 @@
 """MAE's linear probing (arXiv 2111.06377, appendix A.1): LARS, base lr 0.1 for 256 images, no weight decay, 90 epochs,
 10 of warm-up, cosine to 0.
-
-A leaf with other epochs sets `train_cfg` and repeats `param_scheduler`.
 """
+_base_ = []
+from mimtransfer.training.recipes import warmup_cosine
+
 train_cfg = dict(by_epoch=True, max_epochs=90, val_interval=10)
 optim_wrapper = dict(
     type="OptimWrapper",
@@ -11,15 +12,4 @@ optim_wrapper = dict(
     paramwise_cfg=dict(layer_decay_rate=1.0),  # leaves the frozen backbone out
 )
 auto_scale_lr = dict(enable=True, base_batch_size=256)
-param_scheduler = [
-    dict(type="LinearLR", start_factor=1e-6, begin=0, end=10, by_epoch=True, convert_to_iter_based=True),
-    dict(
-        type="CosineAnnealingLR",
-        T_max=80,
-        eta_min_ratio=0.0,
-        begin=10,
-        end=90,
-        by_epoch=True,
-        convert_to_iter_based=True,
-    ),
-]
+param_scheduler = warmup_cosine(epochs=90, warmup=10, eta_min_ratio=0.0)

@@ -1,5 +1,8 @@
 """MAE's and BEiT's schedule on ADE20K: AdamW, 1500 iterations of warm-up, then linearly to 0 at 160k, 16 images."""
-train_cfg = dict(type="IterBasedTrainLoop", max_iters=160000, val_interval=16000)
+_base_ = []
+from mimtransfer.training.recipes import iteration_linear
+
+train_cfg, param_scheduler = iteration_linear(iters=160000, val_interval=16000)
 val_cfg = dict(type="ValLoop")
 test_cfg = dict(type="TestLoop")
 optim_wrapper = dict(
@@ -8,10 +11,6 @@ optim_wrapper = dict(
     constructor="mimtransfer.LayerDecayOptimWrapperConstructor",
     paramwise_cfg=dict(layer_decay_rate=0.65),
 )
-param_scheduler = [
-    dict(type="LinearLR", start_factor=1e-6, by_epoch=False, begin=0, end=1500),
-    dict(type="PolyLR", eta_min=0.0, power=1.0, by_epoch=False, begin=1500, end=160000),
-]
 auto_scale_lr = dict(enable=True, base_batch_size=16)
 default_hooks = dict(
     timer=dict(type="IterTimerHook"),

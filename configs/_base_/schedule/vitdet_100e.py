@@ -1,11 +1,8 @@
-"""ViTDet's schedule (arXiv 2203.16527): AdamW, lr 1e-4 for 64 images, steps at 88.9 % and 96.3 % of 184375."""
-max_iters = 184375  # 100 * 118000 / 64
-train_cfg = dict(
-    type="IterBasedTrainLoop",
-    max_iters=max_iters,
-    val_interval=20000,
-    dynamic_intervals=[(max_iters // 20000 * 20000 + 1, max_iters)],  # and once at the end
-)
+"""ViTDet's schedule (arXiv 2203.16527): AdamW, lr 1e-4 for 64 images, 100 epochs, steps at 88.9 % and 96.3 %."""
+_base_ = []
+from mimtransfer.training.recipes import vitdet_schedule
+
+train_cfg, param_scheduler = vitdet_schedule(epochs=100)
 val_cfg = dict(type="ValLoop")
 test_cfg = dict(type="TestLoop")
 optim_wrapper = dict(
@@ -21,9 +18,5 @@ optim_wrapper = dict(
         custom_keys={"neck.": dict(decay_mult=1.0), "head": dict(decay_mult=1.0)},
     ),
 )
-param_scheduler = [
-    dict(type="LinearLR", start_factor=0.001, by_epoch=False, begin=0, end=250),
-    dict(type="MultiStepLR", milestones=[163889, 177546], gamma=0.1, by_epoch=False, begin=0, end=max_iters),
-]
-# Another global batch scales the lr linearly. The number of iterations stays: change max_iters and milestones yourself.
+# Another global batch scales the lr linearly. The number of iterations stays: tell `vitdet_schedule` the batch.
 auto_scale_lr = dict(enable=True, base_batch_size=64)

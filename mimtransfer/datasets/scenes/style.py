@@ -75,7 +75,7 @@ class SceneStyle:
         counts = ("num_objects", "num_regions", "num_clutter", "num_occluders")
         for name in counts:
             if not all(isinstance(v, int) for v in getattr(self, name)):
-                raise UserError(f"scene style {name}: got {getattr(self, name)!r}, expected whole numbers")
+                raise UserError(f"scene style {name}: got {getattr(self, name)!r}, expected integers")
         for name in ("num_objects", "num_regions"):
             if getattr(self, name)[0] < 1:
                 raise UserError(f"scene style {name}: got {getattr(self, name)!r}, expected at least 1")

@@ -50,7 +50,7 @@ class SceneSet:
             wanted = f"0 to {_MAX_COUNT} for each of {', '.join(SPLITS)}"
             raise UserError(f"scene counts: got {self.counts!r}, expected {wanted}")
         if self.seed < 0:
-            raise UserError(f"scene seed: got {self.seed}, expected a whole number >= 0")
+            raise UserError(f"scene seed: got {self.seed}, expected an integer >= 0")
 
     def request(self) -> dict[str, Any]:
         """Return all of it as json-ready values."""

@@ -30,7 +30,7 @@ class LinearHeads(nn.Module):
         width: D.
         num_classes: C.
         num_heads: S.
-        generator: draws the weights, a normal distribution of standard deviation 0.01.
+        generator: draws the weights, a normal distribution of std 0.01.
     """
 
     def __init__(self, width: int, num_classes: int, num_heads: int, generator: torch.Generator | None = None):

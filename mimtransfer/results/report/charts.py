@@ -1,12 +1,20 @@
-"""Line charts and scatter plots as SVG."""
-import math
-from html import escape
-from typing import NamedTuple
+"""Line charts and scatter plots as SVG, drawn by matplotlib, for one HTML file that holds many of them."""
+import io
+import itertools
+import re
+import xml.etree.ElementTree as ET
+from typing import Any, NamedTuple
 
-from mimtransfer.results.report.style import COLOURS, stroke
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-_WIDTH, _HEIGHT = 440, 270
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 14, 12, 40
+# Okabe and Ito's colours, told apart by colour-blind readers too; a ninth row starts again with dashes.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a5195", "#8c8c8c")
+_DASHES = ("-", "--", ":")
+_SIZE = 4.4, 2.7  # inches, of 72 units each in the SVG
+_SVG, _LINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}href"
 
 
 class Line(NamedTuple):
@@ -24,88 +32,111 @@ class Dot(NamedTuple):
     row: int
     x: float
     y: float
-    deviation: float | None
+    std: float | None
 
 
-def line_chart(lines: list[Line], x_title: str) -> str:
-    """Draw curves over iterations."""
-    xs = [x for line in lines for x, _ in line.points]
-    ys = [y for line in lines for _, y in line.points]
-    axes = _Axes((min(xs), max(xs)), (min(ys), max(ys)))
-    marks = []
-    for line in lines:
-        places = " ".join(f"{axes.x(x):.1f},{axes.y(y):.1f}" for x, y in line.points)
-        marks.append(f'<polyline points="{places}" fill="none" stroke-width="1.6" {stroke(line.row)}>'
-                     f"<title>{escape(line.title)}</title></polyline>")
-        if len(line.points) < 12:
-            for x, y in line.points:
-                marks.append(_circle(axes.x(x), axes.y(y), 2.2, line.row, f"{line.title}: {y:g} at {x:g}"))
-    return axes.drawing(marks, x_title)
+class Charts:
+    """Draw the charts of one report: each gets ids of its own, which must be unique in an HTML file."""
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count()
+
+    def lines(self, lines: list[Line], x_title: str) -> str:
+        """Draw curves over iterations; each says its title to who points at it."""
+        figure, axes = _empty(x_title)
+        titles = {}
+        for number, line in enumerate(lines):
+            marker = "o" if len(line.points) < 12 else ""
+            (drawn,) = axes.plot(*zip(*line.points), marker=marker, markersize=4, linewidth=1.4, **_style(line.row))
+            drawn.set_gid(name := f"line-{number}")
+            titles[name] = line.title
+        return self._svg(figure, titles)
+
+    def scatter(self, dots: list[Dot], x_title: str) -> str:
+        """Draw scores over costs, the costs from zero on; vertical bars are standard deviations."""
+        figure, axes = _empty(x_title)
+        titles = {}
+        right = max(dot.x for dot in dots) or 1.0
+        axes.set_xlim(-0.03 * right, 1.05 * right)
+        for number, dot in enumerate(dots):
+            style = _style(dot.row)
+            (drawn,) = axes.plot(dot.x, dot.y, "o", markersize=7, color=style["color"], clip_on=False)
+            drawn.set_gid(name := f"dot-{number}")
+            titles[name] = f"{dot.title}: {dot.y:g} at {dot.x:.3g}"
+            if dot.std:
+                axes.plot([dot.x] * 2, [dot.y - dot.std, dot.y + dot.std], linewidth=1.4, **style)
+        _label(axes, dots)
+        return self._svg(figure, titles)
+
+    def _svg(self, figure: Figure, titles: dict[str, str]) -> str:
+        """Return a figure as an `svg` element.
+
+        Args:
+            titles: id of an artist -> what to show where the mouse points at it.
+        """
+        number = next(self._numbers)
+        out = io.StringIO()
+        # The text stays text, of the page's own font and colour; the salt makes ids that are the same in every run.
+        options: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": f"chart {number}"}
+        with matplotlib.rc_context(options):
+            nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+            figure.savefig(out, format="svg", transparent=True, metadata=nothing)
+        root = ET.fromstring(re.sub(r"<!DOCTYPE[^>]*>", "", out.getvalue()))
+        linked = {element.get(_LINK, "")[1:] for element in root.iter()}
+        for element in root.iter():
+            for child in list(element):
+                if child.tag == f"{_SVG}style":  # it would be that of the whole page
+                    element.remove(child)
+            name = element.get("id")
+            if name in titles:
+                title = ET.Element(f"{_SVG}title")
+                title.text = titles[name]
+                element.insert(0, title)
+            if name is not None and name not in linked:
+                del element.attrib["id"]
+        root.attrib = {"viewBox": root.attrib["viewBox"], "role": "img"}
+        return _serialised(root)
 
 
-def scatter(dots: list[Dot], x_title: str) -> str:
-    """Draw scores over costs, the costs from zero on; vertical bars are standard deviations."""
-    spread = [dot.y + sign * (dot.deviation or 0) for dot in dots for sign in (-1, 1)]
-    axes = _Axes((0, max(dot.x for dot in dots)), (min(spread), max(spread)))
-    marks, taken = [], []
+def _empty(x_title: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=_SIZE)
+    axes = figure.add_axes((0.12, 0.16, 0.86, 0.8), xlabel=x_title)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["bottom"].set_color("#8888")
+    axes.grid(axis="y", color="#8884", linewidth=0.8, clip_on=False)
+    axes.tick_params(length=0)
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    return figure, axes
+
+
+def _style(row: int) -> dict:
+    dashes = _DASHES[min(row // len(COLOURS), len(_DASHES) - 1)]
+    return {"color": COLOURS[row % len(COLOURS)], "linestyle": dashes, "clip_on": False}
+
+
+def _label(axes: Axes, dots: list[Dot]) -> None:
+    """Write titles beside dots, towards the middle; those that would overlap go above each other."""
+    axes.margins(y=0.2)
+    axes.autoscale_view()  # the limits decide what is near
+    taken: list[tuple[float, float, float]] = []  # left, right and height of titles, in points
     for dot in sorted(dots, key=lambda dot: dot.y):
-        x, y = axes.x(dot.x), axes.y(dot.y)
-        if dot.deviation:
-            marks.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{axes.y(dot.y - dot.deviation):.1f}" '
-                         f'y2="{axes.y(dot.y + dot.deviation):.1f}" stroke-width="1.4" {stroke(dot.row)}/>')
-        marks.append(_circle(x, y, 4.5, dot.row, f"{dot.title}: {dot.y:g} at {dot.x:.3g}"))
-        left = x > _WIDTH * 0.6
-        height = y + 4
-        while any(abs(height - other) < 12 and abs(x - place) < 150 for place, other in taken):
-            height -= 12  # labels of neighbours go above each other
-        taken.append((x, height))
-        marks.append(f'<text class="label" x="{x + (-9 if left else 9):.1f}" y="{height:.1f}" '
-                     f'text-anchor="{"end" if left else "start"}">{escape(dot.title)}</text>')
-    return axes.drawing(marks, x_title)
+        x, y = axes.transData.transform((dot.x, dot.y)) * 72 / axes.figure.dpi
+        on_left = x > 0.6 * 72 * _SIZE[0]
+        width = 8 + 6 * len(dot.title)  # about 6 points a letter
+        left, right, height = (x - width, x, y) if on_left else (x, x + width, y)
+        while any(abs(height - other) < 11 and left < end and start < right for start, end, other in taken):
+            height += 2
+        taken.append((left, right, height))
+        axes.annotate(dot.title, (dot.x, dot.y), (-8 if on_left else 8, height - y), textcoords="offset points",
+                      ha="right" if on_left else "left", va="center", parse_math=False)
 
 
-def ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """Return round numbers from `low` to `high`, about `count` of them, in steps of 1, 2 or 5 times a power of ten."""
-    raw = (high - low) / count
-    power = 10.0 ** math.floor(math.log10(raw))
-    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * (1 - 1e-9))
-    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return [round(k * step, 12) for k in range(first, last + 1)]
-
-
-class _Axes:
-    def __init__(self, xs: tuple[float, float], ys: tuple[float, float]) -> None:
-        self._xs, self._ys = _widened(*xs, margin=0.02), _widened(*ys, margin=0.06)
-        if xs[0] == 0:
-            self._xs = (-0.03 * self._xs[1], self._xs[1])
-
-    def x(self, value: float) -> float:
-        low, high = self._xs
-        return _LEFT + (value - low) / (high - low) * (_WIDTH - _LEFT - _RIGHT)
-
-    def y(self, value: float) -> float:
-        low, high = self._ys
-        return _HEIGHT - _BOTTOM - (value - low) / (high - low) * (_HEIGHT - _TOP - _BOTTOM)
-
-    def drawing(self, marks: list[str], x_title: str) -> str:
-        bottom, right = _HEIGHT - _BOTTOM, _WIDTH - _RIGHT
-        frame = []
-        for value in ticks(*self._ys):
-            y = self.y(value)
-            frame.append(f'<line class="grid" x1="{_LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>'
-                         f'<text x="{_LEFT - 7}" y="{y + 4:.1f}" text-anchor="end">{value:g}</text>')
-        for value in ticks(*self._xs):
-            frame.append(f'<text x="{self.x(value):.1f}" y="{bottom + 16}" text-anchor="middle">{value:g}</text>')
-        frame.append(f'<line class="grid" x1="{_LEFT}" x2="{right}" y1="{bottom}" y2="{bottom}"/>')
-        frame.append(f'<text x="{(_LEFT + right) / 2}" y="{_HEIGHT - 6}" text-anchor="middle">{escape(x_title)}</text>')
-        return f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img">{"".join(frame + marks)}</svg>'
-
-
-def _widened(low: float, high: float, margin: float) -> tuple[float, float]:
-    space = (high - low) * margin or abs(high) * 0.1 or 1.0
-    return low - space, high + space
-
-
-def _circle(x: float, y: float, radius: float, row: int, title: str) -> str:
-    colour = COLOURS[row % len(COLOURS)]
-    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" fill="{colour}"><title>{escape(title)}</title></circle>'
+def _serialised(root: ET.Element) -> str:
+    """Return XML as HTML takes it: the namespaces are known there."""
+    for element in root.iter():
+        element.tag = element.tag.removeprefix(_SVG)
+        link = element.attrib.pop(_LINK, None)
+        if link is not None:
+            element.set("href", link)
+    return ET.tostring(root, encoding="unicode")

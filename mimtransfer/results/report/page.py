@@ -1,25 +1,24 @@
-"""Put the report together."""
+"""Put the report together: what `report.html.j2` shows, computed from a table."""
+import hashlib
+import os
 from collections import defaultdict
 from datetime import datetime, timezone
-from html import escape
+from itertools import groupby
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import jinja2
 
 from mimtransfer import __version__
-from mimtransfer.results.cells import Table
-from mimtransfer.results.costs import HOURS
-from mimtransfer.results.curves import curves_of
-from mimtransfer.results.metrics import title_of
-from mimtransfer.results.naming import RANDOM_INIT
-from mimtransfer.results.protocol_check import Run
-from mimtransfer.results.render import notes_of
-from mimtransfer.results.report.charts import Dot, Line, line_chart, scatter
-from mimtransfer.results.report.numbers import number_table, swatch
-from mimtransfer.results.report.pictures import KINDS, pictures_of
-from mimtransfer.results.report.records import protocol_part, record_part
-from mimtransfer.results.report.style import CSS, SCRIPT
-
-# The browser itself keeps the page from loading anything.
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+from mimtransfer.results.compare import mark
+from mimtransfer.results.description import RANDOM_INIT
+from mimtransfer.results.measurement import PRIMARY, curves_of, title_of
+from mimtransfer.results.record import Run
+from mimtransfer.results.render import cost_text, difference_text, notes_of, prints_best
+from mimtransfer.results.report.charts import COLOURS, Charts, Dot, Line
+from mimtransfer.results.report.pictures import KINDS, Picture, pictures_of
+from mimtransfer.results.rows import HOURS, Cell, Table, pretraining_run
 
 
 def html_page(table: Table, digits: int, title: str, folder: Path) -> str:
@@ -28,51 +27,83 @@ def html_page(table: Table, digits: int, title: str, folder: Path) -> str:
     Args:
         folder: where it will lie; its links to records and logs are relative to it.
     """
-    row_of = _row_numbers(table)
-    parts = {
-        "Results": number_table(table, digits)
-        + f'<ul class="notes">{"".join(f"<li>{escape(note)}</li>" for note in notes_of(table))}</ul>',
-        "Accuracy against cost": _scatters(table),
-        "Learning curves": _curves(table, row_of),
-        "Pictures": _pictures(table, row_of),
-        "Protocols": _protocols(table),
-        "Records": _records(table, row_of, folder),
+    charts = Charts()
+    row_of = {
+        run.path: number
+        for number, row in enumerate(table.rows)
+        for cell in [*row.cells.values(), *row.costs.values()]
+        for run in cell.runs
     }
-    parts = {name: part for name, part in parts.items() if part}
-    links = "".join(f'<a href="#{_slug(name)}">{name}</a>' for name in parts)
-    sections = "".join(f'<section id="{_slug(name)}"><h2>{name}</h2>{part}</section>' for name, part in parts.items())
-    protocols = {column.fingerprint for column in table.columns}
-    counts = {"row": len(table.rows), "run": len(table.runs), "downstream protocol": len(protocols)}
-    lead = ", ".join(f"{count} {name}{'s' * (count != 1)}" for name, count in counts.items()) + "."
-    return (
-        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}"><style>{CSS}</style></head><body>'
-        f'<header><h1>{escape(title)}</h1><p class="lead">{lead}</p><nav>{links}</nav></header><main>{sections}</main>'
-        f"<footer>Made from result records by mimtransfer {__version__}, "
-        f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC.</footer><script>{SCRIPT}</script></body></html>\n"
+    by_protocol = groupby(table.columns, lambda column: (column.task, column.protocol))
+    return _template(table, digits, folder).render(
+        title=title,
+        version=__version__,
+        now=datetime.now(timezone.utc),
+        table=table,
+        notes=notes_of(table),
+        column_groups=[list(columns) for _, columns in by_protocol],
+        scatters=_scatters(table, charts),
+        curves=_curves(table, row_of, charts),
+        picture_kinds=KINDS,
+        pictures=_pictures(table, row_of),
+        protocols={run.record["protocol"]["fingerprint"]: run.record["protocol"] for run in table.runs},
+        records=[(row_of[run.path], run) for run in sorted(table.runs, key=lambda run: row_of[run.path])],
+        record_curves={run.path: _record_curves(run, row_of[run.path], charts) for run in table.runs},
+        pretrainings={run.record["run_id"]: run for run in table.runs if run.record["kind"] == "pretrain"},
     )
 
 
-def _slug(name: str) -> str:
-    return name.lower().replace(" ", "-")
+def _template(table: Table, digits: int, folder: Path) -> jinja2.Template:
+    """Return the template with what it calls; everything that it prints is escaped, except our own SVG and CSS."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("mimtransfer.results.report", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+    def link(path: str | Path) -> tuple[str, str | None]:
+        """Return the path from the report's folder, and as an address where there is such a file."""
+        relative = Path(os.path.relpath(path, folder)).as_posix()
+        return relative, quote(relative) if Path(path).is_file() else None
+
+    environment.globals |= {
+        "colour": lambda row: COLOURS[row % len(COLOURS)],
+        "mark": mark,
+        "title_of": title_of,
+        "cost_text": cost_text,
+        "difference_text": lambda cell: difference_text(cell, digits),
+        "is_best": lambda column, cell: prints_best(table, column, cell, digits),
+        "number": lambda value: f"{value:.{digits}f}",
+        "explanation": lambda cell: _explanation(table, cell),
+        "main_scores": _main_scores,
+        "pretraining_run": pretraining_run,
+        "link": link,
+        "beside": lambda run, path: Path(run.path).parent / path,
+        "anchor": lambda run: "r" + hashlib.sha256(run.path.encode()).hexdigest()[:10],
+        "protocol_anchor": lambda fingerprint: f"p{fingerprint[:12]}",
+    }
+    return environment.get_template("report.html.j2")
 
 
-def _row_numbers(table: Table) -> dict[str, int]:
-    """Return path of a record -> number of its row."""
-    found = {}
-    for number, row in enumerate(table.rows):
-        for cell in [*row.cells.values(), *row.costs.values()]:
-            found |= {run.path: number for run in cell.runs}
-    return found
+def _explanation(table: Table, cell: Cell) -> str:
+    """Return what a reader sees who points at a score."""
+    lines = [f"seed {run.record['seed']}: {value:g}" for run, value in zip(cell.runs, cell.values)]
+    if cell.test is not None:
+        test = cell.test
+        lines.append(f"against {table.baseline}, {test.pairs} pairs: {test.difference:+.3g}, 95 % confidence interval "
+                     f"{test.low:+.3g} to {test.high:+.3g}, p = {test.p:.3g}, corrected {cell.p:.3g}")
+    return "\n".join(lines)
 
 
-def _legend(table: Table) -> str:
-    rows = "".join(f"<span>{swatch(number)}{escape(row.label)}</span>" for number, row in enumerate(table.rows))
-    return f'<p class="legend">{rows}</p>'
+def _main_scores(metrics: dict[str, Any]) -> str:
+    return ", ".join(f"{title_of(name)} {metrics[name]['value']:.{2 if name in PRIMARY else 4}f}"
+                     for name in (*PRIMARY, "loss") if name in metrics)
 
 
-def _scatters(table: Table) -> str:
+def _scatters(table: Table, charts: Charts) -> list[tuple[str, str, str]]:
+    """Return (title, protocol, SVG) of every column that has two scores whose cost is known."""
     figures = []
     for column in table.columns:
         dots = []
@@ -80,65 +111,48 @@ def _scatters(table: Table) -> str:
             free = row.label.startswith(RANDOM_INIT)  # with an architecture behind it, perhaps
             if column in row.cells and (HOURS in row.costs or free):
                 cell = row.cells[column]
-                hours = 0.0 if free else row.costs[HOURS].mean
-                dots.append(Dot(row.label, number, hours, cell.mean, cell.std))
+                dots.append(Dot(row.label, number, 0.0 if free else row.costs[HOURS].mean, cell.mean, cell.std))
         if len(dots) > 1:
-            figures.append(f"<figure>{scatter(dots, table.cost_titles.get(HOURS, 'hours'))}<figcaption>"
-                           f"<b>{escape(title_of(column.metric))}</b>, {escape(column.protocol)}</figcaption></figure>")
-    return f'<div class="charts">{"".join(figures)}</div>' if figures else ""
+            drawn = charts.scatter(dots, table.cost_titles.get(HOURS, "hours"))
+            figures.append((title_of(column.metric), column.protocol, drawn))
+    return figures
 
 
-def _curves(table: Table, row_of: dict[str, int]) -> str:
+def _curves(table: Table, row_of: dict[str, int], charts: Charts) -> list[tuple[str, str, str]]:
+    """Return (title, what was trained, SVG) of the loss and of every metric in the table."""
     found: dict[tuple[str, str, str], list[Line]] = defaultdict(list)
-    for run in table.runs:
-        record = run.record
-        name = "pretraining" if record["kind"] == "pretrain" else record["protocol"]["name"]
-        for curve, points in curves_of(record, Path(run.path).parent).items():
-            if len(points) > 1:
-                row = row_of[run.path]
-                line = Line(f"{table.rows[row].label}, seed {record['seed']}", row, points)
-                found[record["kind"], name, curve].append(line)
     shown = {column.metric for column in table.columns} | {"loss"}
-    figures = [
-        f"<figure>{line_chart(lines, 'iterations')}<figcaption><b>{escape(title_of(curve))}</b>, {escape(name)}"
-        f"{', of different objectives' if kind == 'pretrain' and len({line.row for line in lines}) > 1 else ''}"
-        "</figcaption></figure>"
-        for (kind, name, curve), lines in found.items()
-        if curve in shown
-    ]
-    return f'{_legend(table)}<div class="charts">{"".join(figures)}</div>' if figures else ""
-
-
-def _pictures(table: Table, row_of: dict[str, int]) -> str:
-    """Show those of one run, the lowest seed, for each row and protocol."""
-    chosen: dict[tuple[int, str], Run] = {}
     for run in table.runs:
-        key = (row_of[run.path], run.record["protocol"]["name"])
+        row, kind = row_of[run.path], run.record["kind"]
+        name = "pretraining" if kind == "pretrain" else run.record["protocol"]["name"]
+        title = f"{table.rows[row].label}, seed {run.record['seed']}"
+        for curve, points in curves_of(run.record, Path(run.path).parent).items():
+            if len(points) > 1 and curve in shown:
+                found[kind, name, curve].append(Line(title, row, points))
+    figures = []
+    for (kind, name, curve), lines in found.items():
+        several = kind == "pretrain" and len({line.row for line in lines}) > 1
+        name += ", of different objectives" if several else ""
+        figures.append((title_of(curve), name, charts.lines(lines, "iterations")))
+    return figures
+
+
+def _record_curves(run: Run, row: int, charts: Charts) -> list[tuple[str, str]]:
+    curves = curves_of(run.record, Path(run.path).parent)
+    return [(title_of(name), charts.lines([Line(title_of(name), row, points)], "iterations"))
+            for name, points in curves.items() if len(points) > 1]
+
+
+def _pictures(table: Table, row_of: dict[str, int]) -> dict[str, list[tuple[int, str, Picture]]]:
+    """Return kind -> (row, caption, picture), of one run, the lowest seed, for each row and protocol."""
+    chosen: dict[tuple[str, int], Run] = {}
+    for run in table.runs:
+        key = (run.record["protocol"]["name"], row_of[run.path])
         if key not in chosen or (run.record["seed"] or 0) < (chosen[key].record["seed"] or 0):
             chosen[key] = run
-    figures: dict[str, list[str]] = defaultdict(list)
-    for (number, protocol), run in sorted(chosen.items(), key=lambda item: (item[0][1], item[0][0])):
+    found = defaultdict(list)
+    for (protocol, number), run in sorted(chosen.items(), key=lambda item: item[0]):
         for picture in pictures_of(Path(run.path).parent):
-            words = escape(f"{table.rows[number].label}, {protocol}, seed {run.record['seed']}")
-            figures[picture.kind].append(
-                f'<figure><img src="{picture.uri}" width="{picture.width}" height="{picture.height}" alt="{words}">'
-                f"<figcaption>{swatch(number)}{words}</figcaption></figure>"
-            )
-    return "".join(
-        f'<h3>{title}</h3><p class="soft">{text}</p><div class="pictures">{"".join(figures[kind])}</div>'
-        for kind, (title, text) in KINDS.items()
-        if kind in figures
-    )
-
-
-def _protocols(table: Table) -> str:
-    protocols = {run.record["protocol"]["fingerprint"]: run.record["protocol"] for run in table.runs}
-    return "".join(protocol_part(protocol["name"], code, protocol["config"]) for code, protocol in protocols.items())
-
-
-def _records(table: Table, row_of: dict[str, int], folder: Path) -> str:
-    pretrainings = {run.record["run_id"]: run for run in table.runs if run.record["kind"] == "pretrain"}
-    ordered = sorted(table.runs, key=lambda run: row_of[run.path])
-    return "".join(
-        record_part(run, table.rows[row_of[run.path]].label, row_of[run.path], pretrainings, folder) for run in ordered
-    )
+            words = f"{table.rows[number].label}, {protocol}, seed {run.record['seed']}"
+            found[picture.kind].append((number, words, picture))
+    return found

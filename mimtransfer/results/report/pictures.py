@@ -13,7 +13,7 @@ KINDS = {
         "Reconstructions",
         "An image to a row: the image, weights where the strategy has any, masked patches in grey and thrown ones in "
         "red, what the method restores; of MFM the corrupted image and its spectrum. Where targets are normalised, "
-        "each restored patch gets the mean and deviation of the true one.",
+        "each restored patch gets the mean and std of the true one.",
     ),
     "attention": (
         "Attention maps",

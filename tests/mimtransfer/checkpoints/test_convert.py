@@ -13,7 +13,7 @@ from safetensors import safe_open
 from vit_families import BEIT, CASES, IMAGES, WINDOWS, backbone, dinov2, random_state, sam, tokens
 
 from mimtransfer.checkpoints.convert import convert
-from mimtransfer.checkpoints.formats import pretraining_of, read_dialect
+from mimtransfer.checkpoints.formats import pretraining_of, read_format
 from mimtransfer.checkpoints.load import load_backbone
 from mimtransfer.checkpoints.safe_load import read_checkpoint
 from mimtransfer.errors import UserError
@@ -53,7 +53,7 @@ def test_there_and_back(kind, to, suffix, tmp_path):
     assert "left out" not in line and "\n" not in line
     convert(there, back, "mimtransfer")
     checkpoint = read_checkpoint(back)
-    encoder = read_dialect(checkpoint).encoder
+    encoder = read_format(checkpoint).encoder
     assert set(encoder) == set(state)
     assert all(torch.equal(encoder[name], state[name]) for name in state)
     if (to, suffix) != ("huggingface", ".pth"):  # torch's files of Hugging Face hold nothing but tensors

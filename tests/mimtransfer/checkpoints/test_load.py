@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from mimtransfer.backbones.vit import TimmViT
-from mimtransfer.checkpoints.formats import read_dialect
+from mimtransfer.checkpoints.formats import read_format
 from mimtransfer.checkpoints.load import load_backbone
 from mimtransfer.errors import UserError
 
@@ -196,7 +196,7 @@ def test_a_file_without_a_backbone(content, has, save):
 def test_two_encoders_in_one_file_are_not_guessed(save):
     state = vit().state_dict()
     both = {f"{who}.{name}": value for who in ("student", "teacher") for name, value in state.items()}
-    assert read_dialect(both).source == "unknown"
+    assert read_format(both).source == "unknown"
     assert "'student.cls_token'" in refused(vit(seed=1), save(both))
 
 

@@ -18,7 +18,7 @@ from mimtransfer.backbones.cnn import TimmCNN
 from mimtransfer.backbones.swin import TimmSwin
 from mimtransfer.backbones.vit import TimmViT
 from mimtransfer.checkpoints.convert import convert
-from mimtransfer.checkpoints.formats import read_dialect
+from mimtransfer.checkpoints.formats import read_format
 from mimtransfer.checkpoints.load import load_backbone
 from mimtransfer.checkpoints.safe_load import read_checkpoint
 
@@ -105,7 +105,7 @@ def test_loads_completely(family, tmp_path):
     assert set(report.resized) == CHANGED.get(family, set())
     left = {name for name in report.expected_missing if own[name].is_floating_point()}
     assert left <= {"cls_token"} if family in ("sam", "vitdet") else not left
-    encoder = read_dialect({"model": state}).encoder
+    encoder = read_format({"model": state}).encoder
     assert len(encoder) >= len(report.matched) > 130
     same = [name for name in report.matched if name not in CHANGED.get(family, ())]
     for name in same:
@@ -124,7 +124,7 @@ def test_comes_back_from_each_format(family, to, tmp_path):
     torch.save({"model": state}, tmp_path / "published.pth")
     convert(tmp_path / "published.pth", tmp_path / "there.safetensors", to)
     convert(tmp_path / "there.safetensors", tmp_path / "back.safetensors", "mimtransfer")
-    want = read_dialect({"model": state}).encoder
-    got = read_dialect(read_checkpoint(tmp_path / "back.safetensors")).encoder
+    want = read_format({"model": state}).encoder
+    got = read_format(read_checkpoint(tmp_path / "back.safetensors")).encoder
     assert not [name for name in want if name not in got or not torch.equal(got[name], want[name])]
     assert set(got) == set(want)

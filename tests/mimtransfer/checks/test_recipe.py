@@ -8,7 +8,7 @@ from torch import nn
 
 from mimtransfer.checks.recipe import normalisation_warning, recipe_of, recipe_warnings, run_of
 from mimtransfer.cli import launch
-from mimtransfer.results.model_parts import normalisation_of
+from mimtransfer.results.description import normalisation_of
 
 MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
 

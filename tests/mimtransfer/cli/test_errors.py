@@ -92,7 +92,7 @@ def test_the_environment_asks_for_the_traceback(monkeypatch):
 
 def test_a_tool_ends_with_status_2_and_imports_nothing_heavy(tmp_path):
     code = (
-        "import sys\nfrom mimtransfer.errors import UserError, clean_exit\n"
+        "import sys\nfrom mimtransfer.cli.explain import clean_exit\nfrom mimtransfer.errors import UserError\n"
         "heavy = {'torch', 'numpy', 'mmengine', 'timm', 'difflib'} & set(sys.modules)\nassert not heavy, heavy\n"
         "with clean_exit():\n    raise UserError('wrong')\n"
     )

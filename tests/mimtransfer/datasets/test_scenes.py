@@ -280,7 +280,7 @@ def test_a_folder_of_someone_else_is_never_touched(tmp_path):
         ({"noise": (0.2, 0.1)}, "noise: got .*expected two numbers, 0 <= low <= high"),
         ({"noise": 0.1}, "noise: got 0.1, expected a value like"),
         ({"num_objects": (0, 2)}, "num_objects: .*at least 1"),
-        ({"num_clutter": (0.5, 2)}, "num_clutter: .*whole numbers"),
+        ({"num_clutter": (0.5, 2)}, "num_clutter: .*integers"),
         ({"object_size": (0.3, 1.4)}, "object_size: "),
         ({"aspect": 0.5}, "aspect: "),
     ],

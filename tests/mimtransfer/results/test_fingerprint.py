@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmengine.config import Config
 
-from mimtransfer.results.fingerprint import differences, fingerprint, protocol_config
+from mimtransfer.results.fingerprint import differences, fingerprint, protocol_config, with_tokenizer
 
 
 def config(root="data/coco/"):
@@ -230,3 +230,16 @@ def test_equal_fingerprints_mean_equal_configs(first, second):
     paths = any("/" in repr(value) for value in (first, second))
     if not paths:
         assert (of({"model": {"a": first}}) == of({"model": {"a": second}})) == (plain(first) == plain(second))
+
+
+def test_a_tokenizer_counts_by_its_content_not_by_where_it_lies():
+    identity = dict(type="StoredTokens", num_codes=8, sha256="ab" * 32, source=dict(type="VQKD", sha256="cd" * 32))
+    config = {"model.tokenizer.path": "work_dirs/ids", "model.tokenizer.type": "StoredTokens", "model.type": "MaPeT"}
+    found = with_tokenizer(config, identity)
+    assert found == {
+        "model.tokenizer.num_codes": 8, "model.tokenizer.sha256": "ab" * 32,
+        "model.tokenizer.source.sha256": "cd" * 32, "model.tokenizer.source.type": "VQKD",
+        "model.tokenizer.type": "StoredTokens", "model.type": "MaPeT",
+    }  # fmt: skip
+    assert with_tokenizer({**config, "model.tokenizer.path": "elsewhere"}, identity) == found
+    assert with_tokenizer(config, {**identity, "sha256": "ef" * 32}) != found and with_tokenizer(config, None) == config

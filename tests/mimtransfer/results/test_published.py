@@ -8,10 +8,9 @@ from fabricate_records import pretrain, transfer
 
 from mimtransfer.errors import UserError
 from mimtransfer.results import render
-from mimtransfer.results.metrics import PRIMARY
-from mimtransfer.results.protocol_check import Run
-from mimtransfer.results.published import read_published
-from mimtransfer.results.table import build_table
+from mimtransfer.results.measurement import PRIMARY
+from mimtransfer.results.record import Run
+from mimtransfer.results.table import build_table, read_published
 
 ROOT = Path(__file__).parents[3]
 SCORE = {"protocol": "small_detection", "metric": "box_ap", "value": 51.6}

@@ -38,7 +38,7 @@ BROKEN = {
     "no part": (without("cost"), "field 'cost' is missing"),
     "no inner": (without("cost.wall_s"), "field 'cost.wall_s' is missing"),
     "type": (put("cost.wall_s", "long"), "field 'cost.wall_s' is 'long', expected a number or null"),
-    "true": (put("cost.processes", True), "field 'cost.processes' is True, expected a whole number"),
+    "true": (put("cost.processes", True), "field 'cost.processes' is True, expected an integer"),
     "infinite": (put("cost.images_per_s", float("inf")), "field 'cost.images_per_s' is inf, expected a number or null"),
     "null": (put("label", None), "field 'label' is None, expected text"),
     "kind": (put("kind", "probe"), "field 'kind' is 'probe', expected one of pretrain, transfer"),

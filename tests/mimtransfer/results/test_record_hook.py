@@ -11,8 +11,8 @@ from mmengine.runner import Runner
 from record_toys import RecordToyNet, loader, meta_of, pretraining, segmentation, train
 
 from mimtransfer.results.fingerprint import fingerprint, protocol_config
-from mimtransfer.results.hook import RecordHook
 from mimtransfer.results.record import read_record
+from mimtransfer.results.record_hook import RecordHook
 
 
 def test_pretraining(tmp_path):

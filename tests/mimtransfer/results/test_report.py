@@ -3,20 +3,19 @@ import base64
 import io
 import json
 import re
+import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from fabricate_records import pretrain, transfer
+from fabricate_records import init_from, pretrain, transfer
 from PIL import Image
 
-from mimtransfer.results.protocol_check import Run
-from mimtransfer.results.published import read_published
-from mimtransfer.results.record import write_record
-from mimtransfer.results.report.charts import ticks
+from mimtransfer.results.record import Run, read_runs, write_record
+from mimtransfer.results.report.charts import COLOURS, Charts, Dot, Line
 from mimtransfer.results.report.page import html_page
 from mimtransfer.results.report.pictures import pictures_of
-from mimtransfer.results.table import build_table, read_runs
+from mimtransfer.results.table import build_table, read_published
 
 VOID = {"meta", "img", "br"}
 LABEL = 'MAE <b>"x" & y</b>'
@@ -141,27 +140,43 @@ def test_records_go_by_the_names_and_the_order_of_the_rows(tmp_path):
     ]  # fmt: skip
 
 
+def section(text, name):
+    """Return the HTML of one section."""
+    return text[text.index(f'<section id="{name}"') :].partition("</section>")[0]
+
+
 def test_charts(study):
-    text = study[2]
     # two scatter plots would need two rows in a column: only box AP has them
-    scatters = text[text.index('id="accuracy-against-cost"') : text.index('id="learning-curves"')]
-    assert scatters.count("<svg") == 1 and scatters.count("<circle") == 2
-    curves = text[text.index('id="learning-curves"') : text.index('id="pictures"')]
-    assert curves.count("<polyline") == 2  # a metric with one point is no curve
-    points = re.search(r'<polyline points="([^"]*)"', curves)[1].split()
-    xs, ys = zip(*(map(float, point.split(",")) for point in points))
-    assert len(points) == 3 and xs[1] == pytest.approx(xs[0] + (xs[2] - xs[0]) * 49 / 99, abs=0.2)
-    assert ys[1] == pytest.approx(ys[0] + (ys[2] - ys[0]) * 2 / 3, abs=0.2) and ys[0] < ys[2]  # y goes down
+    scatters = section(study[2], "accuracy-against-cost")
+    assert scatters.count("<svg") == 1
+    assert re.findall("<title>(.*?)</title>", scatters) == [
+        "random init: 21 at 0", "MAE &lt;b&gt;\"x\" &amp; y&lt;/b&gt;: 31.1 at 0.0167"]  # fmt: skip
+    curves = section(study[2], "learning-curves")
+    titles = re.findall("<title>(.*?)</title>", curves)
+    assert len(titles) == 2 and titles[0].endswith(", seed 0")  # a metric with one point is no curve
+    assert all(colour in curves for colour in COLOURS[:2])
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "expected"),
-    [(0, 10, [0, 2, 4, 6, 8, 10]), (0.31, 0.52, [0.35, 0.4, 0.45, 0.5]), (-1.5, 1.5, [-1, 0, 1]), (5, 5.001, None)],
-)
-def test_ticks(low, high, expected):
-    found = ticks(low, high)
-    assert found == expected if expected else 3 <= len(found) <= 7
-    assert all(low <= value <= high for value in found)
+def test_a_curve_goes_through_its_points():
+    svg = ET.fromstring(Charts().lines([Line("one", 0, [[1, 2.0], [50, 1.0], [100, 0.5]])], "iterations"))
+    (line,) = [group for group in svg.iter("g") if group.findtext("title") == "one"]
+    numbers = [float(word) for word in line.find("path").get("d").split() if word not in "ML"]
+    xs, ys = numbers[::2], numbers[1::2]
+    assert len(xs) == 3 and xs[1] == pytest.approx(xs[0] + (xs[2] - xs[0]) * 49 / 99, abs=0.01)
+    assert ys[1] == pytest.approx(ys[0] + (ys[2] - ys[0]) * 2 / 3, abs=0.01) and ys[0] < ys[2]  # y goes down
+    assert line.find("path").get("style").count(COLOURS[0]) == 1
+
+
+def test_charts_of_one_page_share_no_id_and_no_style():
+    charts = Charts()
+    dots = [Dot("a", 0, 1.0, 20.0, 0.5), Dot("b $x$", 9, 1.0, 20.1, None)]
+    text = charts.scatter(dots, "hours") + charts.scatter(dots, "hours")
+    ids = re.findall(r' id="([^"]*)"', text)
+    assert ids and len(ids) == len(set(ids)) and {f"#{name}" for name in ids} == set(re.findall('href="([^"]*)"', text))
+    assert "<style" not in text and "<metadata" not in text and "b $x$</text>" in text
+    places = [float(y) for y in re.findall(r'<text[^>]* y="([\d.]+)"[^>]*>(?:a|b \$x\$)</text>', text)][:2]
+    assert abs(places[0] - places[1]) > 9  # labels of neighbours lie above each other
+    assert text == Charts().scatter(dots, "hours") + text[len(text) // 2 :]  # the same in every run
 
 
 def test_the_newest_pictures(study):
@@ -186,3 +201,19 @@ def test_nothing_but_one_number():
     record = transfer("a", "detection", box_ap=1.0)
     text = html_page(build_table([Run("a/result.json", record)]), 2, "t", Path("."))
     assert "1.00" in text and "learning-curves" not in text and "(not here)" in text
+
+
+def test_foreign_text_is_no_markup_anywhere(tmp_path):
+    nasty = "</pre></svg><script>alert(1)</script><img src=x onerror='alert(2)'>{{ 7 * 7 }}\""
+    record = transfer("a", "detection", label=nasty, config={nasty: nasty}, protocol=nasty, box_ap=1.0)
+    record |= {"dataset": nasty, "command": nasty, "run_id": nasty, "versions": {nasty: nasty}, "started_at": nasty}
+    record["files"] = {"checkpoint": {"path": nasty, "sha256": nasty}, "config": None, "log": nasty}
+    record["cost"]["device"] = nasty
+    record["curves"] = {"loss": [[1, 2.0], [2, 1.0]], "box_ap": [[1, 2.0], [2, 1.0]]}
+    record["init"] = init_from(pretrain("p"), run_id=nasty) | {"path": nasty}
+    other = transfer("b", "detection", config={nasty: nasty}, protocol=nasty, box_ap=2.0)
+    text = html_page(build_table([Run(f"{nasty}/result.json", record), Run("b", other)]), 1, nasty, tmp_path)
+    page = Page(text)
+    assert text.count("<script>") == 1 and not [tag for tag, _ in page.tags if tag == "img"]
+    assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
+    assert nasty in " ".join(page.words) and "49" not in page.words[1]

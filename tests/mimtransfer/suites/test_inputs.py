@@ -1,17 +1,15 @@
-"""What makes a cell stale, and what does not."""
+"""What makes a job stale, and what does not."""
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 from suite_toys import checkout, run
 
-from mimtransfer.suites.command import command
-from mimtransfer.suites.data_inputs import data_inputs, path_digest
-from mimtransfer.suites.inputs import changes, digest
-from mimtransfer.suites.stat_cache import StatCache
-from mimtransfer.suites.state import newest_checkpoint, repair_pointer
-from mimtransfer.suites.study import open_study
+from mimtransfer.suites.inputs import StatCache, changes, data_digests, digest, path_digest
+from mimtransfer.suites.local import command
+from mimtransfer.suites.state import Study, newest_checkpoint, repair_pointer
 
 
 @pytest.fixture
@@ -25,17 +23,17 @@ def folder(tmp_path, monkeypatch):
 
 
 def study(**options):
-    return open_study(Path.cwd(), "suite.py", seeds=[0], **options)
+    return Study(Path.cwd(), "suite.py", seeds=[0], **options)
 
 
-def finish():
+def finish(**options):
     """Run what is not done, in this process; return the names."""
-    opened, ran = study(), []
-    for cell in opened.suite.cells.values():
-        if opened.state(cell).name != "done":
-            with opened.started(cell):
-                assert run(opened.inputs.tool(cell), command(opened, cell)[2:]) == 0
-            ran.append(cell.name)
+    opened, ran = study(**options), []
+    for job in opened.suite.jobs.values():
+        if opened.state(job).name != "done":
+            with opened.started(job):
+                assert run(opened.inputs.tool(job), command(opened, job)[2:]) == 0
+            ran.append(job.name)
     return ran
 
 
@@ -76,7 +74,7 @@ def test_an_option_and_the_seed(folder):
          'skip=["mae", "mfm"]')
     found = stale()
     assert found["det_random-seed0"] == "stale config train_cfg.max_iters: 20 -> 30"
-    assert set(open_study(Path.cwd(), "suite.py", seeds=[0, 4]).states()) > set(found)
+    assert set(Study(Path.cwd(), "suite.py", seeds=[0, 4]).states()) > set(found)
 
 
 def test_data(folder):
@@ -84,34 +82,84 @@ def test_data(folder):
     assert stale() == dict.fromkeys(("mae-seed0", "mfm-seed0"), "stale data data/list.txt") | waiting("mae", "mfm")
 
 
-def test_code_that_is_used(folder):
-    edit("pretrain/methods.py", '"""Mask."""', '"""Mask patches."""')
-    edit("pretrain/shared.py", "# for now", "")
-    edit("pretrain/watching.py", "interval = 10", "interval = 1")  # a hook that only draws
-    assert stale() == {}
+def test_code(folder):
+    """Every .py file of the packages counts, but for those that describe or check a run; a tool for its own runs."""
+    why = "stale code pretrain/other.py"
+    everything = dict.fromkeys(("mae-seed0", "mfm-seed0", *waiting("random")), why) | waiting("mae", "mfm")
     edit("pretrain/other.py", "power = 2", "power = 3")
-    assert stale() == {"mfm-seed0": "stale code pretrain/other.py"} | waiting("mfm")
-    edit("pretrain/other.py", "power = 3", "power = 2")
-    edit("pretrain/shared.py", "return 1", "return 2")  # imported by the file of MAE
-    assert stale() == {"mae-seed0": "stale code pretrain/shared.py"} | waiting("mae")
+    assert stale() == everything
     assert stale(accept_code=True) == {}
+    edit("pretrain/other.py", "power = 3", "power = 2")
+    assert stale() == {}
+    for name in ("results", "suites", "checks"):
+        Path("mimtransfer", name).mkdir()
+        Path("mimtransfer", name, "new.py").write_text("x = 1")
+    Path("pretrain/notes.txt").write_text("x")
+    assert stale() == {}
     edit("tools/train.py", "sys.exit", "raise SystemExit")
-    found = stale(accept_code=False)
-    assert found["det_random-seed0"] == "stale code tools/train.py" and "knn_random-seed0" not in found
+    assert stale() == dict.fromkeys(("det_random-seed0", "seg_random-seed0", "det_mae-seed0", "seg_mae-seed0",
+                                     "det_mfm-seed0", "seg_mfm-seed0"), "stale code tools/train.py")
+    for name in "abcd":
+        Path("pretrain", f"{name}.py").write_text("x = 1")
+    assert stale()["mae-seed0"] == "stale code pretrain/a.py, pretrain/b.py, pretrain/c.py and 1 more"
 
 
-def test_what_a_class_names(folder):
-    """RandomMasking is named by MAE's code alone; a head that is registered by a call belongs to its file."""
-    edit("pretrain/methods.py", "class RandomMasking:\n    pass", "class RandomMasking:\n    unit = 2")
-    assert "mae-seed0" in stale()
-    edit("mimtransfer/heads.py", "make)", "build)")
-    assert stale()["det_random-seed0"] == "stale code mimtransfer/heads.py"
+def test_modules_of_a_users_own(folder, monkeypatch):
+    """Those that a config imports, one file or a package, count for its runs only."""
+    monkeypatch.syspath_prepend(folder)  # reading the config imports them
+    Path("mine/deep").mkdir(parents=True)
+    Path("mine/deep/part.py").write_text("x = 1")
+    Path("alone.py").write_text("x = 1")
+    edit("configs/seg.py", "protocol", "custom_imports = dict(imports=['mine', 'alone', 'json'])\n"
+         "protocol")
+    finish()
+    edit("mine/deep/part.py", "1", "2")
+    edit("alone.py", "1", "2")
+    why = "stale code alone.py, mine/deep/part.py"
+    assert stale() == {f"seg_{start}-seed0": why for start in ("mae", "mfm", "random")}
+
+
+def old_scheme(folder):
+    """Make a work dir look as an earlier version left it: `cell.json`, with a digest of each file that a run used."""
+    path = folder / "job.json"
+    content = json.loads(path.read_text())
+    content["parts"]["code"] = {"pretrain/other.py": "0123456789abcdef"}
+    del content["parts"]["source"]
+    path.with_name("cell.json").write_text(json.dumps({**content, "fingerprint": digest(content["parts"])}))
+    path.unlink()
+
+
+def test_what_an_earlier_version_made(folder):
+    """`--accept-code` keeps it, and what is made now from it; without, it is stale for its code alone."""
+    work = Path("work_dirs/suite")
+    made = {path: path.read_text() for path in work.glob("mae-seed0/result.json")}
+    for path in list(work.glob("*mae-seed0")):
+        shutil.rmtree(path) if path.name != "mae-seed0" else old_scheme(path)
+    old_scheme(work / "det_random-seed0")
+    found = stale()
+    assert found["mae-seed0"] == found["det_random-seed0"] == (
+        "stale code not comparable with that of an earlier version of the suites; --accept-code keeps what it made")
+    assert set(stale(accept_code=True)) == {f"{task}_mae-seed0" for task in ("det", "seg", "knn")}
+    assert finish(accept_code=True) == ["det_mae-seed0", "seg_mae-seed0", "knn_mae-seed0"]
+    assert {path: path.read_text() for path in made} == made
+    assert stale(accept_code=True) == {} and not Path("work_dirs/suite.replaced").exists()
+    edit("configs/mae.py", "batch_size=4", "batch_size=8")  # other changes are told as ever
+    assert "config train_dataloader.total_batch_size: 4 -> 8" in stale(accept_code=True)["mae-seed0"]
+
+
+def test_a_run_that_an_earlier_version_began(folder):
+    """It is resumed with `--accept-code`, and set aside without."""
+    place = Path("work_dirs/suite/det_random-seed0")
+    old_scheme(place)
+    (place / "result.json").unlink()
+    assert stale(accept_code=True) == {"det_random-seed0": "begun"}
+    assert finish(accept_code=True) == ["det_random-seed0"] and (place / "epoch_1.pth").exists()
+    assert len((place / "starts.txt").read_text().splitlines()) == 2
 
 
 def test_what_was_made_again_makes_its_downstream_stale(folder):
-    edit("pretrain/other.py", "power = 2", "power = 3")
     before = json.loads(Path("work_dirs/suite/mfm-seed0/result.json").read_text())
-    edit("suite.py", 'mfm=dict(config="configs/mfm.py")', 'mfm=dict(config="configs/mfm.py", options={"x": 1})')
+    edit("suite.py", '"configs/mfm.py"', '"configs/mfm.py", options={"train_cfg.max_epochs": 3}')
     assert finish() == ["mfm-seed0", "det_mfm-seed0", "seg_mfm-seed0", "knn_mfm-seed0"]
     after = json.loads(Path("work_dirs/suite/mfm-seed0/result.json").read_text())
     assert after["run_id"] != before["run_id"] and stale() == {}
@@ -122,7 +170,7 @@ def test_what_was_made_again_makes_its_downstream_stale(folder):
 
 
 def test_a_result_of_another_origin_is_set_aside(folder):
-    Path("work_dirs/suite/det_random-seed0/cell.json").unlink()
+    Path("work_dirs/suite/det_random-seed0/job.json").unlink()
     assert stale() == {"det_random-seed0": "stale not made by this suite"}
     assert finish() == ["det_random-seed0"] and len(list(Path("work_dirs/suite.replaced").iterdir())) == 1
 
@@ -136,10 +184,10 @@ def test_a_record_without_metrics_is_not_done(folder):
 def test_a_foreign_checkpoint(folder):
     Path("mae.pth").write_text("one")
     edit("suite.py", "random=None", 'random=None, official=dict(checkpoint="mae.pth")')
-    cell = study().suite.cells["det_official-seed0"]
-    first = study().inputs.of(cell, {})
+    job = study().suite.jobs["det_official-seed0"]
+    first = study().inputs.of(job, {})
     Path("mae.pth").write_text("two")
-    second = study().inputs.of(cell, {})
+    second = study().inputs.of(job, {})
     assert changes(first, second) == ["the checkpoint's file"] and digest(first) != digest(second)
 
 
@@ -169,8 +217,8 @@ def test_which_data_a_config_reads(tmp_path):
     }  # fmt: skip
     cache = StatCache(tmp_path / "cache.json")
     both = {"coco/train.json", "coco/train/", "one", "two"}
-    assert set(data_inputs(names, "val", cache)) == both | {"ade/i", "ade/s"}
-    assert set(data_inputs(names, "test", cache)) == both | {"test"}
+    assert set(data_digests(names, "val", cache)) == both | {"ade/i", "ade/s"}
+    assert set(data_digests(names, "test", cache)) == both | {"test"}
 
 
 def test_a_broken_cache_counts_as_empty(tmp_path):

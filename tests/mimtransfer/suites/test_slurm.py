@@ -10,8 +10,8 @@ import submitit
 from suite_toys import HELPERS, ROOT, checkout
 
 from mimtransfer.errors import UserError
-from mimtransfer.suites.slurm import CellJob, submit
-from mimtransfer.suites.study import open_study
+from mimtransfer.suites.slurm import QueuedJob, submit
+from mimtransfer.suites.state import Study
 
 SUITE = """
 seeds = [0, 1]
@@ -51,8 +51,8 @@ def folder(tmp_path, monkeypatch):
 
 
 def hand_in(folder, cluster, lines=None, **options):
-    study = open_study(folder, "study.py", **options)
-    return submit(study, study.states(), lambda name: CellJob(folder, "study.py", options, name), cluster,
+    study = Study(folder, "study.py", **options)
+    return submit(study, study.states(), lambda name: QueuedJob(folder, "study.py", options, name), cluster,
                   (lines if lines is not None else []).append)
 
 
@@ -123,7 +123,7 @@ def test_cancelled_jobs_are_submitted_again(folder):
 
 
 def test_a_requeued_job_is_the_same_job(folder):
-    job = CellJob(folder, "study.py", {"seeds": [0]}, "mae-seed0")
+    job = QueuedJob(folder, "study.py", {"seeds": [0]}, "mae-seed0")
     again = job.checkpoint()
     assert isinstance(again, submitit.helpers.DelayedSubmission) and again.function is job
 
@@ -139,7 +139,7 @@ def finished(folder):
 
 
 def test_submitits_debug_executor(folder, monkeypatch):
-    """Cells run in this process's children; a second call has nothing to submit."""
+    """Jobs run in this process's children; a second call has nothing to submit."""
     lines = []
     options = {"seeds": [0], "only": ["det_mfm-seed0", "knn_random*"]}
     jobs = hand_in(folder, "debug", lines, **options)
@@ -160,5 +160,5 @@ def test_submitits_local_executor(folder, monkeypatch):
     assert said["mfm-seed0"].startswith("mfm-seed0 failed: mfm-seed0 ran out of memory")
     assert said["det_mfm-seed0"] == "det_mfm-seed0 needs mfm-seed0, which is failed: mfm-seed0 ran out of memory"
     assert said["list"] == "done"
-    about = json.loads(Path("work_dirs/study/mfm-seed0/cell.json").read_text())
+    about = json.loads(Path("work_dirs/study/mfm-seed0/job.json").read_text())
     assert about["failed"] == "mfm-seed0 ran out of memory"

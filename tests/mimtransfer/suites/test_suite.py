@@ -1,4 +1,4 @@
-"""From a suite file to cells, and from a cell to its command line."""
+"""From a suite file to jobs, and from a job to its command line."""
 import sys
 from pathlib import Path
 
@@ -8,9 +8,9 @@ from suite_toys import checkout
 from mimtransfer.cli.launch import load_config
 from mimtransfer.cli.options import option_texts
 from mimtransfer.errors import UserError
-from mimtransfer.suites import report
-from mimtransfer.suites.command import command
-from mimtransfer.suites.study import open_study
+from mimtransfer.suites import plan
+from mimtransfer.suites.local import command
+from mimtransfer.suites.state import Study
 from mimtransfer.suites.suite import load_suite
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -20,7 +20,8 @@ data = dict(pictures=dict(command="python tools/make_data.py --out x", makes="da
 tokenizers = dict(codes=dict(config="configs/mae.py", seeds=[7], options={"features.from": "{mae}/epoch_2.pth"}))
 pretrainings = dict(
     mapet=dict(config="configs/mfm.py", amp=True, compile=True, gpus=4,
-               options={"model.tokenizer.codebook": "{codes}/codebook.pth", "model.sizes": [1, 2]}),
+               options={"model.tokenizer.codebook": "{codes}/codebook.pth", "model.sizes": [1, 2],
+                        "model.files": ["{codes}/a", "b"]}),
     mae=dict(config="configs/mae.py", seeds=[5]),
     official=dict(checkpoint="files/mae.pth"),
     random=None,
@@ -41,44 +42,44 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_cells_and_their_order(folder):
+def test_jobs_and_their_order(folder):
     suite = load_suite("study.py")
-    names = list(suite.cells)
+    names = list(suite.jobs)
     assert set(names) == {
         "pictures", "codes-seed7", "mapet-seed0", "mapet-seed1", "mae-seed5",
         "det_mapet-seed0", "det_mapet-seed1", "det_mae-seed0", "det_mae-seed1", "det_random-seed0", "det_random-seed1",
         "knn_official-seed0", "knn_random-seed0",
         "robust_mapet-seed1", "robust_mae-seed1", "robust_random-seed1",
     }  # fmt: skip
-    for name, cell in suite.cells.items():
-        assert all(names.index(other) < names.index(name) for other in cell.after)
-    after = {name: set(cell.after) - {"pictures"} for name, cell in suite.cells.items()}
+    for name, job in suite.jobs.items():
+        assert all(names.index(other) < names.index(name) for other in job.after)
+    after = {name: set(job.after) - {"pictures"} for name, job in suite.jobs.items()}
     assert after["codes-seed7"] == {"mae-seed5"} and after["mapet-seed1"] == {"codes-seed7"}
     assert after["det_mapet-seed1"] == {"mapet-seed1"} and after["det_mae-seed0"] == {"mae-seed5"}  # its only seed
     assert after["robust_mae-seed1"] == {"det_mae-seed1"} and after["knn_official-seed0"] == set()
-    assert all("pictures" in cell.after for name, cell in suite.cells.items() if name != "pictures")
-    assert suite.cells["det_mae-seed0"].slurm == {"slurm_partition": "gpu", "timeout_min": 60}
+    assert all("pictures" in job.after for name, job in suite.jobs.items() if name != "pictures")
+    assert suite.jobs["det_mae-seed0"].slurm == {"slurm_partition": "gpu", "timeout_min": 60}
     assert suite.work_dir == Path("work_dirs/study")
 
 
-def test_seeds_of_the_caller_and_a_choice_of_cells(folder):
+def test_seeds_of_the_caller_and_a_choice_of_jobs(folder):
     suite = load_suite("study.py", seeds=[3], work_dir="elsewhere")
-    assert "det_mapet-seed3" in suite.cells and "det_mapet-seed0" not in suite.cells
-    assert suite.folder(suite.cells["mae-seed5"]) == Path("elsewhere/mae-seed5")
+    assert "det_mapet-seed3" in suite.jobs and "det_mapet-seed0" not in suite.jobs
+    assert suite.folder("mae-seed5") == Path("elsewhere/mae-seed5")
     chosen = load_suite("study.py").only(["robust_mapet*"])
-    assert set(chosen.cells) == {"pictures", "mae-seed5", "codes-seed7", "mapet-seed1", "det_mapet-seed1",
+    assert set(chosen.jobs) == {"pictures", "mae-seed5", "codes-seed7", "mapet-seed1", "det_mapet-seed1",
                                  "robust_mapet-seed1"}
-    with pytest.raises(UserError, match="no cell matches 'robust_mapets-seed1'; did you mean 'robust_mapet-seed1'"):
+    with pytest.raises(UserError, match="no job matches 'robust_mapets-seed1'; did you mean 'robust_mapet-seed1'"):
         load_suite("study.py").only(["robust_mapets-seed1"])
 
 
 def test_command_lines(folder):
-    study = open_study(folder, "study.py")
+    study = Study(folder, "study.py")
     det = Path("work_dirs/study/det_mapet-seed1")
     det.mkdir(parents=True)
     (det / "epoch_2.pth").write_text("")
     (det / "last_checkpoint").write_text("/on/another/machine/epoch_2.pth")
-    lines = {name: " ".join(command(study, study.suite.cells[name])) for name in (
+    lines = {name: " ".join(command(study, study.suite.jobs[name])) for name in (
         "pictures", "codes-seed7", "mapet-seed1", "mae-seed5", "det_mapet-seed1", "det_random-seed0",
         "knn_official-seed0", "robust_mapet-seed1")}
     python, tools, work = sys.executable, f"{sys.executable} {folder}/tools", "--work-dir work_dirs/study"
@@ -89,7 +90,7 @@ def test_command_lines(folder):
         "mapet-seed1": f"{python} -m torch.distributed.run --standalone --nproc_per_node=4 {folder}/tools/pretrain.py "
                        f"configs/mfm.py --launcher pytorch {work}/mapet-seed1 --resume --seed 1 --amp --compile "
                        "--cfg-options model.tokenizer.codebook=work_dirs/study/codes-seed7/codebook.pth "
-                       "model.sizes=[1,2]",
+                       "model.sizes=[1,2] model.files=[work_dirs/study/codes-seed7/a,b]",
         "mae-seed5": f"{tools}/pretrain.py configs/mae.py {work}/mae-seed5 --resume --seed 5",
         "det_mapet-seed1": f"{tools}/train.py configs/det.py {work}/det_mapet-seed1 --resume --seed 1 "
                            "--pretrained work_dirs/study/mapet-seed1",
@@ -133,19 +134,26 @@ def test_no_such_file(folder):
 def test_the_demo():
     """The runs of `make demo`: two pretrainings, and detection and segmentation from them and from nothing."""
     suite = load_suite(str(ROOT / "configs/suites/demo.py"))
-    assert set(suite.cells) == {"scenes", "mae-seed0", "mae_famt-seed0"} | {
+    assert set(suite.jobs) == {"scenes", "mae-seed0", "mae_famt-seed0"} | {
         f"{task}_{start}-seed0" for task in ("det", "seg") for start in ("mae", "mae_famt", "random")}
-    assert all((ROOT / cell.config).is_file() for cell in suite.cells.values() if cell.config)
+    assert all((ROOT / job.config).is_file() for job in suite.jobs.values() if job.config)
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("configs/suites/*.py")), ids=lambda path: path.stem)
 def test_every_shipped_suite_can_be_planned_where_nothing_is_yet(path, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
-    study = open_study(ROOT, str(path), work_dir=str(tmp_path))
-    cells, plan = study.suite.cells, report.plan(study, study.states(), 1, full=True)
+    study = Study(ROOT, str(path), work_dir=str(tmp_path))
+    jobs, text = study.suite.jobs, plan.plan(study, study.states(), 1, full=True)
     # Data of other runs may lie in data/ already.
-    made = sum(cell.kind == "data" and (ROOT / cell.makes).exists() for cell in cells.values())
-    assert f"{path}: {len(cells)} cells, {made} done, {len(cells) - made} to run" in plan
-    for cell in cells.values():
-        if cell.config:
-            load_config(cell.config, option_texts(cell.options))  # raises on keys that nobody knows
+    made = sum(job.kind == "data" and (ROOT / job.makes).exists() for job in jobs.values())
+    assert f"{path}: {len(jobs)} jobs, {made} done, {len(jobs) - made} to run" in text
+    for job in {(job.config, *job.options): job for job in jobs.values() if job.config}.values():
+        load_config(job.config, option_texts(job.options))  # raises on keys that nobody knows
+
+
+def test_data_are_made_one_after_the_other(folder):
+    """The second command may read what the first has made."""
+    Path("study.py").write_text(f"{SUITE}\ndata['crops'] = dict(command='python crops.py', makes='x')\n")
+    jobs = load_suite("study.py").jobs
+    assert jobs["crops"].after == ("pictures",) and jobs["mae-seed5"].after == ("pictures", "crops")
+    assert set(load_suite("study.py").only(["crops"]).jobs) == {"pictures", "crops"}

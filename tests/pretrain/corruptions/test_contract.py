@@ -123,7 +123,7 @@ def test_super_resolution_is_bicubic_there_and_back():
     (dict(type="FrequencyMasking", radius=17), (48, 32), r"radius=17 and images of 48 x 32 pixels.*shorter side, 16$"),
     (dict(type="FrequencyMasking", radius=16), (64, 31), r"half the shorter side, 15\.5$"),
     (dict(type="FrequencyMasking", low_pass_ratio=1.5), (32, 32), "got low_pass_ratio=1.5; expected a probability"),
-    (dict(type="SuperResolution", factor=1), (32, 32), "got factor=1; expected a whole number, 2 or more"),
+    (dict(type="SuperResolution", factor=1), (32, 32), "got factor=1; expected an integer, 2 or more"),
     (dict(type="SuperResolution", factor=8), (32, 36), "got images of 32 x 36 pixels and factor=8"),
 ])
 def test_mistakes_give_one_line(options, size, message):

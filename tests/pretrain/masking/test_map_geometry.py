@@ -18,7 +18,7 @@ from pretrain.masking.amt import AMTMasking, crop_maps_legacy
 from pretrain.masking.bank import MapBank
 
 PATCH = 8
-# A hat function of half width s >= 1 and its samples at whole numbers have centres up to 0.086 apart (at s = 1.2): what
+# A hat function of half width s >= 1 and its samples at integers have centres up to 0.086 apart (at s = 1.2): what
 # it costs to read a coarse map at the centres of the new patches. The rest: pixels are bytes.
 CLOSE = 0.1
 shapes = st.tuples(st.sampled_from([(14, 14), (8, 12), (12, 7)]), st.integers(9, 20), st.integers(9, 20))

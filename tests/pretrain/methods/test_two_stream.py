@@ -56,14 +56,14 @@ def test_mask_equals_a_literal_reading_of_the_rules(prefix, visible, predicted, 
     assert mask.tolist() == [[allowed(row, key, context, earlier) for key in keys] for row in rows]
     for row in mask.tolist():  # each position once, as content or as stand-in
         assert sorted(place for (_, place), seen in zip(keys, row) if seen) == list(range(prefix + len(order)))
-    # Without stand-ins: the same rules about content, and nothing else.
+    # Without auxiliary position tokens: the same rules about content, and nothing else.
     rows = content + [("query", place) for place in hidden]
-    bare = two_stream_mask(prefix + visible, predicted, stand_ins=False)
+    bare = two_stream_mask(prefix + visible, predicted, auxiliary=False)
     assert bare.tolist() == [[allowed(row, key, context, earlier) for key in content] for row in rows]
 
 
 def streams(model: TimmViT, images: torch.Tensor, order: torch.Tensor, num_predicted: int, **kwargs) -> torch.Tensor:
-    """Run both streams with stand-ins, queries from a mask token of zeros."""
+    """Run both streams with auxiliary position tokens, queries from a mask token of zeros."""
     grid = model.patch_grid(images)
     tokens = take(model.add_position(model.embed(images), grid), order)
     hidden = order[:, order.shape[1] - num_predicted :]

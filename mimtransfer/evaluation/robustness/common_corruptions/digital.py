@@ -32,7 +32,7 @@ def elastic_transform(
         x: images.
         generator: of the three points and the field.
         amplitude: of the field, before it is smoothed, in pixels.
-        smoothness: standard deviation of the Gaussian that smooths it, in pixels.
+        smoothness: std of the Gaussian that smooths it, in pixels.
         affine: the points move by at most this in x and in y, in pixels.
     """
     height, width = x.shape[-2:]

@@ -25,7 +25,7 @@ def fold(index: Tensor, size: int, border: str) -> Tensor:
 
 
 def gaussian_blur(x: Tensor, sigma: float, border: str = "nearest", truncate: float = 4.0) -> Tensor:
-    """Blur [..., H, W] float by a Gaussian that is cut at `truncate` standard deviations; sigma in pixels."""
+    """Blur [..., H, W] float by a Gaussian that is cut at `truncate` stds; sigma in pixels."""
     radius = int(truncate * sigma + 0.5)
     if radius == 0:
         return x

@@ -128,7 +128,7 @@ def read_frost(folder: str) -> list[Tensor]:
 def drawn_frost(number: int = 5, size: int = 448) -> tuple[Tensor, ...]:
     """Draw pictures of frost [3, size, size] uint8: clouds, and needles of ice in all directions, in pale blue.
 
-    Their mean and deviation are those of the photographs behind the published files; their looks are not. The same on
+    Their mean and std are those of the photographs behind the published files; their looks are not. The same on
     every machine, up to rounding.
     """
     generator = SampleGenerator.from_seed(2019, number)

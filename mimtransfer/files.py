@@ -1,0 +1,36 @@
+"""Whole files: their digest, and writing one in a single step."""
+import hashlib
+import os
+import threading
+from pathlib import Path
+
+
+def sha256_file(path: str | Path) -> str:
+    """Return the SHA-256 of the content of a file, as 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def write_atomically(path: str | Path, data: str | bytes) -> None:
+    """Write a file in a single step: a reader sees the old content or the new, never a part of it.
+
+    Args:
+        path: the folder of it must exist; the file gets the permissions that the umask gives.
+        data: text is written as UTF-8, with the line ends that it has.
+    """
+    path = Path(path)
+    content = data.encode("utf-8") if isinstance(data, str) else data
+    # In the same folder: os.replace is atomic within one file system only.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())  # a crash of the machine must not leave an empty file behind the new name
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

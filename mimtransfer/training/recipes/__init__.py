@@ -1,0 +1,23 @@
+"""What config files call by name: schedules, sizes of models, pipelines; each returns plain dictionaries.
+
+    schedules.py    from epochs or iterations to `train_cfg` and `param_scheduler`
+    model_parts.py  what another size of ViT, crop or window changes in `model`
+    pipelines.py    what an image size decides of the data
+
+Configs are read before anything heavy is imported: nothing here imports torch or mmengine.
+"""
+from mimtransfer.training.recipes.model_parts import sliding_window, upernet_size, vitdet_backbone, vitdet_size
+from mimtransfer.training.recipes.pipelines import box_pipelines, lsj_pipelines, small_image_loaders, timm_augment
+from mimtransfer.training.recipes.schedules import (
+    iteration_cosine,
+    iteration_linear,
+    mae_detection_schedule,
+    vitdet_schedule,
+    warmup_cosine,
+)
+
+__all__ = [
+    "box_pipelines", "iteration_cosine", "iteration_linear", "lsj_pipelines", "mae_detection_schedule",
+    "sliding_window", "small_image_loaders", "timm_augment", "upernet_size", "vitdet_backbone", "vitdet_schedule",
+    "vitdet_size", "warmup_cosine",
+]
