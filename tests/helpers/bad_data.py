@@ -2,7 +2,9 @@
 import copy
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -211,3 +213,17 @@ def fifo(path):
 def folder(path):
     Path(path).unlink()
     Path(path).mkdir()
+
+
+def at(name, break_it):
+    """Break one file below the data set's folder."""
+    return lambda d: break_it(d.root / name)
+
+
+class Case(NamedTuple):
+    """What is broken, and what must be said: the level, and a part of the line."""
+
+    data: type
+    change: Callable[[Data], object]  # called with the data, before the config is written
+    level: str
+    says: str = ""

@@ -1,12 +1,15 @@
 """Every kind of bad data is found before the data are loaded, and doctor and pre-check say the same line."""
 import pytest
-from bad_data_cases import CASES
+from bad_coco_cases import COCO
+from bad_map_cases import CLASS_FOLDERS, MAPS
 
 import mimtransfer  # noqa: F401  before mmdet and mmseg
 from mimtransfer.checks import FAIL, OK, WARN, data
 from mimtransfer.checks.config import check_config
 from mimtransfer.cli import launch
 from mimtransfer.errors import UserError
+
+CASES = COCO | MAPS | CLASS_FOLDERS
 
 
 def precheck(path, monkeypatch):
