@@ -183,16 +183,18 @@ def _mask_state(value: Any, image: dict[str, Any]) -> str:
 
 
 def _polygons_state(polygons: list) -> str:
-    if not all(type(polygon) is list for polygon in polygons):
-        return "kind"
-    try:
-        if not all(-1e12 < sum(polygon) < 1e12 for polygon in polygons):
+    shortest = 6
+    for polygon in polygons:
+        if type(polygon) is not list:
+            return "kind"
+        try:
+            if not -1e12 < sum(polygon) < 1e12:  # not for NaN, either
+                return "text"
+        except TypeError:
             return "text"
-    except TypeError:
-        return "text"
-    lengths = [len(polygon) for polygon in polygons]
-    if any(length % 2 for length in lengths):
-        return "odd"
-    if lengths[0] < 6:
-        return "first"
-    return "short" if min(lengths) < 6 else ""
+        if len(polygon) % 2:
+            return "odd"
+        shortest = min(shortest, len(polygon))
+    if shortest == 6:
+        return ""
+    return "first" if len(polygons[0]) < 6 else "short"

@@ -64,6 +64,19 @@ def turn_first(orientation, said):
     return change
 
 
+def go_on(d):
+    html(d.root / "train/10.jpg")
+    d.dataset()["pipeline"] = [dict(type="LoadImageFromFile", max_corrupt=1)]
+
+
+def as_lvis(d):
+    """Write the train json as LVIS v1 has it: without `file_name` and `iscrowd`."""
+    d.every(iscrowd=...)
+    for entry in d.train["images"]:
+        entry["coco_url"] = f"http://images.cocodataset.org/train/{entry.pop('file_name')}"
+    d.dataset().update(type="LVISV1Dataset", data_prefix=dict(img=""))
+
+
 COCO = {
     # the file
     "no json": Case(Boxes, text(b"images: 4"), FAIL, "train.json' is no COCO json"),
@@ -182,6 +195,10 @@ COCO = {
     "test-dev without format_only": Case(Boxes, delete("annotations", "val"), FAIL, "'annotations'"),
     # the images
     "image cut off": Case(Boxes, at("train/10.jpg", cut), FAIL, "cannot be read: 10.jpg"),
+    "image broken, one allowed": Case(Boxes, go_on, WARN, "cannot be read: 10.jpg"),
+    "LVIS v1 has no file_name": Case(Boxes, as_lvis, OK),
+    "LVIS v1 without an image": Case(Boxes, lambda d: (as_lvis(d), os.remove(d.root / "train/11.jpg")), FAIL,
+                                     "'train/11.jpg'"),
     "image empty": Case(Boxes, at("val/20.jpg", empty), FAIL, "cannot be read: 20.jpg"),
     "image is a web page": Case(Boxes, at("train/10.jpg", html), FAIL, "cannot be read: 10.jpg"),
     "image of floats": Case(Boxes, at("train/10.jpg", float_tiff), FAIL, "cannot be read: 10.jpg"),

@@ -4,6 +4,7 @@ import random
 
 import pytest
 from mmengine.fileio import list_dir_or_file
+from mmengine.logging import MMLogger
 from PIL import Image
 
 from mimtransfer.datasets.tree import HIDDEN, LOOP, walk
@@ -143,12 +144,14 @@ def test_names_that_are_no_text_are_logged(tmp_path, said):
 
 
 def test_an_image_with_such_a_name_is_named_when_it_breaks(tmp_path, capfd):
+    log = tmp_path / "log.txt"
+    MMLogger.get_instance(f"names {tmp_path}", log_file=str(log))
     with open(os.fsencode(tmp_path) + b"/\xff.jpg", "wb") as file:
         file.write(b"no image")
     Image.new("RGB", (8, 8)).save(tmp_path / "1.jpg")
     images = ImageFolder(dict(type="ResizeWhole", size=8), root=str(tmp_path))
     assert {int(images[k]["record"].index) for k in range(2)} == {0}
-    assert "Logging error" not in capfd.readouterr().err
+    assert "Logging error" not in capfd.readouterr().err and "\\xff.jpg cannot be read" in log.read_text()
 
 
 def test_the_tree_that_mmseg_lists(tmp_path):
