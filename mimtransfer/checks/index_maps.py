@@ -175,7 +175,7 @@ def _contents(
         elif image.orientation in (2, 3, 4) or (image.orientation > 4 and image.width == image.height):
             turned.append(stem + suffixes[0])
     yield from counted(FAIL, broken_maps, f"index maps in {maps!r} that cannot be read",
-                       "write them anew, one class index per pixel, or remove them with their images")
+                       "write them anew, colours as class indices, or remove them with their images")
     yield from unreadable_images(broken, limit, f"images in {images!r}")
     yield from counted(FAIL, wrong, "index maps of another size than their image", "resize them (nearest neighbour)")
     yield from turned_images(turned)
@@ -193,9 +193,9 @@ def _read_map(path: str) -> np.ndarray:
 
     labels = decode(read_regular(path), "unchanged", "pillow").squeeze()
     if labels.ndim != 2:
-        raise UnreadableImage(f"shape {labels.shape}, expected one class index per pixel; convert colours to indices")
+        raise UnreadableImage(f"has shape {labels.shape}, expected one class index per pixel")
     if labels.dtype.kind == "f":
         if not np.array_equal(labels, np.floor(labels)):
-            raise UnreadableImage("fractions, expected one class index per pixel")
+            raise UnreadableImage("holds fractions, expected one class index per pixel")
         labels = labels.astype(np.int64)
     return labels
