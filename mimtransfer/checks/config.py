@@ -42,6 +42,7 @@ def check_config(path: str, cfg_options: list[str], pretrained: str | None, num_
 def _explained(error: Exception) -> Finding:
     line = explain(error)
     if line is None:
-        raise error
+        return Finding(FAIL, f"the check stopped: {type(error).__name__}: {' '.join(str(error).split())}",
+                       "a mistake that doctor does not know: tell the developers")
     what, _, mend = line.partition("; ")
     return Finding(FAIL, what, mend)

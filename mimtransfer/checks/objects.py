@@ -8,10 +8,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from pycocotools.mask import decode
 
 from mimtransfer.checks import FAIL, WARN, Finding, counted
+from mimtransfer.checks.image_files import spread
 
 _COMPARED = 2000  # polygons compared with their boxes
+_DECODED = 500  # compressed RLEs decoded, 0.1 ms each
 _WRONG_MASKS = {
     "none": "annotations without a segmentation, but the model learns masks",
     "kind": "annotations whose segmentation is neither a list of polygons nor RLE with size and counts",
@@ -19,7 +22,7 @@ _WRONG_MASKS = {
     "short": "annotations that have polygons with fewer than 3 points",
     "odd": "annotations whose polygons have an odd number of coordinates",
     "text": "annotations whose polygons have coordinates that are no numbers",
-    "size": "annotations with an RLE of another size than their image",
+    "size": "annotations with an RLE of another size than their image, damaged or empty",
 }
 
 
@@ -65,6 +68,9 @@ def object_problems(
     usable &= (np.minimum(x + w, width) > np.maximum(x, 0)) & (np.minimum(y + h, height) > np.maximum(y, 0))
     if masks:
         states = [_mask_state(a.get("segmentation"), images[k]) for a, k in zip(annotations, of_image)]
+        texts = [k for k, a in enumerate(annotations) if not states[k] and _is_text(a["segmentation"])]
+        for k in spread(texts, _DECODED):
+            states[k] = "" if _decodes(annotations[k]["segmentation"]) else "size"
         for state, says in _WRONG_MASKS.items():
             level = WARN if state == "short" or (state == "first" and not evaluated) else FAIL
             yield from counted(level, [i for i, s in zip(ids, states) if s == state], says,
@@ -180,6 +186,18 @@ def _mask_state(value: Any, image: dict[str, Any]) -> str:
         sound = all(type(count) is int and count >= 0 for count in counts)
         return "" if sound and sum(counts) == size[0] * size[1] else "size"
     return ""
+
+
+def _is_text(segmentation: Any) -> bool:
+    return isinstance(segmentation, dict) and isinstance(segmentation["counts"], str)
+
+
+def _decodes(rle: dict[str, Any]) -> bool:
+    """Say whether a compressed RLE gives a mask with at least a pixel."""
+    try:
+        return bool(decode(rle).any())
+    except (ValueError, TypeError):
+        return False
 
 
 def _polygons_state(polygons: list) -> str:

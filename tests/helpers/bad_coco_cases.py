@@ -182,6 +182,7 @@ COCO = {
     "RLE without counts": Case(Masks, mask(dict(size=[HEIGHT, WIDTH])), FAIL, "neither a list of polygons nor RLE"),
     "RLE of another size": Case(Masks, mask(dict(size=[WIDTH, HEIGHT], counts=[WIDTH * HEIGHT])), FAIL,
                                 "RLE of another size"),
+    "RLE of text that is none": Case(Masks, mask(dict(size=[HEIGHT, WIDTH], counts="x")), FAIL, "RLE of another size"),
     "RLE with wrong sum": Case(Masks, mask(dict(size=[HEIGHT, WIDTH], counts=[5, 5])), FAIL, "RLE of another size"),
     # the data sets
     "images below min_size": Case(Boxes, lambda d: d.dataset()["filter_cfg"].update(min_size=100), FAIL, "min_size"),
