@@ -1,12 +1,15 @@
 """What is said of annotations and index maps: each mistake is found, counted and named, and sound data pass."""
 import copy
 
+import numpy as np
 import pytest
+from pycocotools.mask import encode
 
 import mimtransfer  # noqa: F401  before mmdet
 from mimtransfer.checks import FAIL, WARN
 from mimtransfer.checks.annotations import coco_problems
 from mimtransfer.checks.index_maps import map_problems
+from mimtransfer.checks.objects import run_lengths
 
 SQUARE = [[2.0, 2, 12, 2, 12, 12, 2, 12]]
 SOUND = {
@@ -75,3 +78,12 @@ def test_values_of_index_maps(values, reduce_zero, expected):
     assert len(found) == len(expected)
     for finding, (level, text) in zip(found, expected):
         assert finding.level == level and text in finding.what
+
+
+def test_run_lengths_are_those_of_pycocotools():
+    draw = np.random.RandomState(0)
+    for size in ((1, 1), (5, 7), (300, 40)):
+        for share in (0.0, 0.03, 0.5, 1.0):
+            mask = np.asfortranarray(draw.rand(*size) < share).astype(np.uint8, order="F")
+            runs = run_lengths(encode(mask)["counts"].decode("ascii"))
+            assert np.repeat(np.arange(len(runs)) % 2, runs).tolist() == mask.ravel(order="F").tolist()
