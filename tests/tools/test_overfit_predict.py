@@ -2,6 +2,7 @@
 import importlib.util
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -147,6 +148,19 @@ def test_segmentation_from_overfit_to_predictions(call, monkeypatch):
     shares = {names[i]: (values == i).mean() for i in np.unique(values)}
     assert entry["classes"] == pytest.approx(shares, abs=1e-4) and sum(shares.values()) == pytest.approx(1)
     assert entry["class_map"] == "000001_classes.png" and Path("classes", entry["picture"]).is_file()
+
+
+def test_bad_data_are_refused_before_the_subset_is_chosen(call, folder, capfd):
+    """A box that is missing ended in a KeyError."""
+    shutil.copytree(folder / "data/scenes", folder / "bad")
+    path = folder / "bad/annotations/instances_train.json"
+    coco = json.loads(path.read_text())
+    del coco["annotations"][0]["bbox"]
+    path.write_text(json.dumps(coco))
+    option = "train_dataloader.dataset.data_root=bad/"
+    assert call("train", DET, "--overfit", 2, "--work-dir", "bad_run", "--cfg-options", option) == 2
+    assert "1 annotations without 'bbox': 1; write x y width height" in capfd.readouterr().err
+    assert not Path("bad_run").exists()
 
 
 def test_predictions_leave_out_what_cannot_be_read(call, monkeypatch, capfd):
