@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import sys
+from typing import Any
 
 # Python puts this folder first on the path; the packages lie one above.
 sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -98,7 +99,8 @@ def draw(results: list[dict], path: str) -> None:
     num_rows, num_columns = len(pictures) * len(results), 1 + max(len(result["maps"]) for result in results)
     width = max(9.0, 1.1 * num_columns)
     figure = Figure(figsize=(width, 1.2 * num_rows + 3.6), dpi=150, layout="constrained")
-    upper, lower = figure.subfigures(2, 1, height_ratios=[1.2 * num_rows + 0.6, 3.0])
+    parts: Any = figure.subfigures(2, 1, height_ratios=[1.2 * num_rows + 0.6, 3.0])
+    upper, lower = parts
     # In multiples of an even share, on one scale: what all maps but one in 200 values reach.
     heat = [[block * block[0].numel() for block in result["maps"]] for result in results]
     highest = torch.cat([block.flatten() for blocks in heat for block in blocks]).quantile(0.995).item()

@@ -41,6 +41,7 @@ def main() -> None:
         cfg = launch.load_config(args.config, args.cfg_options)
         launch.set_launcher(cfg, "none")
         launch.enter_scope(cfg)
+        args.checkpoint = launch.checkpoint_at(args.checkpoint)
         predictor = Predictor(cfg, args.checkpoint, args.out, args.score_thr, args.device or get_device())
         with predictor.write_json() as out:
             for path, name in zip(tqdm(images, unit="image"), names_for(images)):

@@ -11,6 +11,7 @@ def parse_args() -> argparse.Namespace:
     add("--pretrained", metavar="CKPT", help="checkpoint of a pretraining (default: random weights)")
     add("--work-dir", help="for checkpoints, logs, result.json (default: work_dirs/CONFIG_NAME)")
     add("--resume", nargs="?", const="auto", metavar="CKPT", help="go on from CKPT, or from the newest in the work dir")
+    add("--save-on-sigterm", action="store_true", help="on SIGTERM or SIGHUP save first, then stop (preemption)")
     add("--amp", action="store_true", help="bf16 autocast (fp16 on GPUs without bf16)")
     add("--fsdp", action="store_true", help="shard model and optimizer over the processes (ViT-H; with a launcher)")
     add("--seed", type=int, help="seed of the run (default: the config's)")
@@ -37,6 +38,7 @@ def main() -> None:
         from mimtransfer.checks.recipe import TransferCheckHook, recipe_of
         from mimtransfer.cli import launch
         from mimtransfer.training.fsdp import set_fsdp
+        from mimtransfer.training.safeguards import set_safeguards
 
         recipe = recipe_of(launch.load_config(args.config, []))
         cfg = launch.load_config(args.config, args.cfg_options)
@@ -57,6 +59,7 @@ def main() -> None:
             from mimtransfer.checks.overfit import set_overfit, verdict
 
             set_overfit(cfg, args.overfit)
+        set_safeguards(cfg, args.save_on_sigterm)
 
         from mmengine.runner import FlexibleRunner, Runner
 

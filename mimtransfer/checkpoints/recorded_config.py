@@ -52,7 +52,7 @@ class _Plain(ast.NodeTransformer):
             return node
         if node.args:
             return node.args[0]
-        names = [ast.Constant(keyword.arg) for keyword in node.keywords]
+        names: list[ast.expr | None] = [ast.Constant(keyword.arg) for keyword in node.keywords]
         return ast.Dict(keys=names, values=[keyword.value for keyword in node.keywords])
 
     def visit_Name(self, node: ast.Name) -> ast.AST:

@@ -69,7 +69,8 @@ def allow_mmengine_checkpoints() -> None:
     import numpy as np
     from mmengine.logging import HistoryBuffer
 
-    multiarray = np.zeros(0).__reduce__()[0], np.float64(0).__reduce__()[0]  # _reconstruct, scalar
+    reduced: tuple[Any, ...] = np.zeros(0).__reduce__(), np.float64(0).__reduce__()
+    multiarray = [parts[0] for parts in reduced]  # _reconstruct, scalar
     # numpy 1 writes numpy.core, numpy 2 numpy._core, and both read either.
     aliases = [
         _named(function, f"numpy.{core}.multiarray", function.__name__)
@@ -122,7 +123,7 @@ def read_pickled_module(path: str | os.PathLike, classes: Iterable[str]) -> dict
     """
     path = os.fspath(path)
     known = torch.serialization.get_safe_globals()
-    stand_ins = [_stand_in(name, _Attributes) for name in classes]
+    stand_ins: list[Any] = [_stand_in(name, _Attributes) for name in classes]
     stand_ins += [_stand_in("__builtin__.set", set)]  # torch 2.4 and 2.5 look the name of Python 2 up as it stands
     torch.serialization.add_safe_globals(stand_ins)
     try:
@@ -139,6 +140,10 @@ def read_pickled_module(path: str | os.PathLike, classes: Iterable[str]) -> dict
 
 class _Attributes:
     """Stand in for an `nn.Module` in a pickle: unpickling sets attributes, and nothing else."""
+
+    _parameters: dict[str, Tensor | None]
+    _buffers: dict[str, Tensor | None]
+    _modules: dict[str, _Attributes | None]
 
     def tensors(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
         """Yield parameters and buffers by name, as a state dict has them."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import pickle
 import zipfile
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -62,7 +62,7 @@ def _scalar(dtype: _Dtype, raw: bytes | str) -> float:
     return np.frombuffer(raw.encode("latin1") if isinstance(raw, str) else raw, dtype.dtype)[0].item()
 
 
-def _from_buffer(raw: bytes, dtype: _Dtype, shape: tuple, order: str) -> _Array:
+def _from_buffer(raw: bytes, dtype: _Dtype, shape: tuple, order: Literal["C", "F"]) -> _Array:
     array = _Array()
     array.value = np.frombuffer(raw, dtype.dtype).reshape(shape, order=order)
     return array

@@ -121,7 +121,7 @@ class TransferCheckHook(Hook):
 
     def before_train(self, runner) -> None:
         """Warn."""
-        warnings = recipe_warnings(self.recipe, run_of(runner.cfg, get_world_size()))
+        warnings: list[str | None] = [*recipe_warnings(self.recipe, run_of(runner.cfg, get_world_size()))]
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         report = getattr(getattr(model, "backbone", None), "load_report", None)
         if report is not None:

@@ -86,7 +86,7 @@ class Predictor:
     """
 
     def __init__(self, cfg: Config, checkpoint: str, out: str, score_threshold: float = 0.3, device: str = "cpu"):
-        self.model = load_model(cfg, checkpoint, device)
+        self.model: Any = load_model(cfg, checkpoint, device)
         self.out, self.score_threshold = out, score_threshold
         dataset = next(leaves((cfg.get("test_dataloader") or cfg.val_dataloader).dataset))
         self.classes = classes_of(dataset)
@@ -221,4 +221,4 @@ def _palette(num_classes: int) -> list[tuple[int, int, int]]:
 
     hues = [(i * 0.618034) % 1.0 for i in range(num_classes)]
     colours = [colorsys.hsv_to_rgb(hue, 0.75, 0.6 + 0.4 * (i % 2)) for i, hue in enumerate(hues)]
-    return [tuple(round(255 * value) for value in colour) for colour in colours]
+    return [(round(255 * red), round(255 * green), round(255 * blue)) for red, green, blue in colours]

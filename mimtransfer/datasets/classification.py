@@ -59,7 +59,7 @@ class LabelledImages(Dataset):
         max_corrupt: int = 0,
     ):
         self._limit = CorruptLimit(max_corrupt)
-        self.metainfo = {"classes": tuple(classes)}  # mmengine hands it to the evaluator
+        self.metainfo: dict[str, tuple] = {"classes": tuple(classes)}  # mmengine hands it to the evaluator
         self.labels = np.asarray(labels)
         self.transform = v2.Compose([*map(_build, transform), v2.PILToTensor()])
         self.indices = np.arange(len(self.labels))

@@ -4,11 +4,12 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Iterator
+from typing import Any
 
 from mimtransfer.errors import UserError
 
 
-def leaves(dataset: dict) -> Iterator[dict]:
+def leaves(dataset: Any) -> Iterator[Any]:
     """Unwrap RepeatDataset, ConcatDataset, MultiImageMixDataset and their like."""
     inner = dataset.get("datasets") or ([dataset["dataset"]] if "dataset" in dataset else [])
     if not inner:
@@ -43,7 +44,8 @@ def argument(dataset: dict, name: str):
     """Return an argument of a data set: the config's, else the default of the nearest class that has one."""
     if name in dataset:
         return dataset[name]
-    for cls in dataset_class(dataset).__mro__:
+    classes: tuple[Any, ...] = dataset_class(dataset).__mro__
+    for cls in classes:
         parameter = inspect.signature(cls.__init__).parameters.get(name)
         if parameter is not None:
             return parameter.default

@@ -31,7 +31,8 @@ _LEFT_OUT = frozenset([
 ])
 # Hooks that watch a run or do what every run does. Any other may change the result (EMA, early stopping) and stays in.
 OBSERVING_HOOKS = frozenset([
-    "RecordHook", "ReconstructionHook", "PredictionPictureHook", "FiniteLossHook", "CheckpointHook", "LoggerHook",
+    "RecordHook", "ReconstructionHook", "PredictionPictureHook", "FiniteLossHook", "CheckpointHook",
+    "WholeCheckpointHook", "ExactResumeHook", "LoggerHook",
     "IterTimerHook", "RuntimeInfoHook", "ParamSchedulerHook", "DistSamplerSeedHook", "EmptyCacheHook", "ProfilerHook",
     "MemoryProfilerHook", "NumClassCheckHook", "NaiveVisualizationHook", "DetVisualizationHook", "SegVisualizationHook",
     "TrackVisualizationHook",

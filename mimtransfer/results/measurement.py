@@ -7,7 +7,7 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -42,8 +42,15 @@ PRIMARY = ("knn_top1", "top1", "clean_top1", "corruption_error", "mce", "fgsm_to
            "miou")
 
 
-def standard_metrics(raw: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+NO_DETECTIONS = "no detections"  # the note of a metric that is 0 because nothing was found in the whole data set
+
+
+def standard_metrics(raw: Mapping[str, Any], empty: Collection[str] = ()) -> dict[str, dict[str, Any]]:
     """Return `{"box_ap": {"value": 31.2, "unit": "points"}, ...}` from an evaluator's output.
+
+    Args:
+        raw: the output.
+        empty: names in it that `without_detections` gave; their metrics get a `note`.
 
     COCO reports -1 where no ground truth of that size exists; such entries, and those that are not finite, are left
     out.
@@ -54,6 +61,8 @@ def standard_metrics(raw: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         if name is not None and is_number(value) and value >= 0:
             # 0.312 * 100 is 31.200000000000003, and mmseg averages in single precision
             found[name] = {"value": round(float(value) * factor, 6), "unit": "points"}
+            if key in empty:
+                found[name]["note"] = NO_DETECTIONS
     return found
 
 
@@ -96,7 +105,7 @@ def lower_is_better(name: str) -> bool:
 
 def read_curves(
     work_dir: str | Path, schedule: Mapping[str, int | None], since: str | None = None
-) -> dict[str, list[list[float]]]:
+) -> dict[str, list[list[float | None]]]:
     """Read `loss` and the metrics of all evaluations of a run, over its resumes, from mmengine's scalars.
 
     Args:
@@ -106,20 +115,20 @@ def read_curves(
 
     Returns:
         name -> `[[iteration, value], ...]`, sorted; of an iteration logged twice the later counts. Values are averaged
-        in as many as `MAX_POINTS` groups.
+        in as many as `MAX_POINTS` groups. A loss that was not finite is None.
     """
     length = schedule["iters"] / schedule["epochs"] if schedule["epochs"] and schedule["iters"] else None
     begin = datetime.fromisoformat(since).timestamp() if since else 0.0
-    found: dict[str, dict[float, float]] = {}
+    found: dict[str, dict[float, float | None]] = {}
     # A test's folder has the metrics of weights whose iteration it does not know.
     for path in sorted(Path(work_dir).glob("*/vis_data/scalars.json")):
         lines = list(_lines(path)) if path.stat().st_mtime >= begin else []
         by_epoch = any("epoch" in line for line in lines)
-        losses = [line for line in lines if "iter" in line and math.isfinite(line.get("loss", math.nan))]
+        losses = [line for line in lines if "iter" in line and isinstance(line.get("loss"), (int, float))]
         if not losses:
             continue
         for line in losses:
-            found.setdefault("loss", {})[line["iter"]] = line["loss"]
+            found.setdefault("loss", {})[line["iter"]] = line["loss"] if math.isfinite(line["loss"]) else None
         for line in lines:
             step = line.get("step")
             if "iter" in line or step is None or (by_epoch and length is None):
@@ -256,7 +265,15 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
             continue  # the last line of a process that was killed
 
 
-def _thinned(points: list[tuple[float, float]]) -> list[list[float]]:
+def _thinned(points: list[tuple[float, float | None]]) -> list[list[float | None]]:
     size = -(-len(points) // MAX_POINTS)
     groups = [points[first : first + size] for first in range(0, len(points), size)]
-    return [[group[-1][0], float(f"{sum(value for _, value in group) / len(group):.6g}")] for group in groups]
+    return [_mean(group) for group in groups]
+
+
+def _mean(group: list[tuple[float, float | None]]) -> list[float | None]:
+    """Return the last iteration and the mean of a group; of one with values that are not finite, the first of them."""
+    values = [value for _, value in group if value is not None]
+    if len(values) < len(group):
+        return [next(iteration for iteration, value in group if value is None), None]
+    return [group[-1][0], float(f"{sum(values) / len(group):.6g}")]

@@ -113,9 +113,9 @@ def run_files(runner: "Runner", tested: str | None = None) -> dict[str, Any]:
         Paths are relative to the work dir where they lie in it, so that it can be moved.
     """
     work_dir = Path(runner.work_dir)
-    pointer = work_dir / "last_checkpoint"
-    newest = work_dir / Path(pointer.read_text().strip()).name if pointer.is_file() else None
-    checkpoint = Path(tested) if tested is not None else newest
+    from mimtransfer.checkpoints.newest import newest_checkpoint  # torch, which a table does not need
+
+    checkpoint = Path(tested) if tested is not None else newest_checkpoint(work_dir)
     # Of this process alone; the one in the work dir is written again by every test.
     config = Path(runner.log_dir, "vis_data", "config.py")
     log = Path(runner.log_dir, f"{runner.timestamp}.log")

@@ -67,6 +67,8 @@ def validate(record: Any, where: str = FILE_NAME) -> None:
         for field in _OF_CHECKPOINT.split():
             _check_field(record, field, (object,), True, where)
     for name, metric in record["metrics"].items():
+        if isinstance(metric, dict) and not isinstance(metric.get("note", ""), str):
+            raise UserError(f"{where}: metric {name!r} has the note {metric['note']!r}, expected text")
         if not (isinstance(metric, dict) and is_number(metric.get("value")) and isinstance(metric.get("unit"), str)):
             raise UserError(f"{where}: metric {name!r} is {metric!r}, expected a finite 'value' and a 'unit'")
     for name, points in record["curves"].items():
@@ -194,4 +196,6 @@ def _check_field(record: dict, field: str, types: tuple[type, ...], nullable: bo
 
 
 def _is_point(point: Any) -> bool:
-    return isinstance(point, list) and len(point) == 2 and all(map(is_number, point))
+    # The value is null where a loss was not finite.
+    return (isinstance(point, list) and len(point) == 2 and is_number(point[0])
+            and (point[1] is None or is_number(point[1])))

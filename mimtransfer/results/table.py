@@ -68,7 +68,8 @@ def build_table(runs: Sequence[Run], metrics: Sequence[str] | None = None, basel
         row = rows[run.record["label"], identity(run.record)]
         for column in columns:
             if (column.task, column.protocol) == _protocol(run) and column.metric in run.record["metrics"]:
-                row.cells.setdefault(column, Cell()).add(run.record["metrics"][column.metric]["value"], run)
+                metric = run.record["metrics"][column.metric]
+                row.cells.setdefault(column, Cell()).add(metric["value"], run, metric.get("note"))
     titles = add_costs(rows, shown, pretrainings, notes)
     ordered = sorted(by_label.values(), key=lambda row: (row.label != (baseline or RANDOM_INIT), row.label.lower()))
     table = Table(columns, ordered, titles, None, notes)

@@ -87,7 +87,7 @@ def _origin(path: Path, record: dict[str, Any], digest: _Digest, folders: dict[s
         yield Finding(str(path), name, UNKNOWN, [])
         return
     places = [Path(init["path"])]
-    home = folders.get((init["pretraining"] or {}).get("run_id"))
+    home = folders.get((init["pretraining"] or {}).get("run_id", ""))
     if home is not None:
         places.append(home / places[0].name)
     found = [sha256 for sha256 in (digest(place.resolve()) for place in places) if sha256 is not None]

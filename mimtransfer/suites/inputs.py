@@ -233,7 +233,9 @@ def _read(path: str) -> tuple[tuple[Any, list[str]], list[str]]:
         warnings.simplefilter("ignore")  # pkg_resources, at every import
         from mmengine.config import Config  # 2 s
 
-        cfg = Config.fromfile(path)
+        from mimtransfer.openmmlab.config_bases import read_config
+
+        cfg = read_config(path)
         files, todo = {path}, [path]
         while todo:
             file = todo.pop()

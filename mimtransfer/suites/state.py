@@ -6,7 +6,6 @@ import fcntl
 import json
 import os
 import time
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -125,7 +124,6 @@ class Study:
         folder = self.suite.folder(job.name)
         if state.name == "stale":
             self._set_aside(folder)
-        repair_pointer(folder)
         about = {"name": job.name, "fingerprint": digest(state.parts), "parts": state.parts}
         write_atomically(folder / JOB_FILE, json.dumps(about))
 
@@ -177,32 +175,6 @@ class Study:
         for path in list(folder.iterdir()):
             if path.name != ".lock":
                 os.replace(path, place / path.name)
-
-
-def newest_checkpoint(folder: Path) -> Path | None:
-    """Return the newest checkpoint of a work dir, wherever it lay when it was written."""
-    pointer = folder / "last_checkpoint"
-    if pointer.is_file():
-        path = folder / Path(pointer.read_text().strip()).name
-        if path.is_file():
-            return path
-    return None
-
-
-def repair_pointer(folder: Path) -> None:
-    """Let `last_checkpoint` name a file that is whole.
-
-    mmengine deletes the older checkpoint before it writes down the name of the newer; a run that is killed in between
-    could not be resumed.
-    """
-    pointer = folder / "last_checkpoint"
-    if not pointer.is_file() or newest_checkpoint(folder) is not None:
-        return
-    whole = [path for path in folder.glob("*.pth") if zipfile.is_zipfile(path)]
-    if whole:
-        pointer.write_text(str(max(whole, key=lambda path: path.stat().st_mtime)))
-    else:
-        pointer.unlink()
 
 
 def _lock(descriptor: int, kind: int) -> bool:

@@ -79,7 +79,8 @@ class StoredImage:
 
     def _crop(self, box: tuple[int, int, int, int], size: tuple[int, int], filter: Image.Resampling) -> Image.Image:
         # Crop and resize the picture as it lies in the file, then turn the small result upright.
-        top, left, bottom, right = _as_stored(box, self._orientation, self._image.size)
+        stored: tuple[float, float, float, float] = _as_stored(box, self._orientation, self._image.size)
+        top, left, bottom, right = stored
         height, width = size[::-1] if self._orientation >= 5 else size
         scale = 1
         if isinstance(self._image, JpegImageFile) and filter != Image.Resampling.NEAREST:

@@ -2,10 +2,10 @@
 import copy
 import hashlib
 import json
-import os
 import re
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.dist import barrier, broadcast_object_list, get_dist_info, is_main_process, master_only
@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 
 from mimtransfer.backbones.inspect import view_block
 from mimtransfer.errors import UserError
+from mimtransfer.files import write_atomically
 from mimtransfer.registry import HOOKS
 from pretrain.data.transforms import ResizeWhole
 from pretrain.masking.bank import MapBank
@@ -59,11 +60,13 @@ class MapBankHook(Hook):
             raise UserError(f"MapBankHook: got begin={begin}, interval={interval}; expected begin >= 0, interval >= 1")
         self.begin, self.interval, self.amp = begin, interval, amp
         self.batch_size, self.num_workers, self.folder = batch_size, num_workers, folder
+        self._within_epoch = False
         self._named: dict | None = None  # epoch and id of the bank in use, or of the one that the checkpoint used
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Keep which bank the resumed checkpoint was trained with."""
         self._named = checkpoint["meta"].get(META_KEY) if runner._resume else None
+        self._within_epoch = bool(checkpoint["meta"].get("images_of_epoch")) if runner._resume else False
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Name the bank in use."""
@@ -80,7 +83,8 @@ class MapBankHook(Hook):
         self._folder = Path(self.folder or Path(runner.work_dir, "map_bank"))
         self._folder.mkdir(parents=True, exist_ok=True)
         black = torch.zeros(1, 3, *self._images.transform.size, dtype=torch.uint8)
-        self._grid = tuple(measure_maps(self._model, black, self.amp).shape[1:])
+        _, *grid = measure_maps(self._model, black, self.amp).shape
+        self._grid = (grid[0], grid[1])
         if self.begin >= runner.max_epochs:
             runner.logger.warning(f"MapBankHook: no map is ever measured, begin={self.begin} is not before the end of "
                                   f"{runner.max_epochs} epochs")
@@ -90,7 +94,9 @@ class MapBankHook(Hook):
         since_begin = runner.epoch - self.begin
         if since_begin < 0:
             return
-        due = since_begin % self.interval == 0
+        # The epoch of a checkpoint that was saved within one has its bank already.
+        due = since_begin % self.interval == 0 and not self._within_epoch
+        self._within_epoch = False
         if due or (self._model.strategy.bank is None and not self._reopen(runner)):
             self._fill(runner)
         self._remove_unneeded(runner)
@@ -120,9 +126,7 @@ class MapBankHook(Hook):
         if is_main_process():
             about = dict(epoch=runner.epoch, id=wanted, num_images=bank.num_images, grid=bank.grid,
                          strategy=type(self._model.strategy).__name__, seconds=round(seconds, 3))
-            part = path.with_suffix(".json.part")
-            part.write_text(json.dumps(about) + "\n")
-            os.replace(part, path.with_suffix(".json"))
+            write_atomically(path.with_suffix(".json"), json.dumps(about) + "\n")
         barrier()
         self._use(path, wanted, runner)
 
@@ -147,14 +151,16 @@ class MapBankHook(Hook):
 
     def _is_complete(self, path: Path, identity: str) -> bool:
         """Decide on the first rank, so that all agree."""
-        verdict = [None]
+        verdict: list[Any] = [None]
         if is_main_process():
             try:
                 about = json.loads(path.with_suffix(".json").read_text())
-            except FileNotFoundError:
-                about = {}
-            verdict = [path.exists() and about.get("id") == identity
-                       and (about["num_images"], tuple(about["grid"])) == (len(self._images), self._grid)]
+                bank = MapBank.open(path)
+            except (OSError, ValueError):  # not there, or cut off: measured again
+                about, bank = {}, None
+            # The file itself, and what was noted when it was complete.
+            verdict = [bank is not None and isinstance(about, dict) and about.get("id") == identity
+                       and (bank.num_images, bank.grid) == (len(self._images), self._grid)]
         broadcast_object_list(verdict)
         return verdict[0]
 
@@ -199,6 +205,7 @@ class MapBankHook(Hook):
     @master_only
     def _remove_unneeded(self, runner) -> None:
         """Remove banks that no checkpoint would resume with; the one in use stays."""
+        assert self._named is not None
         banks = _epochs(self._folder, "npy")
         for epoch in set(banks) - needed(banks, _epochs(Path(runner.work_dir), "pth")) - {self._named["epoch"]}:
             self._path(epoch).with_suffix(".json").unlink(missing_ok=True)

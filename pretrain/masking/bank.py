@@ -8,6 +8,7 @@ from mmengine.dist import barrier, is_main_process
 from torch import Tensor
 
 from mimtransfer.errors import UserError
+from mimtransfer.files import reserve_space
 
 
 class MapBank:
@@ -24,7 +25,7 @@ class MapBank:
     def __init__(self, maps: np.ndarray | Tensor):
         self._maps = maps.cpu().numpy() if isinstance(maps, Tensor) else maps
         self.num_images, *grid = self._maps.shape
-        self.grid = tuple(grid)
+        self.grid = (grid[0], grid[1])
 
     @classmethod
     def create(cls, path: str | Path, num_images: int, grid: tuple[int, int]) -> "MapBank":
@@ -32,6 +33,7 @@ class MapBank:
         if is_main_process():
             Path(path).unlink(missing_ok=True)  # who still reads the old file keeps it
             np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=(num_images, *grid))
+            reserve_space(path)
         barrier()
         return cls.open(path)
 
@@ -68,12 +70,16 @@ class MapBank:
             return
         # Not through memory, which writes whole pages: those hold rows of other machines. And a full disk would kill
         # the process without a word.
+        assert self._maps.filename is not None
         with open(self._maps.filename, "r+b", buffering=0) as file:
             for number, row in zip(index.tolist(), rows):
                 file.seek(self._maps.offset + number * row.nbytes)
                 file.write(row.tobytes())
 
     def flush(self) -> None:
-        """Bring what this machine wrote to the disk."""
+        """Bring what this machine wrote to the disk; nothing to do for a bank in memory."""
+        if not isinstance(self._maps, np.memmap):
+            return
+        assert self._maps.filename is not None
         with open(self._maps.filename, "r+b") as file:
             os.fsync(file.fileno())

@@ -1,6 +1,7 @@
 """Features of patches for k-means: what is compared when a patch is named by its nearest centroid."""
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import timm
 import torch
@@ -26,6 +27,8 @@ class PatchFeatures(nn.Module, ABC):
     """
 
     sha256: str | None = None
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, input_size: int | None = None):
         super().__init__()
@@ -136,10 +139,10 @@ class TimmFeatures(PatchFeatures):
         tag = timm.models.get_pretrained_cfg(arch)
         check_file(checkpoint, "TimmFeatures", f"download model.safetensors of https://huggingface.co/timm/"
                    f"{arch}{f'.{tag.tag}' if tag and tag.tag else ''} and put it there")
-        self.model = timm.create_model(arch, pretrained=False, num_classes=0, **(model_kwargs or {}))
+        self.model: Any = timm.create_model(arch, pretrained=False, num_classes=0, **(model_kwargs or {}))
         self.sha256 = load_backbone(self.model, checkpoint).sha256
         self.block = block
-        defaults = self.model.pretrained_cfg
+        defaults: Any = self.model.pretrained_cfg
         self.normalise_by(mean or defaults["mean"], std or defaults["std"])
 
     def extract(self, images: Tensor) -> Tensor:

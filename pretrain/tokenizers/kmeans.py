@@ -30,6 +30,9 @@ class KMeansTokenizer(Tokenizer):
         UserError: a file is missing, is no codebook, or the weights of the features are not those of the fit.
     """
 
+    centroids: Tensor
+    patches: Tensor
+
     def __init__(self, codebook: str, weights: str | None = None):
         check_file(codebook, "KMeansTokenizer", "fit it: python tools/fit_tokenizer.py configs/tokenizer/...")
         content = read_checkpoint(codebook)
@@ -59,7 +62,8 @@ class KMeansTokenizer(Tokenizer):
         most 32.
         """
         side = self.patches.shape[1]
-        return unpatchify(self.patches[ids].float().flatten(3).flatten(1, 2) / 255, (side, side), tuple(ids.shape[1:]))
+        _, rows, columns = ids.shape
+        return unpatchify(self.patches[ids].float().flatten(3).flatten(1, 2) / 255, (side, side), (rows, columns))
 
 
 def nearest(points: Tensor, centroids: Tensor) -> Tensor:

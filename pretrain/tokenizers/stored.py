@@ -6,15 +6,15 @@ others is refused before it begins; the released MaPeT code orders its files by 
 import hashlib
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from mimtransfer.errors import UserError
-from mimtransfer.files import sha256_file
+from mimtransfer.files import reserve_space, sha256_file, write_atomically
 from mimtransfer.registry import TOKENIZERS
 from pretrain.aug_record import AugRecord
 from pretrain.data.images import PretrainImages
@@ -75,7 +75,8 @@ class StoredTokens(Tokenizer):
 
 @torch.inference_mode()
 def store_ids(
-    tokenizer: Tokenizer, dataset: PretrainImages, view: dict, loader: DataLoader, folder: str | Path
+    tokenizer: Tokenizer, dataset: PretrainImages, view: dict, loader: Iterable[tuple[Tensor, AugRecord]],
+    folder: str | Path,
 ) -> np.ndarray:
     """Write the ids of all images of a training set.
 
@@ -98,18 +99,18 @@ def store_ids(
         if ids is None:
             shape = (len(dataset), *found.shape[1:])
             ids = np.lib.format.open_memmap(folder / "ids.npy", mode="w+", dtype=np.uint16, shape=shape)
+            reserve_space(folder / "ids.npy")
         rows = record.index.cpu().numpy()
         shown = rows == np.arange(done, done + len(rows))  # the next readable image stands in for an unreadable one
         ids[rows[shown]], boxes[rows[shown]] = found[shown], record.box.cpu().numpy()[shown]
         counts += np.bincount(found[shown].ravel(), minlength=len(counts))
         done += len(rows)
+    assert ids is not None, "a data set is never empty"
     ids.flush()
     np.save(folder / "boxes.npy", boxes)
     about = dict(num_codes=tokenizer.num_codes, sha256=sha256_file(folder / "ids.npy"), tokenizer=tokenizer.identity,
                  view=view, num_images=len(dataset), images=listing_digest(dataset), grid=list(ids.shape[1:]))
-    part = folder / "ids.json.part"
-    part.write_text(json.dumps(about, indent=1) + "\n")
-    os.replace(part, folder / "ids.json")
+    write_atomically(folder / "ids.json", json.dumps(about, indent=1) + "\n")
     return counts
 
 

@@ -224,11 +224,13 @@ def _draw_scene(out: Path, scenes: SceneSet, originals: Originals, split: str, i
     if split in LABELLED or not picture.exists():
         layout = compose(scenes.size, scenes.seed, split, index, scenes.style, originals)
     if not picture.exists():
+        assert layout is not None
         image = paint(layout, scenes.style, scene_rng(scenes.seed, split, index, 1))
         _put(picture, _encoded(image, "JPEG", quality=95, subsampling=0))
     digest.update(picture.read_bytes())
     if split not in LABELLED:
         return index, digest.digest(), []
+    assert layout is not None
     if not index_map.exists():
         _put(index_map, _encoded(layout.index_map, "PNG"))
     digest.update(index_map.read_bytes())

@@ -68,7 +68,7 @@ def test_by_iteration_without_tests_and_other_runs(tmp_path):
                                       {"mIoU": 40.0, "aAcc": 80.0, "step": 2}])
     log(tmp_path, "20260102_000000", [{"mIoU": 99.0, "step": 0}])  # a test knows no iteration
     curves = read_curves(tmp_path, {"epochs": None, "iters": 2}, since="2025-06-01T00:00:00+00:00")
-    assert curves == {"loss": [[2, 3.0]], "miou": [[2, 40.0]], "aacc": [[2, 80.0]]}
+    assert curves == {"loss": [[1, None], [2, 3.0]], "miou": [[2, 40.0]], "aacc": [[2, 80.0]]}
 
 
 def test_long_curves_are_averaged(tmp_path):

@@ -9,7 +9,7 @@ from suite_toys import checkout, run
 
 from mimtransfer.suites.inputs import StatCache, changes, data_digests, digest, path_digest
 from mimtransfer.suites.local import command
-from mimtransfer.suites.state import Study, newest_checkpoint, repair_pointer
+from mimtransfer.suites.state import Study
 
 
 @pytest.fixture
@@ -240,18 +240,3 @@ def test_a_broken_cache_counts_as_empty(tmp_path):
     assert cache.get("key", lambda: (1, [])) == 1
     cache.save()
     assert StatCache(tmp_path / "cache.json").get("key", lambda: (2, [])) == 1
-
-
-def test_a_pointer_to_a_checkpoint_that_is_gone(folder):
-    """As mmengine leaves it when it is killed between deleting the older checkpoint and naming the newer."""
-    place = Path("work_dirs/suite/mae-seed0")
-    (place / "last_checkpoint").write_text(str(place / "epoch_9.pth"))
-    assert newest_checkpoint(place) is None
-    (place / "epoch_3.pth").write_bytes((place / "epoch_2.pth").read_bytes()[:40])  # half of a file
-    os.utime(place / "epoch_2.pth", (2e9, 2e9))
-    repair_pointer(place)
-    assert newest_checkpoint(place) == place / "epoch_2.pth"
-    for path in place.glob("epoch_[12].pth"):
-        path.unlink()
-    repair_pointer(place)
-    assert not (place / "last_checkpoint").exists()

@@ -25,8 +25,8 @@ def test_maps_come_back_in_half_precision(in_file, maps, tmp_path):
     assert (bank.num_images, bank.grid) == (5, (2, 3))
     bank.write(torch.tensor([4, 0, 2]), maps[[4, 0, 2]])
     bank.write(torch.tensor([], dtype=torch.int64), maps[:0])
+    bank.flush()
     if in_file:
-        bank.flush()
         bank = MapBank.open(path)
     found = bank.read(torch.tensor([0, 1, 2, 4, 4]))
     assert found.dtype == torch.float32
