@@ -128,8 +128,8 @@ def _entries(coco: dict[str, Any], with_crowds: bool, lvis: bool) -> Iterator[Fi
             if key == "iscrowd" and not with_crowds:
                 absent = []  # mmdet takes 0
             yield from counted(FAIL, absent, f"{kind} without {key!r}", _MEND.get(key, "write it for each"))
-            odd = [(k, entry) for k, entry in enumerate(coco[kind]) if key in entry and not sound(entry[key])]
-            cases = [f"{_called(entry, k)} has {json.dumps(entry[key])[:40]}" for k, entry in odd]
+            wrong = [(k, entry) for k, entry in enumerate(coco[kind]) if key in entry and not sound(entry[key])]
+            cases = [f"{_called(entry, k)} has {json.dumps(entry[key])[:40]}" for k, entry in wrong]
             yield from counted(FAIL, cases, f"{kind} whose {key!r} {says}", _MEND.get(key, "write it as COCO has it"))
 
 

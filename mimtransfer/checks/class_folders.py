@@ -59,7 +59,7 @@ def class_findings(cfg: Config, splits: tuple[str, ...], count: int | None) -> I
             yield from (problem._replace(what=f"{where}: {problem.what}") for problem in problems)
             if not problems and not found.left_out:
                 yield Finding(OK, f"{where}, {root}: {len(found.samples)} images of {len(found.classes)} classes")
-    first = next(iter(named), None)
+    first = next(iter(named), "")
     for split, classes in named.items():
         if odd := sorted(classes ^ named[first])[:5]:
             yield Finding(FAIL, f"the {first} data and the {split} data have other classes, not in both: "

@@ -99,8 +99,9 @@ def _coco(
     evaluators = _evaluators(cfg, split) if split != "train" else []
     labels_withheld = bool(evaluators) and all(evaluator.get("format_only") for evaluator in evaluators)
     coco, problem = read_coco(path, where, labels_withheld)
-    if coco is None:
+    if problem is not None:
         yield problem
+    if coco is None:
         return
     problems = list(coco_problems(coco, classes, _learns_masks(cfg, dataset), split != "train",
                                   None if dataset.get("test_mode") else dataset.get("filter_cfg"),

@@ -153,7 +153,8 @@ def _contents(
     """Decode images and maps and compare them."""
     chosen = spread(stems, count)
     rest = [] if len(chosen) == len(stems) else [stem for stem in stems if stem not in set(chosen)][:_MOST]
-    values, broken, broken_maps, wrong, turned = {}, [], [], [], []
+    values: dict[str, set[int]] = {}
+    broken, broken_maps, wrong, turned = [], [], [], []
     for k, stem in enumerate(chosen + rest):
         if k >= len(chosen) and len(set().union(*values.values()) - {255}) > 1:
             break

@@ -142,7 +142,7 @@ def _extents(annotations: list[dict]) -> tuple[np.ndarray, np.ndarray]:
     """Return x0 y0 x1 y1 of the polygons of some annotations, [n, 4], and the numbers of these annotations, [n]."""
     extents, numbers = [], []
     for k in range(0, len(annotations), max(1, len(annotations) // _COMPARED)):
-        polygons = annotations[k].get("segmentation")
+        polygons: Any = annotations[k].get("segmentation")
         usable = isinstance(polygons, list) and polygons and not _polygons_state(polygons)
         if usable and not annotations[k].get("iscrowd"):
             points = np.concatenate([np.reshape(polygon, (-1, 2)) for polygon in polygons])

@@ -36,7 +36,9 @@ def class_images(root: str) -> ClassImages:
         raise UserError(f"ClassFolder: folder {root!r} cannot be read ({error.strerror}); check its rights") from None
     numbers = {os.fsencode(name): number for number, name in enumerate(classes)}
     endings = tuple(ending.encode() for ending in ENDINGS)
-    samples, beside, others = [], [], Counter()
+    samples: list[tuple[str, int]] = []
+    beside: list[str] = []
+    others: Counter[str] = Counter()
     for path in tree.files:
         name, slash, _ = path.partition(b"/")
         if not path.lower().endswith(endings):

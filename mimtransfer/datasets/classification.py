@@ -49,7 +49,7 @@ class LabelledImages(Dataset):
 
     def __init__(
         self,
-        labels: Sequence[int],
+        labels: Sequence[int] | np.ndarray,
         classes: Sequence[str],
         transform: Sequence[dict] = (),
         num_images: int | None = None,

@@ -95,14 +95,15 @@ class LoadImageFromFile(_LoadImageFromFile):
 
 def _name_the_file(transform: Callable[[], dict], results: dict) -> dict:
     """Call a transform that loads labels; name the file of any error that they cause."""
-    image, path = results.get("img_path"), results.get("seg_map_path")
+    image: str = results.get("img_path") or ""
+    path: str = results.get("seg_map_path") or ""
     try:
-        if path is not None and os.path.exists(path) and not os.path.isfile(path):
+        if path and os.path.exists(path) and not os.path.isfile(path):
             raise UnreadableImage("no regular file")
         results = transform()
     except (*BROKEN, AttributeError, AssertionError, UnreadableImage, cv2.error) as error:
         why = str(error) if isinstance(error, UnreadableImage) else reason(None, error)
-        what = f"index map {printable(path)!r}" if path is not None else f"annotations of image {printable(image)!r}"
+        what = f"index map {printable(path)!r}" if path else f"annotations of image {printable(image)!r}"
         raise UserError(f"{what} cannot be read ({why}); repair it, or remove it with its image") from None
     labels = results.get("gt_seg_map")
     if labels is not None and labels.shape != tuple(results.get("ori_shape", labels.shape)):

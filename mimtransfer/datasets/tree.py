@@ -79,12 +79,12 @@ def left_out_images(tree: Tree, endings: Iterable[str]) -> list[str]:
     Args:
         endings: of image files, in lower case.
     """
-    endings = tuple(ending.encode() for ending in endings)
+    ends = tuple(ending.encode() for ending in endings)
     folders = (b".ipynb_checkpoints",)  # the hidden folder that holds copies of images
     return [
         f"{printable(entry.path)} ({entry.reason})"
         for entry in tree.left_out
-        if entry.reason != HIDDEN or entry.path.lower().endswith(endings) or entry.path.endswith(folders)
+        if entry.reason != HIDDEN or entry.path.lower().endswith(ends) or entry.path.endswith(folders)
     ]
 
 

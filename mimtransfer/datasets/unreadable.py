@@ -73,9 +73,10 @@ def open_rgb(path: str) -> Image.Image:
     """
     content = read_regular(path)
     try:
-        image = Image.open(io.BytesIO(content))
+        image: Image.Image = Image.open(io.BytesIO(content))
+        kind = image.format
         image.load()
-        if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):  # older Pillows: I
+        if image.mode.startswith("I;16") or (image.mode == "I" and kind == "PNG"):  # older Pillows: I
             image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
         if image.mode in ("I", "F"):
             raise ValueError(f"mode {image.mode}: 32-bit pixels have no defined range; save as 8 or 16 bit")

@@ -23,7 +23,7 @@ STRANGE = [None, True, "", "x", "7", 0, -1, 1, 2, 0.5, 1e-9, -5.5, 1e9, 10**30, 
            {"size": [48, 64], "counts": [3072]}, {"size": None, "counts": None}]
 PIPELINE = [dict(type="LoadImageFromFile"), dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
             dict(type="PackDetInputs")]
-ROUNDS = 400
+ROUNDS = 80
 
 
 def places(node, path=()):
