@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from types import FrameType
+from typing import Any
 
 POINTER = "last_checkpoint"  # in a work dir: names the newest checkpoint
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGINT") if hasattr(signal, name))
@@ -46,7 +47,7 @@ def signals_raise() -> Iterator[None]:
     A signal that is ignored stays so: `nohup` ignores SIGHUP.
     """
     global _RUN
-    before: dict[int, object] = {}
+    before: dict[int, Any] = {}
     outer, _RUN = _RUN, _Run()
     process = os.getpid()
 

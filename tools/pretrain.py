@@ -52,14 +52,19 @@ def main() -> None:
 
     with clean_exit():
         from mimtransfer.cli import launch
+        from mimtransfer.training.batch import count_processes
+        from mimtransfer.training.rescale import rescale_schedule
         from mimtransfer.training.safeguards import set_safeguards
 
+        shipped = launch.load_config(args.config, [])
         cfg = launch.load_config(args.config, args.cfg_options)
         launch.set_work_dir(cfg, args.work_dir, args.config)
         launch.set_launcher(cfg, args.launcher)
         launch.set_resume(cfg, args.resume)
         launch.set_seed(cfg, args.seed)
         launch.set_amp(cfg, args.amp)
+        processes = count_processes(args.launcher)
+        notes = rescale_schedule(cfg, shipped, processes, args.cfg_options)
         launch.count_accumulation(cfg)
         if args.compile:
             cfg.model.compile_loss = True
@@ -68,7 +73,7 @@ def main() -> None:
 
         from pretrain.runner import build_runner
 
-        build_runner(cfg).train()
+        build_runner(cfg, notes).train()
 
 
 if __name__ == "__main__":

@@ -37,10 +37,13 @@ def main() -> None:
         from mimtransfer.checks.data import SPLITS, check_data
         from mimtransfer.checks.recipe import TransferCheckHook, recipe_of
         from mimtransfer.cli import launch
+        from mimtransfer.training.batch import count_processes
         from mimtransfer.training.fsdp import set_fsdp
+        from mimtransfer.training.rescale import rescale_schedule
         from mimtransfer.training.safeguards import set_safeguards
+        from mimtransfer.training.schedule_hook import ScheduleHook
 
-        recipe = recipe_of(launch.load_config(args.config, []))
+        shipped = launch.load_config(args.config, [])
         cfg = launch.load_config(args.config, args.cfg_options)
         launch.set_work_dir(cfg, args.work_dir, args.config)
         if args.overfit is not None and args.work_dir is None:
@@ -50,6 +53,10 @@ def main() -> None:
         launch.set_seed(cfg, args.seed)
         launch.set_amp(cfg, args.amp)
         set_fsdp(cfg, args.fsdp)
+        recipe, notes = recipe_of(shipped), []
+        if args.overfit is None:  # which has a schedule of its own
+            processes = count_processes(args.launcher)
+            notes = rescale_schedule(cfg, shipped, processes, args.cfg_options)
         launch.count_accumulation(cfg)
         launch.set_pretrained(cfg, args.pretrained)
         launch.enter_scope(cfg)
@@ -67,6 +74,7 @@ def main() -> None:
         if cfg.get("task") == "classification":
             launch.check_epoch(runner)
         runner.logger.info(launch.initialisation(cfg))
+        runner.register_hook(ScheduleHook(notes))
         if args.overfit is None:
             runner.register_hook(TransferCheckHook(recipe))
         runner.train()

@@ -145,7 +145,7 @@ def _build(arch: str, drop_path_rate: float, model_kwargs: dict) -> nn.Module:
     if taken:
         raise UserError(f"model_kwargs of TimmCNN may not hold {', '.join(taken)}: "
                         f"use the arguments of TimmCNN itself")
-    if not _runs_in_order(arch):
+    if not runs_in_order(arch):
         raise UserError(f"arch={arch!r} is no convolutional network of stages that run one after another: take e.g. "
                         "'resnet50', 'regnety_016' or 'convnext_tiny'; for others there are TimmViT and TimmSwin")
     if drop_path_rate:
@@ -158,7 +158,8 @@ def _build(arch: str, drop_path_rate: float, model_kwargs: dict) -> nn.Module:
 
 
 @functools.cache
-def _runs_in_order(arch: str) -> bool:
+def runs_in_order(arch: str) -> bool:
+    """Say whether a model of timm is a convolutional network whose stages run one after another."""
     try:
         with torch.device("meta"):  # draws no weights
             features: Any = timm.create_model(arch, features_only=True)

@@ -53,7 +53,8 @@ class LoadReport:
             lines.append(f"not used from the file: {_grouped(self.unexpected)}")
         if self.pretraining:
             keys = ("kind", "method", "strategy", "arch", "epoch", "run_id")
-            said = [f"{key} {self.pretraining[key]}" for key in keys if self.pretraining.get(key)]
+            said = [f"{key} {' '.join(str(self.pretraining[key]).split())[:80]}" for key in keys
+                    if self.pretraining.get(key)]
             lines.append(f"written by: {', '.join(said)}")
         return "\n  ".join(lines)
 

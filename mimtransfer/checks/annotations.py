@@ -203,7 +203,7 @@ def _size(value: Any) -> bool:
 
 
 def _text(value: Any) -> bool:
-    return type(value) is str and value != ""
+    return type(value) is str and value != "" and "\0" not in value
 
 
 def _flag(value: Any) -> bool:

@@ -14,6 +14,7 @@ import os.path as osp
 import re
 import signal
 import sys
+import warnings
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any, NoReturn
@@ -30,8 +31,10 @@ def clean_exit() -> Iterator[None]:
     These are `UserError` and what mmengine raises for mistakes in a config (`explain`). Any other error
     is a bug and keeps its traceback. With MIMTRANSFER_TRACEBACK=1 in the environment every error keeps it.
 
-    SIGTERM, SIGHUP and Ctrl-C end in one line that names the last checkpoint, and in exit status 128 + number.
+    SIGTERM, SIGHUP and Ctrl-C end in one line that names the last checkpoint, and in exit status 128 + number. What
+    nobody who runs a tool can change is hidden: that mmengine imports pkg_resources, once for each base config.
     """
+    warnings.filterwarnings("ignore", message="pkg_resources is deprecated", category=UserWarning)
     with interruption.signals_raise(), _quiet_logging():
         try:
             yield

@@ -11,22 +11,25 @@ import torch
 from mmengine.config import Config
 from mmengine.device import is_cuda_available
 from mmengine.dist import barrier
+from mmengine.fileio import file_client
 from mmengine.logging import print_log
 from mmengine.registry import METRICS, init_default_scope
 from mmengine.runner import Runner
 from torch import nn
 
 from mimtransfer.checkpoints.newest import newest_checkpoint, newest_or_why, why_not_whole
-from mimtransfer.checkpoints.safe_load import allow_mmengine_checkpoints, read_checkpoint
+from mimtransfer.checkpoints.safe_load import allow_mmengine_checkpoints, read_checkpoint, state_dict_of
 from mimtransfer.cli.options import read_options
 from mimtransfer.datasets import configured
 from mimtransfer.errors import UserError, near_matches
 from mimtransfer.openmmlab.config_bases import read_config
 from mimtransfer.results.record import FILE_NAME, read_record
+from mimtransfer.training import rescale
+from mimtransfer.training.batch import recorded_batch
 
-# Keys that mmengine reads from the config itself, not through an argument of Runner.
+# Keys that mmengine, or we, read from the config itself, not through an argument of Runner.
 _RUNNER_KEYS = ("compile", "sync_bn", "find_unused_parameters", "activation_checkpointing", "efficient_conv_bn_eval",
-                "runner_type", "tta_model", "tta_pipeline")
+                "runner_type", "tta_model", "tta_pipeline", rescale.SWITCH)
 
 
 def load_config(path: str, cfg_options: list[str]) -> Config:
@@ -35,6 +38,8 @@ def load_config(path: str, cfg_options: list[str]) -> Config:
     Raises:
         UserError: an override is not `KEY=VALUE`, or config and Runner know no such key.
     """
+    # CheckpointHook makes a FileClient in every run, which warns that it is deprecated, and then of its alias.
+    file_client.print_log = lambda *args, **kwargs: None
     cfg = read_config(path)
     apply_options(cfg, cfg_options, path)
     return cfg
@@ -187,7 +192,7 @@ def set_pretrained(cfg: Config, checkpoint: str | None) -> None:
     if str(backbone.get("type")).removeprefix("mimtransfer.") not in ("TimmViT", "TimmSwin", "TimmCNN"):
         raise UserError(f"--pretrained: the backbone is {backbone.get('type')!r}, expected mimtransfer.TimmViT, "
                         "TimmSwin or TimmCNN; set model.backbone.init_cfg in the config for other backbones")
-    checkpoint = checkpoint_at(checkpoint)
+    checkpoint = checkpoint_at(checkpoint) or checkpoint
     read_checkpoint(checkpoint)
     backbone.init_cfg = dict(type="Pretrained", checkpoint=checkpoint)
 
@@ -214,10 +219,13 @@ def checkpoint_at(path: str | None) -> str | None:
     return str(newest_checkpoint(path) or path) if path is not None and osp.isdir(path) else path
 
 
-def check_what_is_tested(cfg: Config, checkpoint: str | None, pretrained: str | None) -> None:
+def check_what_is_tested(cfg: Config, checkpoint: str | None, pretrained: str | None) -> int | None:
     """Refuse a checkpoint of a training for a config that trains nothing, and none or a pretraining for one that does.
 
     A file that cannot be read is refused now, before the data are loaded.
+
+    Returns:
+        The number of processes that trained the checkpoint, None where it does not say it.
     """
     if cfg.get("train_cfg") is None and checkpoint is not None:
         raise UserError(f"this config trains nothing, so {checkpoint!r} cannot come from it; give the checkpoint of a "
@@ -225,8 +233,11 @@ def check_what_is_tested(cfg: Config, checkpoint: str | None, pretrained: str | 
     if cfg.get("train_cfg") is not None and (checkpoint is None or pretrained is not None):
         raise UserError("this config is that of a training: give the checkpoint of tools/train.py behind it, and no "
                         "--pretrained")
-    if checkpoint is not None:
-        read_checkpoint(checkpoint)
+    if checkpoint is None:
+        return None
+    meta = read_checkpoint(checkpoint).get("meta")
+    batch = recorded_batch(meta) if isinstance(meta, dict) else None
+    return None if batch is None else batch.processes
 
 
 def check_out(out: str | None) -> None:
@@ -249,8 +260,7 @@ def check_checkpoint(model: nn.Module, path: str) -> None:
     Raises:
         UserError: the file cannot be read, or tensors are missing or of another shape.
     """
-    checkpoint = read_checkpoint(path)
-    state = {name.removeprefix("module."): value for name, value in checkpoint.get("state_dict", checkpoint).items()}
+    state = state_dict_of(read_checkpoint(path), path)
     expected = {name.removeprefix("module."): value for name, value in model.state_dict().items()}  # wrapped for ranks
     missing = [name for name in expected if name not in state]
     if missing:

@@ -17,7 +17,7 @@ from mmengine.visualization import Visualizer
 from PIL import Image
 from torch import nn
 
-from mimtransfer.checkpoints.safe_load import read_checkpoint
+from mimtransfer.checkpoints.safe_load import read_checkpoint, state_dict_of
 from mimtransfer.cli.launch import check_checkpoint
 from mimtransfer.datasets.configured import classes_of, leaves
 from mimtransfer.datasets.reading import unreadable
@@ -68,8 +68,7 @@ def load_model(cfg: Config, checkpoint: str, device: str) -> nn.Module:
     cfg.model.backbone.pop("init_cfg", None)  # all weights come from the checkpoint
     model = MODELS.build(cfg.model)
     check_checkpoint(model, checkpoint)
-    saved = read_checkpoint(checkpoint)
-    weights = {name.removeprefix("module."): value for name, value in saved.get("state_dict", saved).items()}
+    weights = state_dict_of(read_checkpoint(checkpoint), checkpoint)
     model.load_state_dict(weights, strict=False)  # what it has beyond the model is not needed
     return model.to(device).eval()
 

@@ -32,7 +32,7 @@ _LEFT_OUT = frozenset([
 # Hooks that watch a run or do what every run does. Any other may change the result (EMA, early stopping) and stays in.
 OBSERVING_HOOKS = frozenset([
     "RecordHook", "ReconstructionHook", "PredictionPictureHook", "FiniteLossHook", "CheckpointHook",
-    "WholeCheckpointHook", "ExactResumeHook", "LoggerHook",
+    "WholeCheckpointHook", "ExactResumeHook", "ScheduleHook", "LoggerHook",
     "IterTimerHook", "RuntimeInfoHook", "ParamSchedulerHook", "DistSamplerSeedHook", "EmptyCacheHook", "ProfilerHook",
     "MemoryProfilerHook", "NumClassCheckHook", "NaiveVisualizationHook", "DetVisualizationHook", "SegVisualizationHook",
     "TrackVisualizationHook",

@@ -2,7 +2,6 @@
 
 torch is imported only to measure costs, so that tables can use the names of metrics without it.
 """
-import json
 import math
 import resource
 import sys
@@ -13,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from mimtransfer.results.record import is_number
+from mimtransfer.stored import parse_json
+from mimtransfer.training.batch import RESUMED_FROM
 
 MAX_POINTS = 100  # of a learning curve
 
@@ -121,16 +122,18 @@ def read_curves(
     begin = datetime.fromisoformat(since).timestamp() if since else 0.0
     found: dict[str, dict[float, float | None]] = {}
     # A test's folder has the metrics of weights whose iteration it does not know.
-    for path in sorted(Path(work_dir).glob("*/vis_data/scalars.json")):
+    for path in sorted(filter(Path.is_file, Path(work_dir).glob("*/vis_data/scalars.json"))):
         lines = list(_lines(path)) if path.stat().st_mtime >= begin else []
         by_epoch = any("epoch" in line for line in lines)
-        losses = [line for line in lines if "iter" in line and isinstance(line.get("loss"), (int, float))]
-        if not losses:
+        if not any(_has_loss(line) for line in lines):
             continue
-        for line in losses:
-            found.setdefault("loss", {})[line["iter"]] = line["loss"] if math.isfinite(line["loss"]) else None
         for line in lines:
             step = line.get("step")
+            before = line.get(RESUMED_FROM)
+            if is_number(before) and is_number(step) and before > 0:
+                _count_anew(found, step, before, by_epoch)
+            if _has_loss(line):
+                found.setdefault("loss", {})[line["iter"]] = line["loss"] if math.isfinite(line["loss"]) else None
             if "iter" in line or step is None or (by_epoch and length is None):
                 continue
             for name, metric in standard_metrics(line).items():
@@ -138,7 +141,21 @@ def read_curves(
     return {name: _thinned(sorted(points.items())) for name, points in found.items()}
 
 
-def curves_of(record: dict[str, Any], folder: str | Path) -> dict[str, list[list[float]]]:
+def _has_loss(line: Mapping[str, Any]) -> bool:
+    return "iter" in line and isinstance(line.get("loss"), (int, float))
+
+
+def _count_anew(curves: dict[str, dict[float, float | None]], now: int, before: int, by_epoch: bool) -> None:
+    """Move points to the iterations of a run that was resumed with another batch: there `before` is `now`.
+
+    Later ones were trained again. Evaluations that are logged by epoch stand where they belong already.
+    """
+    for name, points in curves.items():
+        if name == "loss" or not by_epoch:
+            curves[name] = {step * now / before: value for step, value in points.items() if step <= before}
+
+
+def curves_of(record: dict[str, Any], folder: str | Path) -> dict[str, list[list[float | None]]]:
     """Return the curves in a record, or, when it has none, those of the logs beside it, in `folder`."""
     return record["curves"] or read_curves(folder, record["schedule"])
 
@@ -260,9 +277,16 @@ def _synchronize() -> None:
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            yield json.loads(line)
-        except json.JSONDecodeError:
+            values = parse_json(line)
+        except ValueError:
             continue  # the last line of a process that was killed
+        numbers = ("iter", "epoch", "step", "loss")
+        if isinstance(values, dict) and all(_is_number(values.get(key, 0)) for key in numbers):
+            yield values
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _thinned(points: list[tuple[float, float | None]]) -> list[list[float | None]]:

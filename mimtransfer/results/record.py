@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from mimtransfer.errors import UserError
 from mimtransfer.files import write_atomically
 from mimtransfer.results.fingerprint import fingerprint
+from mimtransfer.stored import read_json
 
 SCHEMA = 2
 _READABLE = (1, SCHEMA)
@@ -82,12 +83,7 @@ def validate(record: Any, where: str = FILE_NAME) -> None:
 
 def read_record(path: str | Path) -> dict[str, Any]:
     """Read and check a `result.json`; errors name the file."""
-    try:
-        record = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}: not valid JSON ({error}): the file is broken, run the experiment again") from error
+    record = read_json(path, "the file is broken, run the experiment again")
     upgrade(record)
     validate(record, str(path))
     return record

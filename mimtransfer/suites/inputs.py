@@ -19,6 +19,7 @@ from mimtransfer.datasets.tree import walk
 from mimtransfer.errors import UserError, near_files
 from mimtransfer.files import sha256_file, write_atomically
 from mimtransfer.results.fingerprint import differences, protocol_config
+from mimtransfer.stored import read_object
 from mimtransfer.suites.suite import Job
 
 _PACKAGES = ("mimtransfer", "pretrain")
@@ -51,12 +52,16 @@ class Inputs:
         if not Path(job.config).is_file():
             raise UserError(f"config {job.config!r} does not exist{near_files(job.config)}")
         texts = option_texts(job.options)
-        return self.cache.get(f"config {job.config} {' '.join(texts)}", lambda: self._resolve(job.config, texts))
+        key = f"config {job.config} {' '.join(texts)} on {job.gpus}"
+        return self.cache.get(key, lambda: self._resolve(job.config, texts, job.gpus))
 
-    def _resolve(self, path: str, texts: list[str]) -> tuple[dict[str, Any], list[str]]:
-        cfg, files = self._read.get(path, lambda: _read(path))
-        cfg = copy.deepcopy(cfg)
+    def _resolve(self, path: str, texts: list[str], processes: int) -> tuple[dict[str, Any], list[str]]:
+        shipped, files = self._read.get(path, lambda: _read(path))
+        from mimtransfer.training.rescale import rescale_schedule  # with mmengine, which takes 2 s
+
+        cfg = copy.deepcopy(shipped)
         cfg.merge_from_dict(read_options(texts))
+        rescale_schedule(cfg, shipped, processes, texts)
         plain = json.dumps(cfg.to_dict(), default=lambda kind: getattr(kind, "__name__", str(kind)))
         return json.loads(plain), files
 
@@ -192,10 +197,12 @@ class StatCache:
         self.path = Path(path)
         self._changed = False
         try:
-            stored = json.loads(self.path.read_text(encoding="utf-8"))
-            self._entries = stored["entries"] if stored["layout"] == self._LAYOUT else {}
-        except (OSError, ValueError, KeyError, TypeError):
-            self._entries = {}
+            stored = read_object(self.path, {"entries": dict, "layout": int}, "")
+        except UserError:
+            stored = {}
+        entries = stored["entries"].items() if stored.get("layout") == self._LAYOUT else ()
+        self._entries = {key: entry for key, entry in entries
+                         if isinstance(entry, dict) and "value" in entry and isinstance(entry.get("files"), dict)}
 
     def get(self, key: str, compute: Callable[[], tuple[Any, Iterable[str | Path]]]) -> Any:
         """Return the value of a key.

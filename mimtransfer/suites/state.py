@@ -14,6 +14,7 @@ from typing import Any
 from mimtransfer.errors import UserError
 from mimtransfer.files import sha256_file, write_atomically
 from mimtransfer.results.record import FILE_NAME, read_record
+from mimtransfer.stored import read_object
 from mimtransfer.suites.inputs import Inputs, StatCache, changes, digest
 from mimtransfer.suites.suite import Job, load_suite
 
@@ -162,9 +163,18 @@ class Study:
         return {"fingerprint": (self._begun(job) or {}).get("fingerprint", ""), "run": run}
 
     def _begun(self, job: Job) -> dict[str, Any] | None:
+        """Return what a job's file says, None where there is none or a broken one."""
         for name in (JOB_FILE, OLD_JOB_FILE):
-            with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
-                return json.loads((self.suite.folder(job.name) / name).read_text(encoding="utf-8"))
+            path = self.suite.folder(job.name) / name
+            try:
+                begun = read_object(path, {"parts": dict, "fingerprint": str}, "") if path.exists() else None
+            except UserError:
+                continue
+            if begun is None or not all(isinstance(part, (dict, type(None))) for part in begun["parts"].values()):
+                continue
+            if "failed" in begun:
+                begun["failed"] = " ".join(str(begun["failed"]).split())[:300]  # one line, whoever wrote it
+            return begun
         return None
 
     def _set_aside(self, folder: Path) -> None:

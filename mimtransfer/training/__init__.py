@@ -2,6 +2,10 @@
 
     layer_decay.py  parameter groups: layer-wise lr decay, and which parameters are not decayed
     optimizers.py   LARS and LAMB for mmengine, bf16 autocast
+    batch.py        images of a step, and what a checkpoint says of it
+    rescale.py      a schedule in iterations, brought to the batch of a run
+    resume.py       going on with another batch, length or lr
+    schedule_hook.py  logs the schedule, signs checkpoints, calls resume.py
     hooks.py        re-seed, draw predictions
     finite_loss.py  stop at NaN
     checkpointing.py  save whole files, and keep two

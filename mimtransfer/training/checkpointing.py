@@ -78,6 +78,10 @@ class WholeCheckpointHook(CheckpointHook):
         UserError: a checkpoint cannot be written.
     """
 
+    keep_ckpt_ids: deque
+    backend_args: dict | None
+    by_epoch: bool
+
     def __init__(self, *args: Any, max_keep_ckpts: int = -1, save_on_signal: bool = False, **options: Any) -> None:
         super().__init__(*args, max_keep_ckpts=max(max_keep_ckpts, 2) if max_keep_ckpts > 0 else -1, **options)
         self.save_on_signal = save_on_signal

@@ -20,9 +20,9 @@ def set_safeguards(cfg: Config, save_on_signal: bool = False) -> None:
     names = {_name(hook) for hook in hooks}
     hooks += [dict(type=f"mimtransfer.{name}") for name in ("FiniteLossHook", "ExactResumeHook") if name not in names]
     cfg.custom_hooks = hooks
-    defaults = cfg.get("default_hooks")
-    if defaults is None:
-        defaults = cfg.default_hooks = {}
+    if cfg.get("default_hooks") is None:
+        cfg.default_hooks = {}
+    defaults = cfg.default_hooks  # the config's own copy
     checkpoint = defaults.get("checkpoint", dict(type="CheckpointHook"))
     if checkpoint is not None and _name(checkpoint) == "CheckpointHook":
         defaults["checkpoint"] = {**checkpoint, "type": _OURS}

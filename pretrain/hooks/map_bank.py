@@ -18,6 +18,7 @@ from mimtransfer.backbones.inspect import view_block
 from mimtransfer.errors import UserError
 from mimtransfer.files import write_atomically
 from mimtransfer.registry import HOOKS
+from mimtransfer.stored import read_object
 from pretrain.data.transforms import ResizeWhole
 from pretrain.masking.bank import MapBank
 from pretrain.masking.measured import Measured
@@ -65,8 +66,13 @@ class MapBankHook(Hook):
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Keep which bank the resumed checkpoint was trained with."""
-        self._named = checkpoint["meta"].get(META_KEY) if runner._resume else None
-        self._within_epoch = bool(checkpoint["meta"].get("images_of_epoch")) if runner._resume else False
+        named = (checkpoint.get("meta") or {}).get(META_KEY) if runner._resume else None
+        if named is not None and not (isinstance(named, dict) and type(named.get("epoch")) is int
+                                      and named["epoch"] >= 0 and isinstance(named.get("id"), str)):
+            raise UserError(f"MapBankHook: the checkpoint names the map bank {repr(named)[:80]}, expected its epoch "
+                            "and id; resume from another checkpoint")
+        self._named = named
+        self._within_epoch = bool((checkpoint.get("meta") or {}).get("images_of_epoch")) if runner._resume else False
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Name the bank in use."""
@@ -145,7 +151,9 @@ class MapBankHook(Hook):
         return False
 
     def _use(self, path: Path, identity: str, runner) -> None:
-        self._model.strategy.bank = MapBank.open(path)
+        bank = MapBank.open(path, len(self._images), self._grid)
+        bank.check_finite()
+        self._model.strategy.bank = bank
         self._named = {"epoch": int(path.stem.removeprefix("epoch_")), "id": identity}
         runner.logger.info(f"map bank in use from here on: {path}")
 
@@ -153,14 +161,15 @@ class MapBankHook(Hook):
         """Decide on the first rank, so that all agree."""
         verdict: list[Any] = [None]
         if is_main_process():
+            fields: dict[str, Any] = dict(num_images=int, grid=list, id=str)
             try:
-                about = json.loads(path.with_suffix(".json").read_text())
-                bank = MapBank.open(path)
-            except (OSError, ValueError):  # not there, or cut off: measured again
+                about = read_object(path.with_suffix(".json"), fields, "")
+                bank = MapBank.open(path, len(self._images), self._grid)
+            except (OSError, ValueError):  # not there, cut off, or of others: measured again
                 about, bank = {}, None
             # The file itself, and what was noted when it was complete.
-            verdict = [bank is not None and isinstance(about, dict) and about.get("id") == identity
-                       and (bank.num_images, bank.grid) == (len(self._images), self._grid)]
+            verdict = [bank is not None and (about["id"], about["num_images"], tuple(about["grid"]))
+                       == (identity, len(self._images), self._grid)]
         broadcast_object_list(verdict)
         return verdict[0]
 

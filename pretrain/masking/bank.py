@@ -9,6 +9,9 @@ from torch import Tensor
 
 from mimtransfer.errors import UserError
 from mimtransfer.files import reserve_space
+from mimtransfer.stored import open_array
+
+_CHUNK = 1 << 14  # images
 
 
 class MapBank:
@@ -38,24 +41,32 @@ class MapBank:
         return cls.open(path)
 
     @classmethod
-    def open(cls, path: str | Path) -> "MapBank":
+    def open(cls, path: str | Path, num_images: int | None = None, grid: tuple[int, int] | None = None) -> "MapBank":
         """Open a file.
 
+        Args:
+            num_images, grid: that it must be of; None: any.
+
         Raises:
-            UserError: it is not there, or not a bank.
+            UserError: it is not there, or not a bank, or of other images.
         """
-        try:
-            maps = np.lib.format.open_memmap(path, mode="r")
-        except FileNotFoundError as error:
-            raise UserError(f"map bank {path}: no such file; all machines of a run need one folder for it that they "
-                            "share, set the hook's `folder`") from error
-        except (OSError, ValueError) as error:
-            raise UserError(f"map bank {path} cannot be read ({error}); remove it, and the maps are measured "
-                            "again") from error
-        if maps.ndim != 3 or maps.dtype != np.float16:
-            raise UserError(f"map bank {path}: got an array {list(maps.shape)} of {maps.dtype}, expected "
-                            "[images, h, w] of float16")
-        return cls(maps)
+        return cls(open_array(
+            path, "map bank", np.float16, (num_images, *(grid or (None, None))),
+            "remove it, and the maps are measured again",
+            "all machines of a run need one folder for it that they share, set the hook's `folder`",
+        ))  # fmt: skip
+
+    def check_finite(self) -> None:
+        """Refuse maps that hold NaN, which no patch could be drawn by.
+
+        Raises:
+            UserError: they do.
+        """
+        for first in range(0, self.num_images, _CHUNK):
+            if not np.isfinite(self._maps[first : first + _CHUNK]).all():
+                raise UserError(f"map bank {getattr(self._maps, 'filename', 'in memory')}: maps of images {first} to "
+                                f"{first + _CHUNK - 1} hold NaN or infinity; remove it and resume from an earlier "
+                                "checkpoint")
 
     def read(self, index: Tensor) -> Tensor:
         """Return the maps of some images, [B, h, w] float32 on the device of `index` [B] int64."""

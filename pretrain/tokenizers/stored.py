@@ -16,6 +16,7 @@ from torch import Tensor
 from mimtransfer.errors import UserError
 from mimtransfer.files import reserve_space, sha256_file, write_atomically
 from mimtransfer.registry import TOKENIZERS
+from mimtransfer.stored import open_array, read_object
 from pretrain.aug_record import AugRecord
 from pretrain.data.images import PretrainImages
 from pretrain.tokenizers.base import Tokenizer, check_file
@@ -39,13 +40,17 @@ class StoredTokens(Tokenizer):
     def __init__(self, path: str):
         about = check_file(os.path.join(path, "ids.json"), "StoredTokens",
                            "store them: python tools/fit_tokenizer.py configs/tokenizer/... --ids")
-        self.about = json.loads(Path(about).read_text())
+        mend = "store the ids again: python tools/fit_tokenizer.py configs/tokenizer/... --ids"
+        self.about = read_object(about, dict(num_codes=int, sha256=str, tokenizer=dict, view=dict, images=str), mend)
+        if not 0 < self.about["num_codes"] <= 1 << 16:
+            raise UserError(f"{about}: num_codes is {self.about['num_codes']}, expected 1 to 65536; {mend}")
         super().__init__(
             self.about["num_codes"], dict(sha256=self.about["sha256"], source=self.about["tokenizer"])
         )
         self.path = path
-        self._ids = np.load(os.path.join(path, "ids.npy"), mmap_mode="r")
-        self._boxes = np.load(os.path.join(path, "boxes.npy"), mmap_mode="r")
+        self._ids = open_array(os.path.join(path, "ids.npy"), "token ids", np.uint16, (None, None, None), mend)
+        boxes = os.path.join(path, "boxes.npy")
+        self._boxes = open_array(boxes, "boxes of token ids", np.float32, (len(self._ids), 4), mend)
 
     def encode(self, images: Tensor, record: AugRecord | None) -> Tensor:
         if record is None:
@@ -59,7 +64,11 @@ class StoredTokens(Tokenizer):
         if bool(record.flip.any()) or not torch.allclose(record.box.cpu(), boxes, rtol=0, atol=_BOX_TOLERANCE):
             raise UserError(f"StoredTokens: an image is shown by another crop or flip than in {self.path!r}; expected "
                             f"transform={self.about['view']} (of any size), or a tokenizer that computes ids")
-        return torch.from_numpy(self._ids[rows].astype(np.int64)).to(images.device, non_blocking=True)
+        ids = self._ids[rows].astype(np.int64)
+        if ids.max() >= self.num_codes:
+            raise UserError(f"StoredTokens: {self.path!r} holds the id {ids.max()}, expected less than num_codes="
+                            f"{self.num_codes}; store the ids again")
+        return torch.from_numpy(ids).to(images.device, non_blocking=True)
 
     def check_images(self, dataset: PretrainImages) -> None:
         """Refuse a training set that the ids were not stored for.

@@ -9,16 +9,19 @@ import break_hook  # noqa: F401  registers its hooks
 import pytest
 import torch
 from fabricate_records import record, transfer
+from mmengine.config import Config
 from toy_runner import toy_runner
 
 from mimtransfer.checkpoints.newest import newest_checkpoint
 from mimtransfer.checkpoints.safe_load import read_checkpoint
+from mimtransfer.cli import launch
 from mimtransfer.datasets.scenes.write import SceneSet, make_scenes
 from mimtransfer.errors import UserError
 from mimtransfer.results import render
 from mimtransfer.results.measurement import read_curves, standard_metrics, without_detections
 from mimtransfer.results.record import Run, write_record
 from mimtransfer.results.table import build_table
+from mimtransfer.training.safeguards import set_safeguards
 
 ROOT = Path(__file__).parents[2]
 DET = str(ROOT / "configs/detection/mask-rcnn_vit-demo_scenes.py")
@@ -113,6 +116,34 @@ def test_a_checkpoint_that_holds_nan_is_not_gone_on_from(tmp_path):
     torch.save(content, tmp_path / "broken.pth")
     (tmp_path / "broken.pth").replace(tmp_path / "epoch_3.pth")
     assert newest_checkpoint(tmp_path) == tmp_path / "epoch_2.pth"
+
+
+def test_a_checkpoint_that_holds_nan_is_not_scored(tmp_path):
+    """Of a run of another tool, or of an older version of this one."""
+    model = torch.nn.Linear(2, 1)
+    model.weight.data[0, 1] = float("nan")
+    torch.save({"state_dict": model.state_dict()}, path := str(tmp_path / "x.pth"))
+    with pytest.raises(UserError, match="1 tensors hold NaN, the first is 'weight'"):
+        launch.check_checkpoint(model, path)
+
+
+def test_a_config_of_the_users_own_gets_it_too():
+    cfg = Config(dict(default_hooks=dict(checkpoint=dict(type="CheckpointHook", interval=3, save_best="auto"))))
+    set_safeguards(cfg)
+    assert [hook["type"] for hook in cfg.custom_hooks] == ["mimtransfer.FiniteLossHook", "mimtransfer.ExactResumeHook"]
+    assert cfg.default_hooks.checkpoint == dict(type="mimtransfer.WholeCheckpointHook", interval=3, save_best="auto")
+    before = cfg.to_dict()
+    set_safeguards(cfg)
+    assert cfg.to_dict() == before
+    for own in (dict(type="my.SavingHook"), None):
+        cfg = Config(dict(default_hooks=dict(checkpoint=own), custom_hooks=[dict(type="FiniteLossHook", interval=7)]))
+        set_safeguards(cfg)
+        assert cfg.default_hooks.checkpoint == own and cfg.custom_hooks[0] == dict(type="FiniteLossHook", interval=7)
+        with pytest.raises(UserError, match="--save-on-sigterm needs"):
+            set_safeguards(cfg, save_on_signal=True)
+    bare = Config({})
+    set_safeguards(bare)
+    assert bare.default_hooks.checkpoint.type == "mimtransfer.WholeCheckpointHook"
 
 
 def test_curves_keep_the_place_where_a_run_broke(tmp_path):

@@ -23,7 +23,7 @@ class Line(NamedTuple):
 
     title: str
     row: int
-    points: list[list[float]]
+    points: list[list[Any]]  # [iteration, value]; None where the value was not finite
 
 
 class Dot(NamedTuple):
