@@ -37,6 +37,7 @@ def main() -> None:
         from mimtransfer.checks.data import SPLITS, check_data
         from mimtransfer.checks.recipe import TransferCheckHook, recipe_of
         from mimtransfer.cli import launch
+        from mimtransfer.datasets.configured import set_max_corrupt
         from mimtransfer.training.batch import count_processes
         from mimtransfer.training.fsdp import set_fsdp
         from mimtransfer.training.rescale import rescale_schedule
@@ -60,7 +61,7 @@ def main() -> None:
         launch.count_accumulation(cfg)
         launch.set_pretrained(cfg, args.pretrained)
         launch.enter_scope(cfg)
-        launch.set_max_corrupt(cfg, args.max_corrupt)
+        set_max_corrupt(cfg.train_dataloader, args.max_corrupt)
         check_data(cfg, ("train",) if args.overfit is not None else SPLITS)
         if args.overfit is not None:
             from mimtransfer.checks.overfit import set_overfit, verdict

@@ -20,7 +20,6 @@ from torch import nn
 from mimtransfer.checkpoints.newest import newest_checkpoint, newest_or_why, why_not_whole
 from mimtransfer.checkpoints.safe_load import allow_mmengine_checkpoints, read_checkpoint, state_dict_of
 from mimtransfer.cli.options import read_options
-from mimtransfer.datasets import configured
 from mimtransfer.errors import UserError, near_matches
 from mimtransfer.openmmlab.config_bases import read_config
 from mimtransfer.results.record import FILE_NAME, read_record
@@ -144,14 +143,6 @@ def set_seed(cfg: Config, seed: int | None) -> None:
     """Set the seed of the run; without one, the config's, or else mmengine draws one and logs it."""
     if seed is not None:
         cfg.randomness = {**cfg.get("randomness", {}), "seed": seed}
-
-
-def set_max_corrupt(cfg: Config, number: int | None) -> None:
-    """Let the training data go on from so many unreadable images, in each process; None: as the config has it."""
-    if number is not None:
-        if number < 0:
-            raise UserError(f"--max-corrupt {number}: expected an integer >= 0")
-        configured.set_max_corrupt(cfg.train_dataloader, number)
 
 
 def set_amp(cfg: Config, amp: bool) -> None:

@@ -58,12 +58,16 @@ def max_corrupt(dataset: dict) -> int:
     return max([dataset.get("max_corrupt") or 0, *(step.get("max_corrupt") or 0 for step in steps)])
 
 
-def set_max_corrupt(loader: dict, number: int) -> None:
-    """Let the data sets of a loader go on from so many unreadable images each.
+def set_max_corrupt(loader: dict, number: int | None) -> None:
+    """Let the data sets of a loader go on from so many unreadable images each; None: as the config has it.
 
     Raises:
-        UserError: a data set neither reads by `LoadImageFromFile` nor takes the argument.
+        UserError: a negative number, or a data set neither reads by `LoadImageFromFile` nor takes the argument.
     """
+    if number is None:
+        return
+    if number < 0:
+        raise UserError(f"--max-corrupt {number}: expected an integer >= 0")
     for dataset in leaves(loader["dataset"]):
         names = [(str(step.get("type")).rpartition(".")[2], step) for step in dataset.get("pipeline") or ()]
         steps = [step for name, step in names if name == "LoadImageFromFile"]

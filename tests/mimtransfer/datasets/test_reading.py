@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 import mimtransfer  # noqa: F401  before mmdet and mmseg
 from mimtransfer.cli import launch
 from mimtransfer.cli.explain import explain
+from mimtransfer.datasets.configured import set_max_corrupt
 
 PIPELINES = {
     Boxes: [dict(type="LoadImageFromFile"), dict(type="LoadAnnotations", with_bbox=True), dict(type="PackDetInputs")],
@@ -31,8 +32,7 @@ def loader(data, max_corrupt=None, num_workers=1):
         data.dataset().update(pipeline=PIPELINES[type(data)])
     cfg = launch.load_config(data.write(), [])
     launch.enter_scope(cfg)
-    if max_corrupt is not None:
-        launch.set_max_corrupt(cfg, max_corrupt)
+    set_max_corrupt(cfg.train_dataloader, max_corrupt)
     dataset = DATASETS.build(cfg.train_dataloader.dataset)
     return DataLoader(dataset, batch_size=None, num_workers=num_workers, collate_fn=whole)
 
