@@ -10,7 +10,8 @@ def parse_args() -> argparse.Namespace:
     add = parser.add_argument
     add("config", nargs="?", help="detection, segmentation or classification config whose data are checked")
     add("--pretrained", metavar="CKPT", help="checkpoint that the config's backbone is to start from")
-    add("--maps", type=int, default=100, metavar="N", help="images and index maps opened in each data set")
+    add("--maps", type=int, default=100, metavar="N", help="images and index maps decoded in each data set")
+    add("--all", action="store_true", help="decode all of them")
     add("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="override config keys")
     return parser.parse_args()
 
@@ -43,7 +44,8 @@ def main() -> None:
             if args.config:
                 from mimtransfer.checks.config import check_config
 
-                show(args.config, check_config(args.config, args.cfg_options, args.pretrained, args.maps))
+                num_files = None if args.all else args.maps
+                show(args.config, check_config(args.config, args.cfg_options, args.pretrained, num_files))
         counts = {level: sum(finding.level == level for finding in found) for level in (FAIL, WARN)}
         print(f"{counts[FAIL]} to mend, {counts[WARN]} to look at")
         sys.exit(1 if counts[FAIL] else 0)

@@ -15,6 +15,7 @@ def parse_args() -> argparse.Namespace:
     add("--amp", action="store_true", help="bf16 autocast (fp16 on GPUs without bf16)")
     add("--fsdp", action="store_true", help="shard model and optimizer over the processes (ViT-H; with a launcher)")
     add("--seed", type=int, help="seed of the run (default: the config's)")
+    add("--max-corrupt", type=int, metavar="N", help="go on from up to N unreadable training images (default: 0)")
     add("--overfit", type=int, metavar="N", help="sanity check: learn N images by heart; status 1 if it cannot")
     add("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none", help="pytorch: torchrun")
     add("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="override config keys")
@@ -33,9 +34,10 @@ def main() -> None:
     from mimtransfer.cli.explain import clean_exit
 
     with clean_exit():
-        from mimtransfer.checks.data import check_data
+        from mimtransfer.checks.data import SPLITS, check_data
         from mimtransfer.checks.recipe import TransferCheckHook, recipe_of
         from mimtransfer.cli import launch
+        from mimtransfer.datasets.configured import set_max_corrupt
         from mimtransfer.training.batch import count_processes
         from mimtransfer.training.fsdp import set_fsdp
         from mimtransfer.training.rescale import rescale_schedule
@@ -59,12 +61,13 @@ def main() -> None:
         launch.count_accumulation(cfg)
         launch.set_pretrained(cfg, args.pretrained)
         launch.enter_scope(cfg)
+        set_max_corrupt(cfg.train_dataloader, args.max_corrupt)
+        check_data(cfg, ("train",) if args.overfit is not None else SPLITS)
         if args.overfit is not None:
             from mimtransfer.checks.overfit import set_overfit, verdict
 
             set_overfit(cfg, args.overfit)
         set_safeguards(cfg, args.save_on_sigterm)
-        check_data(cfg)
 
         from mmengine.runner import FlexibleRunner, Runner
 

@@ -197,8 +197,12 @@ def initialisation(cfg: Config) -> str:
 
 
 def enter_scope(cfg: Config) -> None:
-    """Make mmdet's or mmseg's registries the default ones, as the Runner will."""
+    """Make mmdet's or mmseg's registries the default ones, as the Runner will; files that they read are then named."""
     init_default_scope(cfg.get("default_scope", "mimtransfer"))
+    if cfg.get("default_scope") in ("mmdet", "mmseg"):
+        from mimtransfer.datasets.reading import stand_in
+
+        stand_in(cfg.default_scope)
 
 
 def checkpoint_at(path: str | None) -> str | None:

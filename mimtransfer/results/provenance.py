@@ -13,6 +13,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mimtransfer.datasets.tree import walk
 from mimtransfer.files import sha256_file
 from mimtransfer.results.description import short_name, training_loader
 
@@ -171,9 +172,8 @@ def _annotation_digests(dataset: Mapping) -> Iterator[str]:
 
 
 def _listing_digest(folder: Path, sizes: bool = True) -> str:
-    lines = []
-    for where, _, names in os.walk(folder):
-        for name in names:
-            path = Path(where, name)
-            lines.append(path.relative_to(folder).as_posix() + (f" {path.stat().st_size}" if sizes else ""))
-    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
+    """Digest what is read below a folder: links are followed, hidden files left out."""
+    files = [(os.fsdecode(path), path) for path in walk(folder).files]
+    top = os.fsencode(folder)
+    lines = [name + (f" {os.stat(os.path.join(top, path)).st_size}" if sizes else "") for name, path in files]
+    return hashlib.sha256(b"\n".join(sorted(os.fsencode(line) for line in lines))).hexdigest()

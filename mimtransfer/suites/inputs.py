@@ -15,6 +15,7 @@ from typing import Any
 
 from mimtransfer.cli.options import option_texts, read_options
 from mimtransfer.datasets.configured import leaves
+from mimtransfer.datasets.tree import walk
 from mimtransfer.errors import UserError, near_files
 from mimtransfer.files import sha256_file, write_atomically
 from mimtransfer.results.fingerprint import differences, protocol_config
@@ -281,12 +282,11 @@ def _file(path: Path) -> str:
 
 
 def _folder(folder: Path) -> tuple[str, list[Path]]:
-    folders, files = [], []
-    for where, _, names in os.walk(folder):
-        folders.append(Path(where))
-        files += [Path(where, name) for name in names]
+    """Digest what is read below a folder: links are followed, hidden files left out."""
+    tree = walk(folder)
+    folders, files = ([folder / os.fsdecode(path) for path in paths] for paths in (tree.folders, tree.files))
     files.sort()
     content = hashlib.sha256()
     for path in files:
-        content.update(f"{path.relative_to(folder).as_posix()} {path.stat().st_size}\n".encode())
+        content.update(os.fsencode(f"{path.relative_to(folder).as_posix()} {path.stat().st_size}\n"))
     return content.hexdigest()[:16], folders + files[:: max(1, len(files) // _SAMPLE)]

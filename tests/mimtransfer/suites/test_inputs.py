@@ -207,6 +207,19 @@ def test_folders_of_data(tmp_path):
     assert path_digest(str(tmp_path / "nowhere"), cache) == "missing"
 
 
+def test_folders_with_links(tmp_path):
+    """A link to nothing ended the digest in a traceback; what lies behind a link was not in it."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "data/lost.jpg").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "data/link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/up").symlink_to(tmp_path / "data")
+    cache, place = StatCache(tmp_path / "cache.json"), str(tmp_path / "data")
+    first = path_digest(place, cache)
+    (tmp_path / "elsewhere/1.jpg").write_bytes(b"1")
+    assert path_digest(place, cache) != first
+
+
 def test_which_data_a_config_reads(tmp_path):
     names = {
         "train_dataloader": {"dataset": {"type": "RepeatDataset", "dataset": {
