@@ -21,6 +21,9 @@ def parse_args() -> argparse.Namespace:
         metavar="CKPT",
         help="go on from CKPT, or from the newest one in the work dir",
     )
+    parser.add_argument(
+        "--save-on-sigterm", action="store_true", help="on SIGTERM or SIGHUP save first, then stop (preemption)"
+    )
     parser.add_argument("--amp", action="store_true", help="bf16 autocast")
     parser.add_argument("--compile", action="store_true", help="compile the loss with torch.compile")
     parser.add_argument("--seed", type=int, help="seed of the run (default: the config's)")
@@ -49,20 +52,28 @@ def main() -> None:
 
     with clean_exit():
         from mimtransfer.cli import launch
+        from mimtransfer.training.batch import count_processes
+        from mimtransfer.training.rescale import rescale_schedule
+        from mimtransfer.training.safeguards import set_safeguards
 
+        shipped = launch.load_config(args.config, [])
         cfg = launch.load_config(args.config, args.cfg_options)
         launch.set_work_dir(cfg, args.work_dir, args.config)
         launch.set_launcher(cfg, args.launcher)
         launch.set_resume(cfg, args.resume)
         launch.set_seed(cfg, args.seed)
         launch.set_amp(cfg, args.amp)
+        processes = count_processes(args.launcher)
+        notes = rescale_schedule(cfg, shipped, processes, args.cfg_options)
         launch.count_accumulation(cfg)
         if args.compile:
             cfg.model.compile_loss = True
 
+        set_safeguards(cfg, args.save_on_sigterm)
+
         from pretrain.runner import build_runner
 
-        build_runner(cfg).train()
+        build_runner(cfg, notes).train()
 
 
 if __name__ == "__main__":

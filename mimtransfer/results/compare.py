@@ -36,10 +36,10 @@ def compare(table: Table, baseline: str | None) -> None:
         for cell in cells:
             cell.difference = cell.mean - base.mean
             cell.test = paired_test(cell.by_seed, base.by_seed)
-        tested = [cell for cell in cells if cell.test is not None]
-        for cell, p in zip(tested, holm([cell.test.p for cell in tested])):
+        tested = [(cell, cell.test) for cell in cells if cell.test is not None]
+        for (cell, test), p in zip(tested, holm([test.p for _, test in tested])):
             cell.p = p
-        pairs |= {cell.test.pairs for cell in tested}
+            pairs.add(test.pairs)
     if pairs:
         counts = str(min(pairs)) if len(pairs) == 1 else f"{min(pairs)} to {max(pairs)}"
         table.notes.append(

@@ -47,20 +47,19 @@ class RecordHook(Hook):
 
     def __init__(self, label: str | None = None, warmup: int = 10) -> None:
         self.label, self.warmup = label, warmup
-        self._meter: CostMeter | None = None
-        self._trained = False
+        self._began, self._trained = False, False
         self._loaded: tuple[str | None, dict[str, Any]] | None = None  # path and meta of the Runner's own checkpoint
         self._evaluation: tuple[str, int | None, dict[str, Any]] | None = None  # val or test, iteration, metrics
 
     def before_run(self, runner: Runner) -> None:
         """Note what runs, before the code or the data can change."""
-        if self._meter is not None:  # train, then test, in one process
+        if self._began:  # train, then test, in one process
             return
-        self._meter = CostMeter(self.warmup)
+        self._began, self._meter = True, CostMeter(self.warmup)
         self._task = description.task_of(runner.cfg)
         self._run_id = f"{datetime.now(timezone.utc):%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
         self._started_at, self._seed, self._processes = provenance.now(), runner.seed, get_world_size()
-        self._init: dict[str, Any] | None = None
+        self._init: dict[str, Any] = {}
         self._git = provenance.git_state() if is_main_process() else None
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -213,12 +212,13 @@ class RecordHook(Hook):
             return self._config(runner), {}, {}
         on, iteration, metrics = self._evaluation
         raw = raw_metrics(metrics)
-        raw.update(without_detections(raw, runner.cfg.get(f"{on}_evaluator")))
+        empty = without_detections(raw, runner.cfg.get(f"{on}_evaluator"))
+        raw.update(empty)
         config = self._config(runner, on)
         if iteration != (runner.iter if self._trained else self._schedule(runner)["iters"]):
             # A best or early checkpoint is another protocol than the last one.
             config["evaluated_weights"] = "not the last"
-        return config, standard_metrics(raw), raw
+        return config, standard_metrics(raw, empty), raw
 
     def _record(self, runner: Runner, loss: float | None, peak: int) -> dict[str, Any]:
         config, metrics, raw = self._scored(runner)
@@ -256,7 +256,8 @@ class RecordHook(Hook):
         }
 
     def _cost(self, runner: Runner, peak: int) -> dict[str, Any]:
-        cost = {"images_per_s": self._images_per_s(), "wall_s": self._meter.wall_s, "peak_memory_bytes": peak}
+        cost: dict[str, Any] = {"images_per_s": self._images_per_s(), "wall_s": self._meter.wall_s}
+        cost["peak_memory_bytes"] = peak
         batch = (runner.cfg.get("train_dataloader") or {}).get("batch_size")
         if self._trained:
             cost |= provenance.device()

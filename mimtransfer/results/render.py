@@ -10,6 +10,7 @@ from mimtransfer.results.rows import Cell, Column, Table
 
 _PLUS_MINUS = "\u00b1"
 _DAGGER = "\u2020"
+NOTHING_FOUND = "\u2021"  # behind a score: a footnote says which runs detected nothing at all
 
 
 def markdown(table: Table, digits: int = 1) -> str:
@@ -47,10 +48,10 @@ def comma_separated(table: Table, _digits: int = 1) -> str:
         lines.append([row.label, *[number for cell in cells for number in cell]])
     if table.published:
         head.append("source")
-        for row in table.published:
-            cells = [part for column in table.columns for part in (row.scores.get(column), *[None] * 4)]
-            cells += [None] * 3 * len(table.cost_titles)
-            lines.append([row.label, *cells, f"{row.source}, {row.url}"])
+        for other in table.published:
+            scores = [part for column in table.columns for part in (other.scores.get(column), *[None] * 4)]
+            costs = [None] * 3 * len(table.cost_titles)
+            lines.append([other.label, *scores, *costs, f"{other.source}, {other.url}"])
     return pd.DataFrame(lines, columns=head, dtype=object).to_csv(index=False, lineterminator="\n")
 
 
@@ -68,9 +69,9 @@ def json_text(table: Table, _digits: int = 1) -> str:
     published = [
         {**vars(row), "scores": [row.scores.get(column) for column in table.columns]} for row in table.published
     ]
+    notes = notes_of(table, "+-")
     content = {"baseline": table.baseline, "columns": columns, "rows": rows, "published": published}
-    content["notes"] = notes_of(table, "+-")
-    return json.dumps(content, indent=1) + "\n"
+    return json.dumps({**content, "notes": notes}, indent=1) + "\n"
 
 
 FORMATS: dict[str, Callable[[Table, int], str]] = {
@@ -88,6 +89,7 @@ class _Dialect(NamedTuple):
     bold: str  # with one place for the text
     star: str
     dagger: str  # with one place for the number
+    nothing_found: str
     escape: Callable[[str], str]
 
 
@@ -99,9 +101,9 @@ def _text_cells(table: Table, digits: int, dialect: _Dialect) -> list[list[str]]
         cells = [_score(table, column, row.cells.get(column), digits, dialect) for column in table.columns]
         costs = [cost_text(row.costs.get(name), dialect.plus_minus) for name in table.cost_titles]
         lines.append([dialect.escape(row.label), *cells, *costs])
-    for number, row in enumerate(table.published, start=1):
-        scores = [f"{row.scores[column]:.{digits}f}" if column in row.scores else "-" for column in table.columns]
-        label = f"{dialect.escape(row.label)} {dialect.dagger % number}"
+    for number, other in enumerate(table.published, start=1):
+        scores = [f"{other.scores[column]:.{digits}f}" if column in other.scores else "-" for column in table.columns]
+        label = f"{dialect.escape(other.label)} {dialect.dagger % number}"
         lines.append([label, *scores, *["-"] * len(table.cost_titles)])
     return lines
 
@@ -109,7 +111,7 @@ def _text_cells(table: Table, digits: int, dialect: _Dialect) -> list[list[str]]
 def _score(table: Table, column: Column, cell: Cell | None, digits: int, dialect: _Dialect) -> str:
     if cell is None:
         return "-"
-    text = f"{cell.mean:.{digits}f}"
+    text = f"{cell.mean:.{digits}f}" + (dialect.nothing_found if cell.nothing_found else "")
     is_best = prints_best(table, column, cell, digits)
     if cell.std is not None:
         text += f" {dialect.plus_minus} {cell.std:.{digits}f}"
@@ -129,6 +131,7 @@ def prints_best(table: Table, column: Column, cell: Cell, digits: int) -> bool:
 
 def difference_text(cell: Cell, digits: int) -> str:
     """Return the difference to the baseline with its sign."""
+    assert cell.difference is not None
     return f"{round(cell.difference, digits) + 0.0:+.{digits}f}"  # + 0.0: no -0.0
 
 
@@ -149,6 +152,15 @@ def notes_of(table: Table, plus_minus: str = _PLUS_MINUS) -> list[str]:
         notes.append(f"(+/-): difference of the means to {table.baseline!r}.")
     protocols = sorted({(column.task, column.protocol, column.fingerprint) for column in table.columns})
     notes += [f"{task}: protocol {name!r}, fingerprint {fingerprint[:12]}." for task, name, fingerprint in protocols]
+    empty = [
+        f"{column.title} of {row.label!r}, seed {' and '.join(str(run.record['seed']) for run in cell.nothing_found)}"
+        for row in table.rows
+        for column, cell in row.cells.items()
+        if cell.nothing_found
+    ]
+    if empty:
+        sign = NOTHING_FOUND if plus_minus == _PLUS_MINUS else "no detections"
+        notes.append(f"{sign}: nothing was detected in the whole data set, counted as 0.0: {'; '.join(empty)}.")
     published = [
         f"{_DAGGER if plus_minus == _PLUS_MINUS else 'published '}{number}: printed in {row.source}, {row.url}"
         + (f"; {row.remark}" if row.remark else "")
@@ -190,5 +202,5 @@ def _escape_latex(text: str) -> str:
     return "".join(named.get(letter, f"\\{letter}" if letter in "&%$#_{}" else letter) for letter in text)
 
 
-_MARKDOWN = _Dialect(_PLUS_MINUS, "**%s**", "\\*", f"{_DAGGER}%d", _escape_markdown)
-_LATEX = _Dialect(r"$\pm$", r"\textbf{%s}", "$^{*}$", r"$^{\dag%d}$", _escape_latex)
+_MARKDOWN = _Dialect(_PLUS_MINUS, "**%s**", "\\*", f"{_DAGGER}%d", NOTHING_FOUND, _escape_markdown)
+_LATEX = _Dialect(r"$\pm$", r"\textbf{%s}", "$^{*}$", r"$^{\dag%d}$", r"$^{\ddag}$", _escape_latex)

@@ -1,9 +1,10 @@
 """Line charts and scatter plots as SVG, drawn by matplotlib, for one HTML file that holds many of them."""
 import io
 import itertools
+import math
 import re
 import xml.etree.ElementTree as ET
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -22,7 +23,7 @@ class Line(NamedTuple):
 
     title: str
     row: int
-    points: list[list[float]]
+    points: list[list[Any]]  # [iteration, value]; None where the value was not finite
 
 
 class Dot(NamedTuple):
@@ -47,9 +48,13 @@ class Charts:
         titles = {}
         for number, line in enumerate(lines):
             marker = "o" if len(line.points) < 12 else ""
-            (drawn,) = axes.plot(*zip(*line.points), marker=marker, markersize=4, linewidth=1.4, **_style(line.row))
-            drawn.set_gid(f"line-{number}")
-            titles[drawn.get_gid()] = line.title
+            points = [(x, math.nan if y is None else y) for x, y in line.points]  # a gap where it was not finite
+            for x, y in line.points:
+                if y is None:
+                    axes.axvline(x, linewidth=0.8, **_style(line.row))
+            (drawn,) = axes.plot(*zip(*points), marker=marker, markersize=4, linewidth=1.4, **_style(line.row))
+            drawn.set_gid(name := f"line-{number}")
+            titles[name] = line.title
         return self._svg(figure, titles)
 
     def scatter(self, dots: list[Dot], x_title: str) -> str:
@@ -61,8 +66,8 @@ class Charts:
         for number, dot in enumerate(dots):
             style = _style(dot.row)
             (drawn,) = axes.plot(dot.x, dot.y, "o", markersize=7, color=style["color"], clip_on=False)
-            drawn.set_gid(f"dot-{number}")
-            titles[drawn.get_gid()] = f"{dot.title}: {dot.y:g} at {dot.x:.3g}"
+            drawn.set_gid(name := f"dot-{number}")
+            titles[name] = f"{dot.title}: {dot.y:g} at {dot.x:.3g}"
             if dot.std:
                 axes.plot([dot.x] * 2, [dot.y - dot.std, dot.y + dot.std], linewidth=1.4, **style)
         _label(axes, dots)
@@ -77,7 +82,7 @@ class Charts:
         number = next(self._numbers)
         out = io.StringIO()
         # The text stays text, of the page's own font and colour; the salt makes ids that are the same in every run.
-        options = {"svg.fonttype": "none", "svg.hashsalt": f"chart {number}", "font.sans-serif": ["DejaVu Sans"]}
+        options: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": f"chart {number}"}
         with matplotlib.rc_context(options):
             nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
             figure.savefig(out, format="svg", transparent=True, metadata=nothing)
@@ -94,7 +99,7 @@ class Charts:
                 element.insert(0, title)
             if name is not None and name not in linked:
                 del element.attrib["id"]
-        root.attrib = {"viewBox": root.get("viewBox"), "role": "img"}
+        root.attrib = {"viewBox": root.attrib["viewBox"], "role": "img"}
         return _serialised(root)
 
 
@@ -116,18 +121,20 @@ def _style(row: int) -> dict:
 
 
 def _label(axes: Axes, dots: list[Dot]) -> None:
-    """Write titles beside dots, towards the middle; those of neighbours go above each other."""
-    taken: list[tuple[float, float]] = []
+    """Write titles beside dots, towards the middle; those that would overlap go above each other."""
+    axes.margins(y=0.2)
     axes.autoscale_view()  # the limits decide what is near
+    taken: list[tuple[float, float, float]] = []  # left, right and height of titles, in points
     for dot in sorted(dots, key=lambda dot: dot.y):
-        x, y = axes.transData.transform((dot.x, dot.y)) * 72 / axes.figure.dpi  # points
-        height = y
-        while any(abs(height - other) < 11 and abs(x - place) < 120 for place, other in taken):
-            height += 11
-        taken.append((x, height))
-        left = axes.transAxes.inverted().transform(axes.transData.transform((dot.x, dot.y)))[0] > 0.55
-        axes.annotate(dot.title, (dot.x, dot.y), (-8 if left else 8, height - y), textcoords="offset points",
-                      ha="right" if left else "left", va="center", parse_math=False)
+        x, y = axes.transData.transform((dot.x, dot.y)) * 72 / axes.figure.dpi
+        on_left = x > 0.6 * 72 * _SIZE[0]
+        width = 8 + 6 * len(dot.title)  # about 6 points a letter
+        left, right, height = (x - width, x, y) if on_left else (x, x + width, y)
+        while any(abs(height - other) < 11 and left < end and start < right for start, end, other in taken):
+            height += 2
+        taken.append((left, right, height))
+        axes.annotate(dot.title, (dot.x, dot.y), (-8 if on_left else 8, height - y), textcoords="offset points",
+                      ha="right" if on_left else "left", va="center", parse_math=False)
 
 
 def _serialised(root: ET.Element) -> str:
