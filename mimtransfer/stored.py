@@ -46,7 +46,7 @@ def read_json(path: str | os.PathLike, mend: str) -> Any:
             raise ValueError(f"has {os.path.getsize(path):,} bytes, expected at most {_LARGEST:,}")
         text = Path(path).read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file{near_files(str(path))}; {mend}") from error
+        raise UserError(f"{path}: no such file{near_files(str(path))}") from error
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); {mend}") from error
     except UnicodeDecodeError as error:

@@ -32,8 +32,15 @@ SLOW_TESTS = (
 
 @pytest.fixture(autouse=True)
 def no_scope_left_over():
-    """Forget the default scope of a Runner that an earlier test built: names would be looked up in its library."""
+    """Forget the default scope of a Runner that an earlier test built, or a fixture of its file: names would be looked
+    up in its library.
+    """
+    _forget_scopes()
     yield
+    _forget_scopes()
+
+
+def _forget_scopes():
     if "mmengine.registry" in sys.modules:
         sys.modules["mmengine.registry"].DefaultScope._instance_dict.clear()
 

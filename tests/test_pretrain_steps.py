@@ -69,7 +69,7 @@ def write_tokenizer(tokenizer, num_codes, grid):
         path.mkdir()
         np.save(path / "ids.npy", np.random.RandomState(0).randint(0, num_codes, (1, *grid)).astype(np.uint16))
         np.save(path / "boxes.npy", np.array([[0, 0, 1, 1]], np.float32))
-        about = dict(num_codes=num_codes, sha256="0" * 64, tokenizer={}, view={})
+        about = dict(num_codes=num_codes, sha256="0" * 64, tokenizer={}, view={}, images="0" * 64)
         (path / "ids.json").write_text(json.dumps(about))
     else:
         shapes = json.loads(DALLE.read_text())["published"]["encoder"]

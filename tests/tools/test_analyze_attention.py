@@ -119,7 +119,7 @@ def test_mistakes_give_one_line(images, tmp_path, monkeypatch, capsys):
     assert "multiple of the patch" in fails(monkeypatch, capsys, good, images, "--size", 36)
     model = dict(type="EncoderDecoder", backbone=dict(type="ResNet", depth=50))
     other = save(tmp_path / "other.pth", build(0), "backbone", model)
-    assert "ResNet, expected a TimmViT" in fails(monkeypatch, capsys, other, images)
+    assert "'ResNet', expected a TimmViT" in fails(monkeypatch, capsys, other, images)
     windows = dict(type="MaskRCNN", backbone=dict(ENCODER, window_size=2))
     vitdet = save(tmp_path / "vitdet.pth", build(0), "backbone", windows)
     assert "windows" in fails(monkeypatch, capsys, vitdet, images)

@@ -140,7 +140,7 @@ def test_attacks(folder):
 @pytest.mark.parametrize(("config", "option", "message"), [
     ("corruptions.py", "test_cfg.corruptions=[fogg]", "no corruption 'fogg'; did you mean 'fog'"),
     ("corruptions.py", "test_cfg.severities=[0]", "severities of 1 to 5"),
-    ("corruptions.py", "test_cfg.baseline=nothing.json", "nothing.json: cannot be read"),
+    ("corruptions.py", "test_cfg.baseline=nothing.json", "nothing.json: no such file"),
     ("corruptions.py", "test_dataloader.dataset.trained_classes=[red,green]", "2 classes, but model.num_classes is 3"),
     ("attacks.py", "test_cfg.epsilon=0", "expected positive numbers"),
 ])

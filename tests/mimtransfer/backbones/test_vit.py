@@ -238,7 +238,7 @@ def test_checkpointing_leaves_gradients_bit_equal(options: dict) -> None:
             "unknown arch='vit_bse_patch16_224' of TimmViT: did you mean .*vit_base_patch16_224",
         ),
         ({"arch": "vit_tiny_patch16_224.augreg_in21k"}, "names weights: give arch='vit_tiny_patch16_224'"),
-        ({"arch": "resnet18"}, "img_size"),
+        ({"arch": "resnet18"}, "use type=.mimtransfer.TimmCNN"),
         ({"arch": "test_vit_relpos"}, "not a plain ViT"),
         ({"img_size": 100, "model_kwargs": TINY}, "img_size=.100, 100. .* the patch .16, 16.: take e.g. 96"),
         ({"model_kwargs": dict(TINY, num_heads=5)}, "timm cannot build"),

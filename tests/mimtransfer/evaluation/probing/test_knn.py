@@ -107,7 +107,7 @@ def test_class_folder(folder):
 
 @pytest.mark.parametrize(("config", "message"), [
     (dict(root="trian"), "'trian' does not exist; did you mean 'train'"),
-    (dict(root="train/ant"), "find any class folder in train/ant in 'train/ant'; expected one folder"),
+    (dict(root="train/ant"), "no class folder in 'train/ant'; expected one folder"),
     (dict(root="train", num_images=16), "subset of 16 images, expected 1 to 15"),
     (dict(root="train", images_per_class=5), "images_per_class=5, num_images=None, expected one of them, and no more "
                                               "than the 4 images"),
@@ -125,7 +125,7 @@ def test_class_folder_names_what_is_empty_or_broken(folder):
     with pytest.raises(UserError, match=r"bee/0\.png' cannot be read"):
         build(root=str(folder))[4]
     (folder / "dog").mkdir()
-    with pytest.raises(UserError, match="no valid file for the classes dog"):
+    with pytest.raises(UserError, match="no image in the class folder 'dog'"):
         build(root=str(folder))
 
 
