@@ -25,6 +25,13 @@ class PretrainRunner(Runner):
         return super().wrap_model(model_wrapper_cfg, model)
 
 
+def register_all() -> None:
+    """Register data, hooks and methods; strategies and tokenizers register themselves at their first lookup."""
+    import pretrain.data
+    import pretrain.hooks
+    import pretrain.methods  # noqa: F401
+
+
 def build_runner(cfg: Config) -> Runner:
     """Build a Runner for pretraining.
 
@@ -34,11 +41,7 @@ def build_runner(cfg: Config) -> Runner:
     Raises:
         UserError: the training set is smaller than a batch.
     """
-    # Registers them all; the strategies and tokenizers register themselves at their first lookup.
-    import pretrain.data
-    import pretrain.hooks
-    import pretrain.methods  # noqa: F401
-
+    register_all()
     runner = PretrainRunner.from_cfg(cfg)
     check_epoch(runner)
     _check_maps(runner)

@@ -60,8 +60,12 @@ def main() -> None:
         if args.compile:
             cfg.model.compile_loss = True
 
-        from pretrain.runner import build_runner
+        from mimtransfer.checks.settings import check_settings
+        from pretrain.runner import build_runner, register_all
 
+        launch.enter_scope(cfg)
+        register_all()
+        check_settings(cfg)
         build_runner(cfg).train()
 
 

@@ -33,6 +33,7 @@ def main() -> None:
 
     with clean_exit():
         from mimtransfer.checks.data import check_data
+        from mimtransfer.checks.settings import check_settings
         from mimtransfer.cli import launch
         from mimtransfer.evaluation.tta import merge_views, set_tta
 
@@ -50,6 +51,7 @@ def main() -> None:
         if args.tta:
             set_tta(cfg)
         launch.enter_scope(cfg)
+        check_settings(cfg)
         check_data(cfg, splits=("test",))
         cfg.load_from = args.checkpoint
 

@@ -34,6 +34,7 @@ def main() -> None:
     with clean_exit():
         from mimtransfer.checks.data import check_data
         from mimtransfer.checks.recipe import TransferCheckHook, recipe_of
+        from mimtransfer.checks.settings import check_settings
         from mimtransfer.cli import launch
         from mimtransfer.training.fsdp import set_fsdp
 
@@ -50,6 +51,7 @@ def main() -> None:
         launch.count_accumulation(cfg)
         launch.set_pretrained(cfg, args.pretrained)
         launch.enter_scope(cfg)
+        check_settings(cfg)
         if args.overfit is not None:
             from mimtransfer.checks.overfit import set_overfit, verdict
 

@@ -3,6 +3,7 @@
 
     environment.py   versions, operators, devices
     config.py        a whole config: does it read, are the data there and sane, does the checkpoint fit
+    settings.py      every key and value of a config, held against what it builds (signatures.py, values.py)
     data.py          files, classes and heads of a transfer config
     annotations.py   what trains without an error and ruins the score
     recipe.py        lr, batch, length and normalisation against the recipe and the pretraining

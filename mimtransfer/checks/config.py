@@ -9,6 +9,7 @@ from mimtransfer.checkpoints.load import load_backbone
 from mimtransfer.checks import FAIL, OK, Finding
 from mimtransfer.checks.annotations import check_annotations
 from mimtransfer.checks.data import check_data
+from mimtransfer.checks.settings import wrong_settings
 from mimtransfer.cli import launch
 from mimtransfer.cli.explain import explain
 
@@ -27,6 +28,7 @@ def check_config(path: str, cfg_options: list[str], pretrained: str | None, num_
     except Exception as error:
         yield _explained(error)
         return
+    yield from (Finding(FAIL, line) for line in wrong_settings(cfg))
     sane = True
     for split in ("train", "val", "test"):
         try:

@@ -45,7 +45,7 @@ def explain(error: Exception) -> str | None:
     if isinstance(error, UserError):
         return message + where
     frames = list(_frames(error))
-    for explanation in (_unknown_name, _wrong_argument, _config, _missing_file):
+    for explanation in (_unknown_name, _wrong_argument, _config, _missing_file, _unbuildable):
         line = explanation(error, message, frames)
         if line is not None:
             return " ".join(line.splitlines()) + where
@@ -180,6 +180,20 @@ def _wrong_argument(error: Exception, message: str, frames: list[FrameType]) -> 
     if not unexpected and frames[-1] is building[-1]:
         return f"config of {name}: {message.partition('() ')[2] or message}"
     return None  # the call is in the code, not in the config
+
+
+def _unbuildable(error: Exception, message: str, frames: list[FrameType]) -> str | None:
+    """Explain what a constructor made of its arguments, when it did not expect them: the values are the config's."""
+    building = [frame for frame in frames if frame.f_code.co_name == "build_from_cfg" and "obj_cls" in frame.f_locals]
+    inside = [frame for frame in frames if frame.f_code.co_name in ("__init__", "__new__")]
+    if not building or not inside or isinstance(error, OSError | MemoryError):
+        return None
+    arguments = building[-1].f_locals.get("args") or {}
+    plain = (bool, int, float, str, list, tuple)
+    shown = ", ".join(f"{key}={value!r}" for key, value in arguments.items() if isinstance(value, plain))
+    name = getattr(building[-1].f_locals["obj_cls"], "__name__", "?")
+    return (f"config of {name}: it cannot be built ({type(error).__name__}: {message[:200]}); look at {shown[:300]}, "
+            "MIMTRANSFER_TRACEBACK=1 shows where")
 
 
 # Config files and other files

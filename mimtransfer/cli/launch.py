@@ -22,14 +22,16 @@ from mimtransfer.results.record import FILE_NAME, read_record
 
 # Keys that mmengine reads from the config itself, not through an argument of Runner.
 _RUNNER_KEYS = ("compile", "sync_bn", "find_unused_parameters", "activation_checkpointing", "efficient_conv_bn_eval",
-                "runner_type", "tta_model", "tta_pipeline")
+                "runner_type", "tta_model", "tta_pipeline", "custom_imports")
+# Keys that our own tools read.
+_OWN_KEYS = ("task", "protocol", "seed", "features", "kmeans", "tokenizer", "view")
 
 
 def load_config(path: str, cfg_options: list[str]) -> Config:
     """Read a config file with its bases and apply `KEY=VALUE` overrides.
 
     Raises:
-        UserError: an override is not `KEY=VALUE`, or config and Runner know no such key.
+        UserError: an override is not `KEY=VALUE`, config and Runner know no such key, or nothing reads it.
     """
     cfg = Config.fromfile(path)
     apply_options(cfg, cfg_options, path)
@@ -40,7 +42,8 @@ def apply_options(cfg: Config, cfg_options: list[str], path: str) -> None:
     """Apply `KEY=VALUE` overrides to a config; `path` names it in errors. Raises as `load_config`."""
     if not cfg_options:
         return
-    known = [*cfg.keys(), *inspect.signature(Runner.__init__).parameters, *_RUNNER_KEYS]
+    read = [*inspect.signature(Runner.__init__).parameters, *_RUNNER_KEYS, *_OWN_KEYS]
+    known = [*cfg.keys(), *read]
     for option in cfg_options:
         key, equals, value = option.partition("=")
         if not equals:
@@ -52,6 +55,12 @@ def apply_options(cfg: Config, cfg_options: list[str], path: str) -> None:
         if top not in known:
             hint = near_matches(top, known) or f"the config has {', '.join(sorted(cfg.keys()))}"
             raise UserError(f"--cfg-options {option}: {path} has no key {top!r}; {hint}")
+        if top not in read:
+            places = [place for name in cfg if name in read for place in _places(cfg[name], cfg[top], name)]
+            rest = key.removeprefix(top)
+            told = f"; set {', '.join(place + rest for place in places[:4])}" if places else ""
+            raise UserError(f"--cfg-options {option}: nothing reads {top!r} any more, {path} has made its values of it "
+                            f"already{told}{' ...' * (len(places) > 4)}")
     try:
         cfg.merge_from_dict(read_options(cfg_options))
     except ValueError as error:
@@ -259,6 +268,17 @@ def evaluate_if_never(runner: Runner) -> None:
     if runner.val_loop is not None and osp.isfile(path) and not read_record(path)["metrics"]:
         print_log("The training was finished, but not its evaluation: evaluating now", logger="current")
         runner.val()
+
+
+def _places(node, value, path: str) -> Iterator[str]:
+    """Yield the paths below `node` at which a value stands; numbers also inside of sizes (h, w)."""
+    if value is None or isinstance(value, bool) or (hasattr(value, "__len__") and not value):
+        return
+    if (type(node) is type(value) and node == value) or (isinstance(node, list | tuple) and isinstance(value, int) and node and set(map(repr, node)) == {repr(value)}):
+        yield path
+    elif isinstance(node, dict | list | tuple):
+        for key, item in node.items() if isinstance(node, dict) else enumerate(node):
+            yield from _places(item, value, f"{path}.{key}")
 
 
 def _dicts(node) -> Iterator[dict]:
