@@ -34,6 +34,8 @@ def main() -> None:
         from mimtransfer.cli import launch
         from mimtransfer.cli.prediction import Predictor, names_for
 
+        if args.device is not None:
+            launch.check_device(args.device)
         cfg = launch.load_config(args.config, args.cfg_options)
         launch.set_launcher(cfg, "none")
         launch.enter_scope(cfg)

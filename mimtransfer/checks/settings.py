@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
-from mmengine.runner import Runner, set_random_seed
+from mmengine.runner import Runner
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 from torch.utils.data import DataLoader
 
+from mimtransfer.checks.plain_dicts import lonely_sections, missing_packages, plain_dicts, rules_of, untyped
 from mimtransfer.checks.signatures import Signature, find, keys_read, known_names, lax, ours, signature
-from mimtransfer.checks.values import EMPTY, misfit, near
+from mimtransfer.checks.values import EMPTY, misfit, near, shown
 from mimtransfer.errors import UserError, near_matches
 
 # Part of the config -> what it builds. All other top-level keys are variables of the file.
@@ -33,8 +34,10 @@ _SECTIONS = {
     "visualizer": "visualizer", "log_processor": "log processor", "model_wrapper_cfg": "model wrapper",
 }
 # Arguments that the builder takes for itself, and those that it gives, which need not be in the config.
-_TAKEN = {"hook": {"priority"}, "parameter scheduler": {"convert_to_iter_based"}, "loop": {"by_epoch"},
-          "weight initializer": {"override", "name"}}
+_TAKEN: dict[str, dict[str, tuple[Any, Any]]] = {
+    "hook": {"priority": (int | str | None, None)}, "parameter scheduler": {"convert_to_iter_based": (bool, False)},
+    "weight initializer": {"override": (EMPTY, None), "name": (EMPTY, None)},
+}
 _GIVEN = {
     "hook": set(), "parameter scheduler": {"optimizer", "param_name"}, "optimizer": {"params", "lr"}, "metric": set(),
     "loop": {"runner", "dataloader", "evaluator"}, "optim wrapper": {"optimizer"}, "model wrapper": {"module"},
@@ -44,8 +47,7 @@ _GIVEN = {
 # What the parts of a part are.
 _BELOW = {"hook": "part", "loop": "part", "metric": "part", "sampler": "part", "optimizer": "part",
           "parameter scheduler": "part", "log processor": "part", "model wrapper": "part", "optim wrapper": "part"}
-_ENVIRONMENT = {"cudnn_benchmark": None, "mp_cfg": ("mp_start_method", "opencv_num_threads"), "dist_cfg": None,
-                "resource_limit": None}
+_LISTS = ("param_scheduler", "custom_hooks", "val_evaluator", "test_evaluator")
 _LOADER = ("dataset", "sampler", "batch_sampler", "collate_fn", "worker_init_fn", "num_batch_per_epoch")
 _CLIP = {"value": clip_grad_value_, "norm": clip_grad_norm_}
 
@@ -79,27 +81,28 @@ class _Walk:
 
     def config(self, cfg: Mapping) -> Iterator[str]:
         yield from _misspelt_sections(cfg)
+        yield from lonely_sections(cfg)
         for section, kind in _SECTIONS.items():
             node = cfg.get(section)
             if isinstance(node, Mapping | list | tuple):
                 yield from self.nodes(node, section, kind)
-            elif node is not None and not callable(node):
-                yield f"{section} is {_shown(node)}, expected dict(...)"
-        plain = {name: slot for name, slot in signature(Runner).slots.items() if slot[0] in (str, bool, int)}
-        known = {**plain, "default_scope": (str, None), "resume": (bool, None), "load_from": (str, None),
+            if node is not None and not callable(node) and not isinstance(
+                node, (Mapping, list, tuple) if section in _LISTS else Mapping
+            ):
+                yield f"{section} is {shown(node)}, expected dict(...)"
+        known = {"default_scope": (str, None), "resume": (bool, None), "load_from": (str, None),
                  "work_dir": (str, None), "launcher": (str, "none")}
         for key, slot in known.items():
             if key in cfg and (expected := misfit(key, cfg[key], *slot, "", lax=False)):
-                yield f"{key} is {_shown(cfg[key])}, {expected}"
-        scale = Signature({"enable": (bool, False), "base_batch_size": (float, EMPTY)})
-        for section, one in (("auto_scale_lr", scale), ("randomness", signature(set_random_seed))):
-            node = cfg.get(section)
+                yield f"{key} is {shown(cfg[key])}, {expected}"
+        for path, node, one, needed in plain_dicts(cfg):
             if isinstance(node, Mapping):
-                needed = section == "auto_scale_lr" and bool(node.get("enable"))
-                yield from self.keys(node, section, section, one, section, needed=needed)
+                name = path.rpartition(".")[2]
+                yield from self.keys(node, path, name, one, path, needed=needed)
             elif node is not None:
-                yield f"{section} is {_shown(node)}, expected dict(...)"
-        yield from self.environment(cfg.get("env_cfg"))
+                yield f"{path} is {shown(node)}, expected dict(...)"
+        yield from untyped(cfg)
+        yield from missing_packages(cfg)
 
     def nodes(self, node: Any, path: str, kind: str, key: str = "") -> Iterator[str]:
         """Walk what may hold dicts with a `type`."""
@@ -114,7 +117,11 @@ class _Walk:
                 yield from self.loader(node, path)
             elif kind == "loop" and "." not in path:
                 split = path.partition("_")[0].title()
-                epochs = "" if split != "Train" else "EpochBased" if node.get("by_epoch", True) else "IterBased"
+                by_epoch = node.get("by_epoch", True)
+                if "type" not in node and not isinstance(node.get("by_epoch", True), bool):
+                    yield f"{path}.by_epoch is {shown(node['by_epoch'])}, expected True or False"
+                node = node if "type" in node else {key: item for key, item in node.items() if key != "by_epoch"}
+                epochs = "" if split != "Train" else "EpochBased" if by_epoch else "IterBased"
                 yield from self.built(node, path, kind, f"{epochs}{split}Loop")
             elif kind == "optim wrapper" and "." not in path:
                 yield from self.optim_wrapper(node, path)
@@ -129,8 +136,10 @@ class _Walk:
         """Check a dict and what is in it. It builds its `type`, or else `default`; without both it is only walked."""
         name = node.get("type", default)
         known = find(name, kind, self.scope) if isinstance(name, str) else [name] if callable(name) else []
-        if "type" in node and not isinstance(name, str) and not callable(name):
-            yield f"{path}.type is {_shown(name)}, expected the name of a class"
+        if not isinstance(node.get("_scope_", ""), str):
+            yield f"{path}._scope_ is {shown(node['_scope_'])}, expected a text"
+        if "type" in node and (not name or not isinstance(name, str)) and not callable(name):
+            yield f"{path}.type is {shown(name)}, expected the name of a class"
         elif isinstance(name, str) and not known and kind in _GIVEN and "." not in name:
             hint = near_matches(name, known_names(kind, self.scope))
             if hint or kind not in ("transform", "data set", "collate function"):
@@ -157,7 +166,8 @@ class _Walk:
         apart: Iterable[str] = (), needed: bool = False,
     ) -> Iterator[str]:
         """Hold the keys and plain values of a dict against a signature."""
-        passed = {"type", "_scope_", "_delete_", *_TAKEN.get(kind, ()), *apart}
+        passed = {"type", "_scope_", "_delete_", *apart}
+        one = Signature({**one.slots, **_TAKEN.get(kind, {})}, one.open)
         # mmcv and mmdet take keys off such a dict before they build it.
         part = path.rpartition(".")[2]
         free = one.open or (lax and (part.endswith("cfg") or part.startswith("loss") or not one.slots))
@@ -170,9 +180,10 @@ class _Walk:
                     hint = near_matches(str(key), absent) or _hint(str(key), one.slots)
                     yield f"{path} ({name}) takes no key {key!r}; {hint}"
                 continue
-            nan = isinstance(value, float) and math.isnan(value)  # reported when its value is walked
-            if not nan and (expected := misfit(key, value, *one.slots[key], kind, lax)):
-                yield f"{path}.{key} ({name}) is {_shown(value)}, {expected}"
+            if isinstance(value, float) and math.isnan(value):
+                yield f"{path}.{key} is nan, expected a number"
+            elif expected := misfit(key, value, *one.slots[key], kind, lax):
+                yield f"{path}.{key} ({name}) is {shown(value)}, {expected}"
         given = {*node, *_GIVEN.get(kind, ()), *apart}
         absent = [slot for slot, (_, default) in one.slots.items() if default is EMPTY and slot not in given]
         if needed and absent:
@@ -188,7 +199,7 @@ class _Walk:
                           ("collate_fn", "collate function")):
             value = node.get(key)
             if isinstance(value, str | int | float | list | tuple):
-                yield f"{path}.{key} is {_shown(value)}, expected dict(type=...)"
+                yield f"{path}.{key} is {shown(value)}, expected dict(type=...)"
             elif isinstance(value, Mapping) and "type" not in value:
                 yield f"{path}.{key} needs the key 'type'"
             yield from self.nodes(value, f"{path}.{key}", kind)
@@ -206,20 +217,24 @@ class _Walk:
                 yield f"{path}.{number}: {name!r} is not in torchvision.transforms.v2; {hint}"
             else:
                 one = signature(built)
-                yield from self.keys(step, f"{path}.{number}", name, one, "", lax=True, needed=name != "TimmAugment")
+                needed = name != "TimmAugment"
+                yield from self.keys(step, f"{path}.{number}", name, one, "transform", lax=True, needed=needed)
 
     def optim_wrapper(self, node: Mapping, path: str) -> Iterator[str]:
-        if "optimizer" not in node and "constructor" in node:
+        constructor = node.get("constructor", "DefaultOptimWrapperConstructor")
+        if not isinstance(constructor, str) and not callable(constructor):
+            yield f"{path}.constructor is {shown(constructor)}, expected the name of a class"
+        if "optimizer" not in node and "constructor" in node and not near("optimizer", map(str, node)):
             return  # several optimizers: only the constructor knows its keys
         yield from self.built(node, path, "optim wrapper", "OptimWrapper",
                               apart=("constructor", "paramwise_cfg", "optimizer", "clip_grad"))
         optimizer, clip, rules = (node.get(key) for key in ("optimizer", "clip_grad", "paramwise_cfg"))
         if not isinstance(optimizer, Mapping) or "type" not in optimizer:
-            yield f"{path}.optimizer is {_shown(optimizer)}, expected dict(type=...)"
+            yield f"{path}.optimizer is {shown(optimizer)}, expected dict(type=...)"
         yield from self.nodes(optimizer, f"{path}.optimizer", "optimizer")
         for key, value in (("clip_grad", clip), ("paramwise_cfg", rules)):
             if value is not None and not isinstance(value, Mapping):
-                yield f"{path}.{key} is {_shown(value)}, expected dict(...)"
+                yield f"{path}.{key} is {shown(value)}, expected dict(...)"
             yield from self.nodes(value, f"{path}.{key}", "")
         if isinstance(clip, Mapping) and clip.get("type", "norm") in _CLIP:
             slots = dict(signature(_CLIP[clip.get("type", "norm")]).slots)
@@ -232,28 +247,15 @@ class _Walk:
         name = wrapper.get("constructor", "DefaultOptimWrapperConstructor")
         known = {key for one in find(name, "constructor", self.scope) for key in keys_read(one)} if isinstance(
             name, str) else set()
-        slots = {key: (float if key.endswith(("_mult", "_rate")) else EMPTY, None) for key in known}
+        slots: dict[str, tuple[Any, Any]] = {
+            key: (float if key.endswith(("_mult", "_rate")) else Sequence if key.endswith("names") else EMPTY, None)
+            for key in known
+        }
         if known:
             yield from self.keys(rules, path, _short(name), Signature(slots, open=True), "paramwise_cfg")
-        for key, item in (rules.get("custom_keys") or {}).items():
-            if isinstance(item, Mapping):
-                one = Signature({"lr_mult": (float, 1.0), "decay_mult": (float, 1.0)}, open=True)
-                yield from self.keys(item, f"{path}.custom_keys.{key}", "custom_keys", one, "")
-
-    def environment(self, node: Any) -> Iterator[str]:
-        if node is not None and not isinstance(node, Mapping):
-            yield f"env_cfg is {_shown(node)}, expected dict(...)"
-            return
-        for key, value in (node or {}).items():
-            inside = _ENVIRONMENT.get(key)
-            if key not in _ENVIRONMENT:
-                yield f"env_cfg takes no key {key!r}; {_hint(key, _ENVIRONMENT)}"
-            elif key.endswith("_cfg") != isinstance(value, Mapping):
-                what = "dict(...)" if key.endswith("_cfg") else "a number"
-                yield f"env_cfg.{key} is {_shown(value)}, expected {what}"
-            for name in value if inside and isinstance(value, Mapping) else ():
-                if name not in inside:
-                    yield f"env_cfg.{key} takes no key {name!r}; {_hint(name, inside)}"
+        for place, rule, one in rules_of(rules, path):
+            if isinstance(rule, Mapping):
+                yield from self.keys(rule, place, "custom_keys", one, "")
 
 
 def _kind_of(key: str, kind: str) -> str:
@@ -273,7 +275,7 @@ def _misspelt_sections(cfg: Mapping) -> Iterator[str]:
     """Yield top-level keys that are nearly one of the Runner's."""
     known = set(inspect.signature(Runner.__init__).parameters) - {"self", "cfg"}
     for key in cfg:
-        if key not in known and len(key) > 7 and (meant := near(key, known, cutoff=0.88)):
+        if key not in known and len(key) > 6 and (meant := near(key, known)):
             yield f"nothing reads the key {key!r}; did you mean {meant!r}?"
 
 
@@ -283,8 +285,3 @@ def _hint(key: str, known: Iterable[str]) -> str:
 
 def _short(built: Any) -> str:
     return built if isinstance(built, str) else getattr(built, "__name__", str(built))
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

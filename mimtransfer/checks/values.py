@@ -43,7 +43,10 @@ RANGES: dict[str, dict[str, tuple[float, float, str]]] = {
     "optim wrapper": {"accumulative_counts": (1, 1e6, _CLOSED)},
     # -1 stands for the side that follows from the other one.
     "transform": {"prob": (0, 1, _CLOSED), "scale": (-1, 1e6, _CLOSED), "crop_size": (0, 1e6, _ABOVE),
-                  "ratio_range": (0, 1e6, _ABOVE), "cat_max_ratio": (0, 1, _ABOVE), "img_scale": (-1, 1e6, _CLOSED)},
+                  "ratio_range": (0, 1e6, _ABOVE),
+                  "cat_max_ratio": (0, 1, _ABOVE), "size": (0, 1e6, _ABOVE),
+                  "img_scale": (-1, 1e6, _CLOSED)},
+    "env_cfg.mp_cfg": {"opencv_num_threads": (0, 1e4, _CLOSED)},
     "clip_grad": {"max_norm": (0, 1e9, _ABOVE), "norm_type": (0, _INF, _ABOVE), "clip_value": (0, 1e9, _ABOVE)},
     "paramwise_cfg": {"layer_decay_rate": (0, 1, _ABOVE), "decay_rate": (0, 1, _ABOVE)},
     "weight initializer": {"std": (0, 1e3, _CLOSED), "gain": (0, 1e3, _CLOSED)},
@@ -74,6 +77,10 @@ def misfit(name: str, value: Any, hint: Any, default: Any, kind: str, lax: bool)
             return f"expected {words(hint)}"
     elif default is not EMPTY and (expected := _like(value, default, name, lax)):
         return f"expected {expected}"
+    if isinstance(value, list | tuple) and not value and (
+        _numbers(default) or name in RANGES.get(kind, {}) or (kind == "metric" and default)
+    ):
+        return "expected at least one"
     return in_range(name, value, kind)
 
 
@@ -119,7 +126,10 @@ def fits(value: Any, hint: Any, lax: bool = False) -> bool:
         return isinstance(value, str | PurePath) or (lax and not _plain(value))
     plain = origin or hint
     if plain in _MAPPINGS or (inspect.isclass(plain) and issubclass(plain, dict)):
-        return isinstance(value, collections.abc.Mapping) or (lax and isinstance(value, list | tuple))
+        several = lax and isinstance(value, list | tuple) and bool(value)
+        return isinstance(value, collections.abc.Mapping) or several
+    if plain is collections.abc.Callable or getattr(plain, "__name__", "") == "Tensor":
+        return callable(value) or not _plain(value)
     if plain in _SEQUENCES:
         return _fits_sequence(value, plain, items, lax)
     return True
@@ -141,6 +151,12 @@ def words(hint: Any) -> str:
         inside = next((item for item in items if item is not Ellipsis), None)
         return f"a list of {words(inside).removeprefix('a ').removeprefix('an ')}s" if inside in _WHAT else "a list"
     return getattr(plain, "__name__", str(plain))
+
+
+def shown(value: Any) -> str:
+    """Return a value as an error shows it."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def near(name: str, known: collections.abc.Iterable[str], cutoff: float = 0.85) -> str | None:
@@ -169,7 +185,12 @@ def _is_number(value: Any, hint: type, lax: bool) -> bool:
         return lax
     if isinstance(value, Real):
         return hint is float or lax or math.isinf(value) or float(value).is_integer()
-    return not _plain(value) or (lax and isinstance(value, list | tuple) and all(isinstance(v, Real) for v in value))
+    return not _plain(value) or (lax and _numbers(value))
+
+
+def _numbers(value: Any) -> bool:
+    """Say whether a value is a list of numbers that is not empty."""
+    return isinstance(value, list | tuple) and bool(value) and all(isinstance(item, Real) for item in value)
 
 
 def _is_array(value: Any) -> bool:
@@ -186,13 +207,10 @@ def _like(value: Any, default: Any, name: str, lax: bool) -> str | None:
     if value is None or not _plain(value):
         return None
     if isinstance(default, bool):
-        return None if isinstance(value, bool) or value in (0, 1) or not isinstance(value, str) else "True or False"
+        return None if isinstance(value, bool) or value in (0, 1) else "True or False"
     if isinstance(default, Real):
-        if isinstance(value, collections.abc.Mapping) or (isinstance(value, str) and "padding" not in name):
-            return "a number"
-        if isinstance(value, list | tuple) and any(isinstance(item, str) for item in value):
-            return "numbers"
+        text = isinstance(value, str) and "padding" in name
+        return None if text or isinstance(value, Real) or (lax and _numbers(value)) else "a number"
     if isinstance(default, str) and not lax and isinstance(value, Real) and not isinstance(value, bool):
         return "a text"
-    numbers = isinstance(default, list | tuple) and default and all(isinstance(item, Real) for item in default)
-    return "a list of numbers" if numbers and isinstance(value, str | collections.abc.Mapping) else None
+    return "a list of numbers" if _numbers(default) and isinstance(value, str | collections.abc.Mapping) else None

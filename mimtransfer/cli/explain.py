@@ -45,7 +45,7 @@ def explain(error: Exception) -> str | None:
     if isinstance(error, UserError):
         return message + where
     frames = list(_frames(error))
-    for explanation in (_unknown_name, _wrong_argument, _config, _missing_file, _unbuildable):
+    for explanation in (_unknown_name, _wrong_argument, _config, _missing_file, _one_value, _unbuildable):
         line = explanation(error, message, frames)
         if line is not None:
             return " ".join(line.splitlines()) + where
@@ -180,6 +180,14 @@ def _wrong_argument(error: Exception, message: str, frames: list[FrameType]) -> 
     if not unexpected and frames[-1] is building[-1]:
         return f"config of {name}: {message.partition('() ')[2] or message}"
     return None  # the call is in the code, not in the config
+
+
+def _one_value(error: Exception, message: str, frames: list[FrameType]) -> str | None:
+    """Explain batch normalisation of a single value for each channel, as pooling gives for a batch of one image."""
+    if not isinstance(error, ValueError) or not message.startswith("Expected more than 1 value per channel"):
+        return None
+    return (f"batch normalisation got a single value for each channel ({message.rpartition('input size ')[2]}): set "
+            "train_dataloader.batch_size to 2 or more for each process, or a norm_cfg of type GN")
 
 
 def _unbuildable(error: Exception, message: str, frames: list[FrameType]) -> str | None:

@@ -35,7 +35,27 @@ def load_config(path: str, cfg_options: list[str]) -> Config:
     """
     cfg = Config.fromfile(path)
     apply_options(cfg, cfg_options, path)
+    for loader in _dicts(cfg):
+        if loader.get("num_workers", 1) == 0:  # torch refuses what is only for worker processes
+            loader.pop("persistent_workers", None)
+            loader.pop("prefetch_factor", None)
     return cfg
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that torch does not know or that is not here.
+
+    Raises:
+        UserError: it does not exist.
+    """
+    try:
+        wanted = torch.device(device)
+    except RuntimeError:
+        raise UserError(f"--device {device}: no such device; expected cpu, cuda or cuda:N") from None
+    count = torch.cuda.device_count() if is_cuda_available() else 0
+    if wanted.type == "cuda" and (wanted.index or 0) >= count:
+        raise UserError(f"--device {device}: this machine has {count} CUDA devices that torch sees; leave --device out, "
+                        "or give cpu")
 
 
 def apply_options(cfg: Config, cfg_options: list[str], path: str) -> None:
@@ -274,7 +294,8 @@ def _places(node, value, path: str) -> Iterator[str]:
     """Yield the paths below `node` at which a value stands; numbers also inside of sizes (h, w)."""
     if value is None or isinstance(value, bool) or (hasattr(value, "__len__") and not value):
         return
-    if (type(node) is type(value) and node == value) or (isinstance(node, list | tuple) and isinstance(value, int) and node and set(map(repr, node)) == {repr(value)}):
+    size = isinstance(node, list | tuple) and bool(node) and all(type(item) is type(value) for item in node)
+    if (type(node) is type(value) and node == value) or (size and set(map(repr, node)) == {repr(value)}):
         yield path
     elif isinstance(node, dict | list | tuple):
         for key, item in node.items() if isinstance(node, dict) else enumerate(node):

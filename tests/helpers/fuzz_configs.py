@@ -3,7 +3,7 @@
     python tests/helpers/fuzz_configs.py [--count 500] [--seed 0] [--list]
 
 A mutation misspells a key at any depth, drops one, or puts another value in its place. Judged in this process: the
-check of the settings that the tools run first, then what the changed part builds, on the meta device. Data are not read.
+check of the settings that the tools run first, then what the changed part builds, on the meta device. No data are read.
 """
 import argparse
 import collections
@@ -41,7 +41,8 @@ LEAVES = [
     "segmentation/upernet_vit-base_160k_ade20k-512x512.py", "segmentation/linear_vit-base_40k_ade20k-512x512.py",
     "segmentation/fpn_vit-base_80k_ade20k-512x512.py", "segmentation/mask2former_vit-base_160k_ade20k-512x512.py",
     "classification/finetune_vit-tiny-p4_100e_cifar100.py", "classification/knn_vit-base_in1k.py",
-    "classification/linear-sweep_vit-tiny-p4_cifar10-1pct.py", "robustness/corruptions_finetune_vit-tiny-p4_5e_cifar10.py",
+    "classification/linear-sweep_vit-tiny-p4_cifar10-1pct.py",
+    "robustness/corruptions_finetune_vit-tiny-p4_5e_cifar10.py",
     "robustness/attacks_finetune_vit-tiny-p4_5e_cifar10.py",
 ]
 CHECKED = [*_SECTIONS, "auto_scale_lr", "randomness", "env_cfg", "default_scope", "load_from", "resume", "launcher"]
@@ -130,11 +131,11 @@ def build(config: dict, path: tuple) -> None:
                 model[part].pop("init_cfg", None)
         with torch.device("meta"):
             mm.MODELS.build(Config(dict(model=model)).model)
-    elif section in ("custom_hooks", "default_hooks") and len(path) > 1:
-        hook = dict(at(config, path[:2])) if isinstance(at(config, path[:2]), dict) else None
-        if hook:
-            hook.pop("priority", None)
-            mm.HOOKS.build(hook)
+    elif section in ("custom_hooks", "default_hooks"):
+        hooks = config.get(section) or {}
+        for hook in hooks.values() if isinstance(hooks, dict) else hooks:
+            if hook is not None:
+                mm.HOOKS.build({key: item for key, item in hook.items() if key != "priority"})
     elif section == "param_scheduler" and len(path) > 1 and isinstance(path[1], int):
         step = {key: item for key, item in config[section][path[1]].items() if key != "convert_to_iter_based"}
         optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
