@@ -25,8 +25,10 @@ def main() -> None:
     from mimtransfer.cli.explain import clean_exit
 
     with clean_exit():
-        from mimtransfer.cli.prediction import find_images
+        from mimtransfer.cli.prediction import check_device, find_images
 
+        if args.device is not None:
+            check_device(args.device)
         images = find_images(args.images)
         from mmengine.device import get_device
         from tqdm import tqdm
@@ -34,8 +36,6 @@ def main() -> None:
         from mimtransfer.cli import launch
         from mimtransfer.cli.prediction import Predictor, names_for
 
-        if args.device is not None:
-            launch.check_device(args.device)
         cfg = launch.load_config(args.config, args.cfg_options)
         launch.set_launcher(cfg, "none")
         launch.enter_scope(cfg)

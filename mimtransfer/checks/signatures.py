@@ -105,7 +105,7 @@ def keys_read(constructor: Any) -> set[str]:
 def lax(built: Any) -> bool:
     """Say whether the annotations of a class are not to be taken at their word."""
     module = str(getattr(built, "__module__", ""))
-    return module.partition(".")[0] in _LAX or module.startswith("mimtransfer.openmmlab")  # mmcv's operators
+    return module.partition(".")[0] in _LAX or module.startswith(("mimtransfer.openmmlab", "mmengine.utils"))  # mmcv's operators
 
 
 def ours(built: Any) -> bool:

@@ -42,22 +42,6 @@ def load_config(path: str, cfg_options: list[str]) -> Config:
     return cfg
 
 
-def check_device(device: str) -> None:
-    """Refuse a device that torch does not know or that is not here.
-
-    Raises:
-        UserError: it does not exist.
-    """
-    try:
-        wanted = torch.device(device)
-    except RuntimeError:
-        raise UserError(f"--device {device}: no such device; expected cpu, cuda or cuda:N") from None
-    count = torch.cuda.device_count() if is_cuda_available() else 0
-    if wanted.type == "cuda" and (wanted.index or 0) >= count:
-        raise UserError(f"--device {device}: this machine has {count} CUDA devices that torch sees; leave --device out, "
-                        "or give cpu")
-
-
 def apply_options(cfg: Config, cfg_options: list[str], path: str) -> None:
     """Apply `KEY=VALUE` overrides to a config; `path` names it in errors. Raises as `load_config`."""
     if not cfg_options:

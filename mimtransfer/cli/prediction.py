@@ -20,6 +20,7 @@ from mimtransfer.cli.launch import check_checkpoint
 from mimtransfer.datasets.configured import classes_of, leaves
 from mimtransfer.errors import UserError, near_files
 
+MOST_NARROW = 200  # long to short side
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm")
 
 
@@ -42,6 +43,22 @@ def find_images(paths: list[str]) -> list[str]:
         else:
             raise UserError(f"{path!r}: no such file or folder{near_files(path)}")
     return found
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that torch does not know or that is not here.
+
+    Raises:
+        UserError: it does not exist.
+    """
+    try:
+        wanted = torch.device(device)
+    except RuntimeError:
+        raise UserError(f"--device {device}: no such device; expected cpu, cuda or cuda:N") from None
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if wanted.type == "cuda" and (wanted.index or 0) >= count:
+        raise UserError(f"--device {device}: torch sees {count} CUDA devices on this machine; leave --device out, or "
+                        "give cpu")
 
 
 def load_model(cfg: Config, checkpoint: str, device: str) -> nn.Module:
@@ -99,6 +116,11 @@ class Predictor:
                 image.verify()
         except (OSError, SyntaxError) as error:
             raise UserError(f"{path!r} is no readable image ({error})") from None
+        with Image.open(path) as image:
+            width, height = image.size
+        if max(width, height) > MOST_NARROW * min(width, height):
+            raise UserError(f"{path!r} has {width} x {height} pixels: resized for the model its short side would be "
+                            f"less than a pixel; expected sides of a ratio of at most {MOST_NARROW}")
         sample = self.model.test_step(pseudo_collate([self.pipeline(dict(img_path=path, img_id=0))]))[0].cpu()
         image = _rgb(path)
         picture = f"{name}.jpg"
