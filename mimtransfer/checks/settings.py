@@ -175,10 +175,8 @@ class _Walk:
             if key in passed or part == "dcn":
                 continue
             if key not in one.slots:
-                absent = [slot for slot in one.slots if slot not in node]
                 if not free or near(str(key), one.slots):
-                    hint = near_matches(str(key), absent) or _hint(str(key), one.slots)
-                    yield f"{path} ({name}) takes no key {key!r}; {hint}"
+                    yield f"{path} ({name}) takes no key {key!r}; {_hint(str(key), one.slots)}"
                 continue
             if isinstance(value, float) and math.isnan(value):
                 yield f"{path}.{key} is nan, expected a number"

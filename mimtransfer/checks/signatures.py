@@ -105,7 +105,8 @@ def keys_read(constructor: Any) -> set[str]:
 def lax(built: Any) -> bool:
     """Say whether the annotations of a class are not to be taken at their word."""
     module = str(getattr(built, "__module__", ""))
-    return module.partition(".")[0] in _LAX or module.startswith(("mimtransfer.openmmlab", "mmengine.utils"))  # mmcv's operators
+    # Our operators stand in for mmcv's, and mmengine.utils has torch's layers.
+    return module.partition(".")[0] in _LAX or module.startswith(("mimtransfer.openmmlab", "mmengine.utils"))
 
 
 def ours(built: Any) -> bool:
@@ -115,7 +116,7 @@ def ours(built: Any) -> bool:
 
 def find(name: str, kind: str, scope: str) -> list[Any]:
     """Return what the registries of a kind know by this name in a default scope; none when it cannot be told."""
-    found = [_lookup(registry, name, scope) for registry in KINDS[kind]]
+    found = [_lookup(registry, name, scope) for registry in KINDS.get(kind, ())]
     return list(dict.fromkeys(one for one in found if one is not None))
 
 

@@ -196,6 +196,9 @@ def _unbuildable(error: Exception, message: str, frames: list[FrameType]) -> str
     inside = [frame for frame in frames if frame.f_code.co_name in ("__init__", "__new__")]
     if not building or not inside or isinstance(error, OSError | MemoryError):
         return None
+    # No value of a config makes code name what does not exist, or call a function with a wrong keyword.
+    if isinstance(error, NameError | ImportError) or (isinstance(error, TypeError) and "argument" in message):
+        return None
     arguments = building[-1].f_locals.get("args") or {}
     plain = (bool, int, float, str, list, tuple)
     shown = ", ".join(f"{key}={value!r}" for key, value in arguments.items() if isinstance(value, plain))

@@ -35,7 +35,7 @@ def load_config(path: str, cfg_options: list[str]) -> Config:
     """
     cfg = Config.fromfile(path)
     apply_options(cfg, cfg_options, path)
-    for loader in _dicts(cfg):
+    for loader in _dicts(cfg._cfg_dict):
         if loader.get("num_workers", 1) == 0:  # torch refuses what is only for worker processes
             loader.pop("persistent_workers", None)
             loader.pop("prefetch_factor", None)

@@ -98,7 +98,7 @@ WRONG = [
     (PRETRAIN, "train_dataloader.batch_size", DROP, "needs the key 'batch_size'"),
     (PRETRAIN, "train_dataloader.dataset", DROP, "needs the key 'dataset'"),
     (PRETRAIN, "train_cfg", None, "train_cfg missing beside train_dataloader and optim_wrapper"),
-    (PRETRAIN, "model", DROP, "model is missing"),
+    (PRETRAIN, "model", None, "model is missing"),
     (DETECTION, "model.test_cfg.rcnn.score_thr", DROP, "needs the key 'score_thr'"),
     (DETECTION, "model.train_cfg.rcnn.mask_size", DROP, "needs the key 'mask_size'"),
     # of another type
