@@ -6,6 +6,7 @@ from __future__ import annotations
 import functools
 import inspect
 import re
+import sys
 import textwrap
 import typing
 from collections.abc import Iterable, Mapping
@@ -22,8 +23,8 @@ from mimtransfer.checks.values import EMPTY
 
 # Signatures of these say less than their code takes.
 _LAX = ("mmdet", "mmseg", "mmcv", "mmpretrain", "torchvision", "timm", "torch")
-_PARTS = (mm.MODELS, mm.TASK_UTILS, mm.WEIGHT_INITIALIZERS, own.MASKINGS, own.CORRUPTIONS, own.TOKENIZERS,
-          own.PATCH_FEATURES)
+_PRETRAIN = (own.MASKINGS, own.CORRUPTIONS, own.TOKENIZERS, own.PATCH_FEATURES)
+_PARTS = (mm.MODELS, mm.TASK_UTILS, mm.WEIGHT_INITIALIZERS, *_PRETRAIN)
 _ANY = (*_PARTS, mm.TRANSFORMS, mm.DATASETS, mm.OPTIMIZERS, mm.DATA_SAMPLERS, mm.METRICS, mm.FUNCTIONS)
 # What a part of a config builds -> the registries that know its names.
 KINDS: dict[str, tuple[Registry, ...]] = {
@@ -116,7 +117,9 @@ def ours(built: Any) -> bool:
 
 def find(name: str, kind: str, scope: str) -> list[Any]:
     """Return what the registries of a kind know by this name in a default scope; none when it cannot be told."""
-    found = [_lookup(registry, name, scope) for registry in KINDS.get(kind, ())]
+    # Only tools/pretrain.py and the doctor load the package that masking and tokenizers are in.
+    loaded = "pretrain.methods" in sys.modules
+    found = [_lookup(registry, name, scope) for registry in KINDS.get(kind, ()) if loaded or registry not in _PRETRAIN]
     return list(dict.fromkeys(one for one in found if one is not None))
 
 
