@@ -1,4 +1,4 @@
-# make help | setup | demo | test | lint | format | clean
+# make help | setup | demo | test | test-fast | fuzz | lint | format | clean
 # Options: PYTHON=python3.12  MMCV=full (compiled ops, takes 12+ minutes to build)  TORCH_INDEX=<url of a package index with CPU or other CUDA builds>
 # The demo with three seeds: make demo SEEDS='0 1 2'
 
@@ -11,17 +11,27 @@ UV := $(shell command -v uv 2>/dev/null)
 # Some machines set this; without byte code, importing torch and timm takes three times as long.
 unexport PYTHONDONTWRITEBYTECODE
 
+# A worker takes a core and up to 3 GB; each is one thread wide (tests/conftest.py).
+WORKERS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$(( n < 8 ? n : 8 )))
+# Large blocks are kept instead of given back to the system: a tenth off the steps of a ViT-B.
+PYTEST = MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=3000000000 $(PY) -m pytest -n $(WORKERS) --dist worksteal
+FUZZ ?= 20
+SEED := $(or $(SEED),$(shell date +%s))
+
 SEEDS ?= 0
 DEMO ?= work_dirs/demo
 
-.PHONY: help setup demo test lint format clean
+.PHONY: help setup demo test test-fast fuzz lint type format clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make setup   environment in $(VENV): pinned dependencies, this package editable (MMCV=lite|full)'
 	@echo 'make demo    data -> pretraining (MAE, MAE + FAMT) -> detection and segmentation -> table; continues where it was interrupted'
-	@echo 'make test    the test-suite'
-	@echo 'make lint    ruff'
+	@echo 'make test    the test-suite, one process per core (WORKERS=2)'
+	@echo 'make test-fast  its unit tests: no tools, no training, at most a minute'
+	@echo 'make fuzz    the property tests with new examples, FUZZ=20 times as many (SEED=... draws the same again)'
+	@echo 'make lint    ruff and mypy'
+	@echo 'make type    mypy alone'
 	@echo 'make format  ruff, writing'
 	@echo 'make clean   remove the demo (data/scenes, $(DEMO)); the environment stays'
 
@@ -50,10 +60,21 @@ endif
 	@rm -f $(VENV)/.ready-*; touch $@
 
 test: $(READY)
-	$(PY) -m pytest
+	$(PYTEST) --durations=20
+
+test-fast: $(READY)
+	$(PYTEST) -m 'not slow'
+
+fuzz: $(READY)
+	@echo 'seed $(SEED); the same examples again: make fuzz SEED=$(SEED) FUZZ=$(FUZZ)'
+	FUZZ=$(FUZZ) $(PYTEST) -m hypothesis --hypothesis-profile=fuzz --hypothesis-seed=$(SEED)
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+
+type: $(READY)
+	$(VENV)/bin/mypy
 
 format: $(READY)
 	$(VENV)/bin/ruff check --fix .

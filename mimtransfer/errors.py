@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import os.path as osp
+import stat
 from collections.abc import Iterable
 
 
@@ -36,3 +37,10 @@ def near_files(path: str) -> str:
         return f"; the folder {folder!r} does not exist"
     hint = near_matches(osp.basename(path), sorted(os.listdir(folder or ".")))
     return f"; {hint}" if hint else ""
+
+
+def what_is(path: str | os.PathLike) -> str:
+    """Say in the user's words what a path that is no file is: "folder", "named pipe", "device", "socket"."""
+    mode = os.stat(path).st_mode
+    kinds = {"folder": stat.S_ISDIR, "named pipe": stat.S_ISFIFO, "socket": stat.S_ISSOCK}
+    return next((kind for kind, holds in kinds.items() if holds(mode)), "device")

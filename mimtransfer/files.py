@@ -1,4 +1,4 @@
-"""Whole files: their digest, and writing one in a single step."""
+"""Whole files: their digest, writing one in a single step, and room for one that is mapped into memory."""
 import hashlib
 import os
 import threading
@@ -34,3 +34,16 @@ def write_atomically(path: str | Path, data: str | bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def reserve_space(path: str | Path) -> None:
+    """Take the disk space of a file that was made by its size alone.
+
+    Without it, writing through a memory map to a full disk ends the process by SIGBUS, without a word.
+
+    Raises:
+        OSError: there is no room.
+    """
+    if hasattr(os, "posix_fallocate"):
+        with open(path, "r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)

@@ -19,7 +19,9 @@ DATASETS = _child(_mmengine.DATASETS, "mimtransfer.datasets.classification", "mi
 DATA_SAMPLERS = _child(_mmengine.DATA_SAMPLERS, "mimtransfer.datasets.sampler")
 TRANSFORMS = _child(_mmengine.TRANSFORMS)
 HOOKS = _child(
-    _mmengine.HOOKS, "mimtransfer.results.record_hook", "mimtransfer.training.hooks", "mimtransfer.checks.recipe"
+    _mmengine.HOOKS, "mimtransfer.results.record_hook", "mimtransfer.training.hooks",
+    "mimtransfer.training.finite_loss", "mimtransfer.training.checkpointing", "mimtransfer.training.exact_resume",
+    "mimtransfer.training.schedule_hook", "mimtransfer.checks.recipe",
 )
 METRICS = _child(_mmengine.METRICS, "mimtransfer.evaluation")
 LOOPS = _child(_mmengine.LOOPS, "mimtransfer.evaluation")

@@ -17,7 +17,7 @@ class AugRecord(NamedTuple):
     whole image, and pixel i of n covers [i/n, (i+1)/n].
     """
 
-    index: Tensor  # [B] int64, number of the image in the training set
+    index: Tensor  # type: ignore[assignment]  # hides tuple.index; [B] int64, number of the image in the training set
     seed: Tensor  # [B] int64 >= 0, from (run seed, epoch, index): all randomness of this sample
     box: Tensor  # [B, 4] float32, y0 x0 y1 x1 of the crop as fractions of the full image
     flip: Tensor  # [B] bool, left-right, after the crop

@@ -8,11 +8,12 @@ import torch.nn.functional as F
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from torch import Tensor
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import default_collate
 
 from mimtransfer.backbones.inspect import received_attention, view_block, view_blocks
 from pretrain.aug_record import AugRecord
 from pretrain.corruptions.base import Corrupted
+from pretrain.data.images import PretrainImages
 from pretrain.layout import TokenLayout
 from pretrain.masking.bank import MapBank
 from pretrain.masking.measured import Measured
@@ -124,7 +125,7 @@ def attention_columns(method: MIMethod, images: Tensor) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def draw_whole_images(method: MIMethod, images: Dataset, path: str) -> None:
+def draw_whole_images(method: MIMethod, images: PretrainImages, path: str) -> None:
     """Write a figure of what a method does with whole images; a strategy that measures measures these now.
 
     Args:
@@ -170,7 +171,7 @@ def save_figure(columns: dict[str, Tensor], caption: str, path: str) -> None:
     if "roles" in columns:
         swatches = [Patch(facecolor=colour, label=name) for name, (_, colour) in _PAINTED.items()]
         if "weights" in columns:
-            swatches += [Patch(facecolor=_HEAT[0].tolist(), label="low weight")]
-            swatches += [Patch(facecolor=_HEAT[-1].tolist(), label="high weight")]
+            swatches += [Patch(facecolor=tuple(_HEAT[0].tolist()), label="low weight")]
+            swatches += [Patch(facecolor=tuple(_HEAT[-1].tolist()), label="high weight")]
         figure.legend(handles=swatches, loc="outside lower center", ncols=len(swatches), frameon=False)
     figure.savefig(path)

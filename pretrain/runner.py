@@ -1,5 +1,6 @@
 """From a config to mmengine's Runner, with the rules of this field that mmengine does not know."""
 import logging
+from collections.abc import Sequence
 
 from mmengine.config import Config
 from mmengine.device import get_device
@@ -9,6 +10,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from mimtransfer.cli.launch import check_epoch
+from mimtransfer.training.schedule_hook import ScheduleHook
 
 
 class PretrainRunner(Runner):
@@ -32,17 +34,19 @@ def register_all() -> None:
     import pretrain.methods  # noqa: F401
 
 
-def build_runner(cfg: Config) -> Runner:
+def build_runner(cfg: Config, notes: Sequence[str] = ()) -> Runner:
     """Build a Runner for pretraining.
 
     Args:
         cfg: a whole config.
+        notes: lines about the schedule for the log.
 
     Raises:
         UserError: the training set is smaller than a batch.
     """
     register_all()
     runner = PretrainRunner.from_cfg(cfg)
+    runner.register_hook(ScheduleHook(notes))
     check_epoch(runner)
     _check_maps(runner)
     _check_stored_ids(runner)

@@ -4,11 +4,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import shipped_configs
 import torch
-from mmengine.config import Config
 from mmengine.evaluator import Evaluator
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 from mimtransfer.checkpoints.recorded_config import read_values
@@ -38,9 +37,7 @@ RECIPES = {
 
 
 def load(leaf):
-    cfg = Config.fromfile(ROOT / "classification" / leaf)
-    init_default_scope(cfg.default_scope)
-    return cfg
+    return shipped_configs.load(f"classification/{leaf}")
 
 
 @pytest.mark.parametrize("leaf", LEAVES)

@@ -5,29 +5,19 @@ of linear probes each setting does one step; three of the corruptions are tested
 """
 import gc
 import math
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
-from mmengine.config import Config
 from mmengine.evaluator import Evaluator
-from mmengine.registry import init_default_scope
-from one_step import train_one_step, unique
+from one_step import draw_quickly, train_one_step
+from shipped_configs import leaves, load, unique
 from torch.utils.data import DataLoader
 
 import mimtransfer  # noqa: F401
 from mimtransfer.registry import LOOPS, MODELS
 
-ROOT = Path(__file__).resolve().parents[1] / "configs"
-LEAVES = sorted(str(path.relative_to(ROOT)) for folder in ("classification", "robustness")
-                for path in ROOT.glob(f"{folder}/*.py"))  # fmt: skip
-
-
-def load(leaf):
-    cfg = Config.fromfile(ROOT / leaf)
-    init_default_scope(cfg.default_scope)
-    return cfg
+LEAVES = leaves("classification", "robustness")
 
 
 def what_is_run(leaf):
@@ -52,9 +42,10 @@ class Pictures:
 
 
 @pytest.fixture(autouse=True)
-def one_model_at_a_time():
+def one_model_at_a_time(monkeypatch):
     """Free the model of the test before."""
     gc.collect()
+    draw_quickly(monkeypatch)
 
 
 def evaluate(model, cfg, size, num_classes):

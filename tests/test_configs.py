@@ -6,7 +6,7 @@ import pytest
 import torch
 from brightness_tokenizer import BrightnessTokenizer  # noqa: F401  registers it
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
+from shipped_configs import ROOT, leaves, load
 
 import pretrain.data
 import pretrain.hooks
@@ -17,8 +17,7 @@ from mimtransfer.registry import CORRUPTIONS, HOOKS, MODELS, TOKENIZERS
 from pretrain.masking.measured import Measured
 from pretrain.methods.mfm import MFM
 
-ROOT = Path(__file__).parents[1] / "configs"
-LEAVES = sorted(str(path.relative_to(ROOT)) for path in [*ROOT.glob("pretrain/*.py"), *ROOT.glob("debug/*.py")])
+LEAVES = leaves("pretrain", "debug")
 METHODS = {"mae": "MAE", "simmim": "SimMIM", "mfm": "MFM", "mapet": "MaPeT", "beit": "BEiT"}
 STRATEGIES = {"amt": "AMT", "famt": "FAMT", "semantic": "Semantic", "noise": "Noise", "block": "Block", "grid": "Grid"}
 VARIANTS = {"sr": "SuperResolution", "deblur": "Blur", "denoise": "Noise"}
@@ -51,12 +50,6 @@ def with_toy_tokenizer(cfg: Config) -> Config:
         num_codes, side = cfg.model.get("num_codes", 16), cfg.model.encoder.get("patch_size", 16)
         toy = dict(type="BrightnessTokenizer", num_codes=num_codes, patch_size=side, _delete_=True)
         cfg.merge_from_dict({"model": {"tokenizer": toy}})
-    return cfg
-
-
-def load(leaf: str) -> Config:
-    cfg = Config.fromfile(ROOT / leaf)
-    init_default_scope(cfg.default_scope)
     return cfg
 
 
@@ -146,7 +139,7 @@ def test_files_of_tokenizers_are_those_that_their_configs_write(leaf):
     assert TOKENIZERS.get(tokenizer.type) is not None
     path = Path(tokenizer.get("codebook") or tokenizer.get("path") or tokenizer.checkpoint)
     if path.parts[0] == "work_dirs":
-        fitted = Config.fromfile(ROOT / "tokenizer" / f"{path.parts[1]}.py")
+        fitted = load(f"tokenizer/{path.parts[1]}.py")
         assert path.name == ("ids" if tokenizer.type == "StoredTokens" else "codebook.pth")
         if tokenizer.type == "StoredTokens":
             shown = cfg.train_dataloader.dataset.transform

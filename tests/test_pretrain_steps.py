@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
-from mmengine.registry import init_default_scope
-from one_step import train_one_step, unique
+from one_step import draw_quickly, train_one_step
+from shipped_configs import leaves, load, unique
 
 import pretrain.methods  # noqa: F401
 from mimtransfer.backbones.inspect import view_block
@@ -21,15 +20,8 @@ from pretrain.aug_record import AugRecord
 from pretrain.masking.bank import MapBank
 from pretrain.masking.measured import Measured
 
-ROOT = Path(__file__).resolve().parents[1] / "configs"
 DALLE = Path(__file__).parent / "pretrain/tokenizers/fixtures/dvae_official.json"
-LEAVES = sorted(str(path.relative_to(ROOT)) for folder in ("pretrain", "debug") for path in ROOT.glob(f"{folder}/*.py"))
-
-
-def load(leaf):
-    cfg = Config.fromfile(ROOT / leaf)
-    init_default_scope(cfg.default_scope)
-    return cfg
+LEAVES = leaves("pretrain", "debug")
 
 
 def what_is_run(leaf):
@@ -44,12 +36,13 @@ def what_is_run(leaf):
 def one_model_at_a_time(tmp_path, monkeypatch):
     """Free the model of the test before, and let relative paths be those of a folder without files."""
     gc.collect()
+    draw_quickly(monkeypatch)
     monkeypatch.chdir(tmp_path)
 
 
 def write_codebook(path):
     """Write what tools/fit_tokenizer.py writes for the config that the path names, and the checkpoint it reads."""
-    fit = Config.fromfile(ROOT / "tokenizer" / f"{path.parts[1]}.py")
+    fit = load(f"tokenizer/{path.parts[1]}.py")
     if fit.features.type == "CheckpointFeatures":
         checkpoint = Path(fit.features.checkpoint)
         source = load(f"pretrain/{checkpoint.parts[1]}.py")

@@ -11,6 +11,7 @@ from itertools import groupby
 import pytest
 import torch
 from mmengine.optim import build_optim_wrapper
+from one_step import draw_quickly
 from torch.utils._pytree import tree_flatten
 from transfer_configs import LEAVES, build, load, num_classes
 
@@ -18,9 +19,10 @@ LARGE = [leaf for leaf in LEAVES if "vit-large" in leaf or "vit-huge" in leaf]
 
 
 @pytest.fixture(autouse=True)
-def one_model_at_a_time():
+def one_model_at_a_time(monkeypatch):
     """Free the model of the test before: cycles keep it, with gradients and moments 2 GB."""
     gc.collect()
+    draw_quickly(monkeypatch)
 
 
 def detection_batch(height, width, num_classes, with_mask):

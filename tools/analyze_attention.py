@@ -9,11 +9,11 @@ import argparse
 import json
 import os
 import sys
+from typing import Any
 
 # Python puts this folder first on the path; the packages lie one above.
 sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-_IMAGENET = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
 _DRAWN = 4  # images in the figure; the scores are of all
 
 
@@ -41,24 +41,28 @@ def parse_args() -> argparse.Namespace:
 def load_encoder(path: str, args: argparse.Namespace):
     """Return the encoder of a checkpoint, in evaluation mode, its LoadReport, and mean and std of its pixels."""
     from mimtransfer.checkpoints.load import load_backbone
-    from mimtransfer.checkpoints.recorded_config import config_in_checkpoint
+    from mimtransfer.checkpoints.recorded_config import (
+        build_recorded,
+        config_in_checkpoint,
+        encoder_config,
+        pixel_statistics,
+    )
     from mimtransfer.cli import launch
     from mimtransfer.errors import UserError
     from mimtransfer.registry import MODELS
 
-    pixels = _IMAGENET
-    if args.arch:
-        config = dict(type="TimmViT", arch=args.arch, img_size=args.size or 224)
-    else:
-        model = (launch.load_config(args.config, []) if args.config else config_in_checkpoint(path)).model
-        config = dict(model.get("encoder") or model.get("backbone") or {}, init_cfg=None)
-        pixels = model.get("data_preprocessor") or _IMAGENET
-    if str(config.get("type")).rpartition(".")[2] != "TimmViT":
-        raise UserError(f"{args.config or path}: got the encoder {config.get('type')}, expected a TimmViT; attention "
+    where = args.config or f"checkpoint {path!r}"
+    cfg = {} if args.arch else launch.load_config(args.config, []) if args.config else config_in_checkpoint(path)
+    own = dict(type="TimmViT", arch=args.arch, img_size=args.size or 224)
+    config = own if args.arch else encoder_config(cfg, where)
+    if config.get("type") not in ("TimmViT", "mimtransfer.TimmViT"):
+        raise UserError(f"{where}: got the encoder {str(config.get('type'))[:80]!r}, expected a TimmViT; attention "
                         "maps of whole images exist in plain ViTs only")
-    encoder = MODELS.build(config)
+    pixels = pixel_statistics(cfg, where)
+    recorded = not (args.arch or args.config)
+    encoder = build_recorded(MODELS, config, where, os.path.getsize(path)) if recorded else MODELS.build(config)
     report = load_backbone(encoder, path)
-    return encoder.eval(), report, [pixels.get(key) or _IMAGENET[key] for key in ("mean", "std")]
+    return encoder.eval(), report, pixels
 
 
 def analyze_checkpoint(path: str, args: argparse.Namespace) -> dict:
@@ -98,7 +102,8 @@ def draw(results: list[dict], path: str) -> None:
     num_rows, num_columns = len(pictures) * len(results), 1 + max(len(result["maps"]) for result in results)
     width = max(9.0, 1.1 * num_columns)
     figure = Figure(figsize=(width, 1.2 * num_rows + 3.6), dpi=150, layout="constrained")
-    upper, lower = figure.subfigures(2, 1, height_ratios=[1.2 * num_rows + 0.6, 3.0])
+    parts: Any = figure.subfigures(2, 1, height_ratios=[1.2 * num_rows + 0.6, 3.0])
+    upper, lower = parts
     # In multiples of an even share, on one scale: what all maps but one in 200 values reach.
     heat = [[block * block[0].numel() for block in result["maps"]] for result in results]
     highest = torch.cat([block.flatten() for blocks in heat for block in blocks]).quantile(0.995).item()
@@ -134,7 +139,9 @@ def main() -> None:
 
     with clean_exit():
         from mimtransfer.backbones.inspect import SCORES
+        from mimtransfer.cli.launch import checkpoint_at
 
+        args.checkpoint, args.compare = checkpoint_at(args.checkpoint), checkpoint_at(args.compare)
         results = [analyze_checkpoint(path, args) for path in (args.checkpoint, args.compare) if path]
         for result in results:
             print(result["name"])

@@ -118,6 +118,7 @@ def count_flops(model, images, record) -> int:
 def load_reference(path: str, batch_size: int, image_size: int, device: str) -> Callable[[], object]:
     """Return the step of other code; see the module."""
     spec = importlib.util.spec_from_file_location("reference", path)
+    assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.build(batch_size, image_size, device)
@@ -135,7 +136,7 @@ def measure(
         if device.startswith("cuda"):
             torch.cuda.synchronize()
 
-    figures = {name: {"seconds": [], "memory": []} for name in contenders}
+    figures: dict[str, dict[str, list[float]]] = {name: {"seconds": [], "memory": []} for name in contenders}
     for turn in range(args.warmup + args.rounds):
         for name, (step, _) in contenders.items():
             if device.startswith("cuda"):
@@ -154,7 +155,7 @@ def measure(
 
 def predicted(contender: Contender, first: Contender) -> float | None:
     """Return the ratio of operations to the first."""
-    return None if contender.flops is None else contender.flops / first.flops
+    return None if contender.flops is None or first.flops is None else contender.flops / first.flops
 
 
 def main() -> None:
@@ -171,7 +172,8 @@ def main() -> None:
         DefaultScope.get_instance("benchmark", scope_name="mimtransfer")
         device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
-        contenders, size = {}, None
+        contenders: dict[str, Contender] = {}
+        size = 0
         for path in args.configs:
             found, height = build_contenders(path, args, device)
             contenders |= found

@@ -21,6 +21,7 @@ import zlib
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from typing import Any
 
 # As in benchmark.py: this folder first on the path would hide packages behind scripts.
 sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -63,7 +64,7 @@ def build_theirs(checkout: str):
     if not os.path.isfile(os.path.join(folder, "vit.py")):
         raise UserError(f"--detectron2 {checkout}: no detectron2/modeling/backbone/vit.py there, expected a checkout")
     # What vit.py imports; its ViT without residual blocks uses nn.Module of these alone.
-    stand_ins = {
+    stand_ins: dict[str, dict[str, Any]] = {
         "fvcore": {}, "fvcore.nn": {}, "fvcore.nn.weight_init": {}, "detectron2": {},
         "detectron2.layers": dict(CNNBlockBase=nn.Module, Conv2d=nn.Conv2d, get_norm=None),
         "detectron2.modeling": {}, "detectron2.modeling.backbone": dict(__path__=[folder]),
@@ -73,14 +74,14 @@ def build_theirs(checkout: str):
     for name, content in stand_ins.items():
         module = sys.modules[name] = types.ModuleType(name)
         vars(module).update(dict(__path__=[]) | content)
-    sys.modules["fvcore.nn"].weight_init = sys.modules["fvcore.nn.weight_init"]
+    vars(sys.modules["fvcore.nn"])["weight_init"] = sys.modules["fvcore.nn.weight_init"]
     from detectron2.modeling.backbone.vit import ViT
 
     return ViT(window_size=14, window_block_indexes=[0, 1, 3, 4, 6, 7, 9, 10], use_rel_pos=True,
                norm_layer=partial(nn.LayerNorm, eps=1e-6))
 
 
-def build(name: str, args: argparse.Namespace) -> tuple[Callable[[], object], Callable[[], None]]:
+def build(name: str, args: argparse.Namespace) -> tuple[Callable[[], Any], Callable[[], None]]:
     """Return a forward pass, and one with its backward pass, of a model whose weights depend on their names alone."""
     import torch
 
@@ -137,7 +138,7 @@ def measure_seconds(args: argparse.Namespace) -> tuple[dict[str, list[float]], f
     with torch.no_grad():
         ours, theirs = (built[name][0]().float() for name in NAMES)
     difference = ((ours - theirs).abs().max() / theirs.abs().max()).item()
-    seconds = {name: [] for name in NAMES}
+    seconds: dict[str, list[float]] = {name: [] for name in NAMES}
     for turn in range(args.warmup + args.rounds):
         for name, (_, step) in built.items():
             begin = clock(args)

@@ -16,7 +16,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -109,7 +108,6 @@ def train(tree: Path, config: Path, work_dir: Path, args: argparse.Namespace) ->
 
     from mimtransfer.errors import UserError
 
-    warnings.filterwarnings("ignore", message="pkg_resources", category=UserWarning)  # by mmdet's and mmseg's configs
     cfg = Config.fromfile(tree / config, import_custom_modules=False)
     options = ["default_hooks.logger.interval=1", "log_processor.window_size=1", *args.cfg_options]
     pretraining = "encoder" in cfg.model

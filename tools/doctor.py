@@ -10,7 +10,8 @@ def parse_args() -> argparse.Namespace:
     add = parser.add_argument
     add("config", nargs="?", help="detection, segmentation or classification config whose data are checked")
     add("--pretrained", metavar="CKPT", help="checkpoint that the config's backbone is to start from")
-    add("--maps", type=int, default=100, metavar="N", help="images and index maps opened in each data set")
+    add("--maps", type=int, default=100, metavar="N", help="images and index maps decoded in each data set")
+    add("--all", action="store_true", help="decode all of them")
     add("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="override config keys")
     return parser.parse_args()
 
@@ -20,30 +21,34 @@ def main() -> None:
     args = parse_args()
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in tools/train.py
     import mimtransfer  # noqa: F401  before mmdet and mmseg, which need mmcv's operators
-    from mimtransfer.checks import FAIL, WARN, Finding
-    from mimtransfer.checks import environment as doctor
+    from mimtransfer.cli.explain import clean_exit
 
-    found: list[Finding] = []
+    with clean_exit():
+        from mimtransfer.checks import FAIL, WARN, Finding
+        from mimtransfer.checks import environment as doctor
 
-    def show(title: str, findings) -> None:
-        print(title)
-        for finding in findings:
-            print(finding, flush=True)
-            found.append(finding)
+        found: list[Finding] = []
 
-    show("versions", doctor.check_versions())
-    if not any(finding.level == FAIL for finding in found):
-        import torch
+        def show(title: str, findings) -> None:
+            print(title)
+            for finding in findings:
+                print(finding, flush=True)
+                found.append(finding)
 
-        show("devices", doctor.check_devices())
-        show("operators", doctor.check_operators(["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]))
-        if args.config:
-            from mimtransfer.checks.config import check_config
+        show("versions", doctor.check_versions())
+        if not any(finding.level == FAIL for finding in found):
+            import torch
 
-            show(args.config, check_config(args.config, args.cfg_options, args.pretrained, args.maps))
-    counts = {level: sum(finding.level == level for finding in found) for level in (FAIL, WARN)}
-    print(f"{counts[FAIL]} to mend, {counts[WARN]} to look at")
-    sys.exit(1 if counts[FAIL] else 0)
+            show("devices", doctor.check_devices())
+            show("operators", doctor.check_operators(["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]))
+            if args.config:
+                from mimtransfer.checks.config import check_config
+
+                num_files = None if args.all else args.maps
+                show(args.config, check_config(args.config, args.cfg_options, args.pretrained, num_files))
+        counts = {level: sum(finding.level == level for finding in found) for level in (FAIL, WARN)}
+        print(f"{counts[FAIL]} to mend, {counts[WARN]} to look at")
+        sys.exit(1 if counts[FAIL] else 0)
 
 
 if __name__ == "__main__":

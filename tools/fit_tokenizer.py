@@ -46,8 +46,9 @@ def fit(cfg) -> str:
     from mmengine.device import get_device
     from PIL import Image
 
-    from mimtransfer.files import sha256_file
+    from mimtransfer.files import sha256_file, write_atomically
     from mimtransfer.registry import PATCH_FEATURES
+    from mimtransfer.training.checkpointing import published
     from pretrain.tokenizers.codebook import code_statistics, draw_codes, fit_centroids, perplexity, sample_patches
 
     features, device = PATCH_FEATURES.build(cfg.features).eval().to(get_device()), get_device()
@@ -66,13 +67,13 @@ def fit(cfg) -> str:
     )  # fmt: skip
     path = os.path.join(cfg.work_dir, "codebook")
     os.makedirs(cfg.work_dir, exist_ok=True)
-    torch.save({"centroids": centroids, **found, **about}, f"{path}.pth")
+    with published(f"{path}.pth") as part:
+        torch.save({"centroids": centroids, **found, **about}, part)
     Image.fromarray(draw_codes(found["patches"], found["counts"]).numpy()).save(
         os.path.join(cfg.work_dir, "codes.png")
     )
     about["sha256"] = sha256_file(f"{path}.pth")
-    with open(f"{path}.json", "w") as file:
-        json.dump(about, file, indent=1)
+    write_atomically(f"{path}.json", json.dumps(about, indent=1))
     return (f"{path}.pth: {num_codes} codes of {len(sample.points)} patches, perplexity {about['perplexity']:.1f}, "
             f"{about['dead_codes']} dead codes")
 

@@ -1,6 +1,7 @@
 """Draw what a trained detector or segmentor finds in images, and write it as JSON."""
 import argparse
 import os
+import sys
 
 
 def parse_args() -> argparse.Namespace:
@@ -35,13 +36,27 @@ def main() -> None:
 
         from mimtransfer.cli import launch
         from mimtransfer.cli.prediction import Predictor, names_for
+        from mimtransfer.datasets.tree import printable
+        from mimtransfer.datasets.unreadable import UnreadableImage
+        from mimtransfer.errors import UserError
 
         cfg = launch.load_config(args.config, args.cfg_options)
         launch.set_launcher(cfg, "none")
         launch.enter_scope(cfg)
+        args.checkpoint = launch.checkpoint_at(args.checkpoint)
         predictor = Predictor(cfg, args.checkpoint, args.out, args.score_thr, args.device or get_device())
-        entries = [predictor(path, name) for path, name in zip(tqdm(images, unit="image"), names_for(images))]
-        print(f"{len(images)} pictures and {predictor.write_json(entries)}")
+        with predictor.write_json() as out:
+            for path, name in zip(tqdm(images, unit="image"), names_for(images)):
+                try:
+                    out.add(predictor(path, name))
+                except UnreadableImage as error:
+                    tqdm.write(f"{printable(path)} cannot be read ({error}), left out", file=sys.stderr)
+                    out.leave_out(path, str(error))
+        left_out = f", {len(out.unreadable)} of {len(images)} images left out" if out.unreadable else ""
+        if out.num_images == 0:
+            raise UserError(f"none of {len(images)} images can be read, the first is {printable(images[0])!r} "
+                            f"({out.unreadable[0]['reason']}); copy or download them again")
+        print(f"{out.num_images} pictures and {out.path}{left_out}")
 
 
 if __name__ == "__main__":

@@ -21,6 +21,9 @@ def parse_args() -> argparse.Namespace:
         metavar="CKPT",
         help="go on from CKPT, or from the newest one in the work dir",
     )
+    parser.add_argument(
+        "--save-on-sigterm", action="store_true", help="on SIGTERM or SIGHUP save first, then stop (preemption)"
+    )
     parser.add_argument("--amp", action="store_true", help="bf16 autocast")
     parser.add_argument("--compile", action="store_true", help="compile the loss with torch.compile")
     parser.add_argument("--seed", type=int, help="seed of the run (default: the config's)")
@@ -48,25 +51,32 @@ def main() -> None:
     from mimtransfer.cli.explain import clean_exit
 
     with clean_exit():
+        from mimtransfer.checks.settings import check_settings
         from mimtransfer.cli import launch
+        from mimtransfer.training.batch import count_processes
+        from mimtransfer.training.rescale import rescale_schedule
+        from mimtransfer.training.safeguards import set_safeguards
+        from pretrain.runner import build_runner, register_all
 
+        shipped = launch.load_config(args.config, [])
         cfg = launch.load_config(args.config, args.cfg_options)
         launch.set_work_dir(cfg, args.work_dir, args.config)
         launch.set_launcher(cfg, args.launcher)
+        launch.enter_scope(cfg)
+        register_all()
+        check_settings(cfg)
         launch.set_resume(cfg, args.resume)
         launch.set_seed(cfg, args.seed)
         launch.set_amp(cfg, args.amp)
+        processes = count_processes(args.launcher)
+        notes = rescale_schedule(cfg, shipped, processes, args.cfg_options)
         launch.count_accumulation(cfg)
         if args.compile:
             cfg.model.compile_loss = True
 
-        from mimtransfer.checks.settings import check_settings
-        from pretrain.runner import build_runner, register_all
+        set_safeguards(cfg, args.save_on_sigterm)
 
-        launch.enter_scope(cfg)
-        register_all()
-        check_settings(cfg)
-        build_runner(cfg).train()
+        build_runner(cfg, notes).train()
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Print the transfer table of finished runs, write it as a report, or check the files behind it."""
 import argparse
+import io
 import sys
 from pathlib import Path
 
@@ -64,7 +65,8 @@ def main() -> None:
         if args.out:
             Path(args.out).write_text(text, encoding="utf-8")
         else:
-            sys.stdout.reconfigure(encoding="utf-8")
+            if isinstance(sys.stdout, io.TextIOWrapper):
+                sys.stdout.reconfigure(encoding="utf-8")
             sys.stdout.write(text)
 
 

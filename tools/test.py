@@ -8,7 +8,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
     add("config", help="config file that the checkpoint was trained with, or one that trains nothing (k-NN)")
-    add("checkpoint", nargs="?", help="checkpoint of tools/train.py")
+    add("checkpoint", nargs="?", help="checkpoint of tools/train.py, or its work dir: the newest one")
     add("--pretrained", metavar="CKPT", help="for k-NN: checkpoint of a pretraining (default: random weights)")
     add("--work-dir", help="for logs, result.json (default: folder of the checkpoint; k-NN: work_dirs/CONFIG_NAME)")
     add("--out", metavar="FILE.pkl", help="also write all predictions to this file")
@@ -36,22 +36,27 @@ def main() -> None:
         from mimtransfer.checks.settings import check_settings
         from mimtransfer.cli import launch
         from mimtransfer.evaluation.tta import merge_views, set_tta
+        from mimtransfer.training.batch import count_processes
+        from mimtransfer.training.rescale import rescale_schedule
 
         cfg = launch.load_config(args.config, args.cfg_options)
-        launch.check_what_is_tested(cfg, args.checkpoint, args.pretrained)
+        args.checkpoint = launch.checkpoint_at(args.checkpoint)
+        trained_on = launch.check_what_is_tested(cfg, args.checkpoint, args.pretrained)
+        processes = trained_on or count_processes(args.launcher)
         folder = None if args.checkpoint is None else os.path.dirname(args.checkpoint) or "."
         launch.set_work_dir(cfg, args.work_dir or folder, args.config)
         launch.set_launcher(cfg, args.launcher)
+        launch.enter_scope(cfg)
+        check_settings(cfg)
         launch.set_resume(cfg, None)
         launch.set_seed(cfg, args.seed)
         launch.set_amp(cfg, args.amp)
+        rescale_schedule(cfg, launch.load_config(args.config, []), processes, args.cfg_options)  # as in the training
         launch.count_accumulation(cfg)
         launch.set_pretrained(cfg, args.pretrained)
         launch.check_out(args.out)
         if args.tta:
             set_tta(cfg)
-        launch.enter_scope(cfg)
-        check_settings(cfg)
         check_data(cfg, splits=("test",))
         cfg.load_from = args.checkpoint
 

@@ -11,9 +11,11 @@ def parse_args() -> argparse.Namespace:
     add("--pretrained", metavar="CKPT", help="checkpoint of a pretraining (default: random weights)")
     add("--work-dir", help="for checkpoints, logs, result.json (default: work_dirs/CONFIG_NAME)")
     add("--resume", nargs="?", const="auto", metavar="CKPT", help="go on from CKPT, or from the newest in the work dir")
+    add("--save-on-sigterm", action="store_true", help="on SIGTERM or SIGHUP save first, then stop (preemption)")
     add("--amp", action="store_true", help="bf16 autocast (fp16 on GPUs without bf16)")
     add("--fsdp", action="store_true", help="shard model and optimizer over the processes (ViT-H; with a launcher)")
     add("--seed", type=int, help="seed of the run (default: the config's)")
+    add("--max-corrupt", type=int, metavar="N", help="go on from up to N unreadable training images (default: 0)")
     add("--overfit", type=int, metavar="N", help="sanity check: learn N images by heart; status 1 if it cannot")
     add("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none", help="pytorch: torchrun")
     add("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="override config keys")
@@ -32,31 +34,42 @@ def main() -> None:
     from mimtransfer.cli.explain import clean_exit
 
     with clean_exit():
-        from mimtransfer.checks.data import check_data
+        from mimtransfer.checks.data import SPLITS, check_data
         from mimtransfer.checks.recipe import TransferCheckHook, recipe_of
         from mimtransfer.checks.settings import check_settings
         from mimtransfer.cli import launch
+        from mimtransfer.datasets.configured import set_max_corrupt
+        from mimtransfer.training.batch import count_processes
         from mimtransfer.training.fsdp import set_fsdp
+        from mimtransfer.training.rescale import rescale_schedule
+        from mimtransfer.training.safeguards import set_safeguards
+        from mimtransfer.training.schedule_hook import ScheduleHook
 
-        recipe = recipe_of(launch.load_config(args.config, []))
+        shipped = launch.load_config(args.config, [])
         cfg = launch.load_config(args.config, args.cfg_options)
         launch.set_work_dir(cfg, args.work_dir, args.config)
         if args.overfit is not None and args.work_dir is None:
             cfg.work_dir += f"_overfit{args.overfit}"  # beside the work dir of the real run
         launch.set_launcher(cfg, args.launcher)
+        launch.enter_scope(cfg)
+        check_settings(cfg)
         launch.set_resume(cfg, args.resume)
         launch.set_seed(cfg, args.seed)
         launch.set_amp(cfg, args.amp)
         set_fsdp(cfg, args.fsdp)
+        recipe, notes = recipe_of(shipped), []
+        if args.overfit is None:  # which has a schedule of its own
+            processes = count_processes(args.launcher)
+            notes = rescale_schedule(cfg, shipped, processes, args.cfg_options)
         launch.count_accumulation(cfg)
         launch.set_pretrained(cfg, args.pretrained)
-        launch.enter_scope(cfg)
-        check_settings(cfg)
+        set_max_corrupt(cfg.train_dataloader, args.max_corrupt)
+        check_data(cfg, ("train",) if args.overfit is not None else SPLITS)
         if args.overfit is not None:
             from mimtransfer.checks.overfit import set_overfit, verdict
 
             set_overfit(cfg, args.overfit)
-        check_data(cfg)
+        set_safeguards(cfg, args.save_on_sigterm)
 
         from mmengine.runner import FlexibleRunner, Runner
 
@@ -64,6 +77,7 @@ def main() -> None:
         if cfg.get("task") == "classification":
             launch.check_epoch(runner)
         runner.logger.info(launch.initialisation(cfg))
+        runner.register_hook(ScheduleHook(notes))
         if args.overfit is None:
             runner.register_hook(TransferCheckHook(recipe))
         runner.train()

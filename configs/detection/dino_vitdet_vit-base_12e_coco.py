@@ -29,3 +29,4 @@ optim_wrapper = dict(
     paramwise_cfg=dict(_delete_=True, layer_decay_rate=0.7, bias_decay_mult=1.0),
 )
 auto_scale_lr = dict(enable=True, base_batch_size=16)
+auto_scale_iters = True

@@ -30,4 +30,4 @@ model = dict(
     ),
 )
 train_cfg, param_scheduler = iteration_cosine(iters=800, warmup=50)
-default_hooks = dict(logger=dict(interval=20), checkpoint=dict(by_epoch=False, interval=400, max_keep_ckpts=1))
+default_hooks = dict(logger=dict(interval=20), checkpoint=dict(by_epoch=False, interval=400, max_keep_ckpts=2))

@@ -14,4 +14,4 @@ _base_ = [
 # Another model is another protocol, with a column of its own in the table.
 protocol = "Mask R-CNN ResNet-50, scenes"
 optim_wrapper = dict(optimizer=dict(lr=5e-4), paramwise_cfg=dict(layer_decay_rate=1.0))
-default_hooks = dict(logger=dict(interval=10), checkpoint=dict(by_epoch=False, interval=160, max_keep_ckpts=1))
+default_hooks = dict(logger=dict(interval=10), checkpoint=dict(by_epoch=False, interval=160, max_keep_ckpts=2))

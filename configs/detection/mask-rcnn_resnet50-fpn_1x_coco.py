@@ -19,3 +19,4 @@ model = dict(
     neck=dict(norm_cfg=dict(type="BN", requires_grad=True)),
 )
 auto_scale_lr = dict(enable=True, base_batch_size=16)
+auto_scale_iters = True

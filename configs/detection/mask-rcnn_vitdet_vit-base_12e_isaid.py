@@ -44,3 +44,4 @@ optim_wrapper = dict(
     paramwise_cfg=dict(layer_decay_rate=0.75),
 )
 auto_scale_lr = dict(enable=True, base_batch_size=16)
+auto_scale_iters = True

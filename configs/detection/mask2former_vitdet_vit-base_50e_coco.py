@@ -33,3 +33,4 @@ param_scheduler = [
     dict(type="MultiStepLR", milestones=[327778, 355092], gamma=0.1, by_epoch=False, begin=0, end=max_iters),
 ]
 auto_scale_lr = dict(enable=True, base_batch_size=16)
+auto_scale_iters = True

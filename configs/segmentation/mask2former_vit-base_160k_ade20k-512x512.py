@@ -41,3 +41,4 @@ optim_wrapper = dict(
     ),
 )
 auto_scale_lr = dict(enable=True, base_batch_size=16)
+auto_scale_iters = True

@@ -21,3 +21,4 @@ model = dict(
     auxiliary_head=dict(num_classes=150, norm_cfg=norm_cfg),
 )
 auto_scale_lr = dict(enable=True, base_batch_size=16)
+auto_scale_iters = True

@@ -30,4 +30,4 @@ train_dataloader = dict(batch_size=8, num_workers=1, dataset=dict(pipeline=train
 val_dataloader = dict(num_workers=1, dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
 train_cfg, param_scheduler = iteration_cosine(iters=120, warmup=20)
-default_hooks = dict(checkpoint=dict(type="CheckpointHook", by_epoch=False, interval=60, max_keep_ckpts=1))
+default_hooks = dict(checkpoint=dict(type="CheckpointHook", by_epoch=False, interval=60, max_keep_ckpts=2))

@@ -24,5 +24,5 @@ model = dict(
 train_cfg, param_scheduler = iteration_cosine(iters=1200, warmup=50)
 default_hooks = dict(
     logger=dict(type="LoggerHook", interval=20, log_metric_by_epoch=False),
-    checkpoint=dict(type="CheckpointHook", by_epoch=False, interval=600, max_keep_ckpts=1),
+    checkpoint=dict(type="CheckpointHook", by_epoch=False, interval=600, max_keep_ckpts=2),
 )

@@ -58,7 +58,7 @@ class DecomposedAttention(Attention):
         # Whole windows and those that the right and lower edges cut have queries of their own shapes: up to four parts.
         rows = zip(*(_split(map_, window[0], 1) for map_ in (q, self._along(q, grid, window), k, v)))
         parts = (zip(*(_split(map_, window[1], 2) for map_ in row)) for row in rows)
-        y = _join([_join([self._attend(*part, inside) for part in row], dim=2) for row in parts], dim=1)
+        y = _join([_join([self._attend(q, along, k, v, inside) for q, along, k, v in row], dim=2) for row in parts], 1)
         y = self.norm(y.flatten(1, 2))
         if self.gate is not None:
             y = y * self.gate(x).sigmoid()
@@ -162,6 +162,7 @@ class GridBlock(Block):
         self.rel_pos = rel_pos
         if rel_pos is not None:
             size = (window_size, window_size) if window_size else size
+            assert isinstance(self.attn, Attention)
             self.attn = (DecomposedAttention(self.attn, size, window_size) if rel_pos == "decomposed"
                          else BiasAttention(self.attn, size))
 

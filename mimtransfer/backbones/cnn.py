@@ -5,6 +5,8 @@ when what comes after the last map (the head) is taken out, and so do torchvisio
 """
 import difflib
 import functools
+from collections.abc import Sequence
+from typing import Any
 
 import timm
 import torch
@@ -60,7 +62,7 @@ class TimmCNN(PretrainedBackbone):
                  init_cfg: dict | list[dict] | None = None) -> None:
         super().__init__(init_cfg)
         self.arch, self.img_size, self.norm_eval = arch, tuple(to_2tuple(img_size)), norm_eval
-        net = _build(arch, drop_path_rate, dict(model_kwargs or {}))
+        net: Any = _build(arch, drop_path_rate, dict(model_kwargs or {}))
         stages = [info for info in net.feature_info if info["reduction"] >= 4]
         self.out_indices = tuple(i + len(stages) if i < 0 else i for i in out_indices)
         if not self.out_indices or not all(0 <= i < len(stages) for i in self.out_indices):
@@ -102,8 +104,9 @@ class TimmCNN(PretrainedBackbone):
                 outputs.append(x)
         return tuple(outputs[i] for i in self.out_indices)
 
-    def _grid_of(self, image_size: tuple[int, int]) -> tuple[int, int]:
-        return tuple(-(-side // patch) for side, patch in zip(image_size, self.patch_size))
+    def _grid_of(self, image_size: Sequence[int]) -> tuple[int, int]:
+        height, width = (-(-side // patch) for side, patch in zip(image_size, self.patch_size))
+        return height, width
 
     def train(self, mode: bool = True) -> "TimmCNN":
         """Set training mode; frozen stages stay in evaluation mode, with `norm_eval` every BatchNorm."""
@@ -142,7 +145,7 @@ def _build(arch: str, drop_path_rate: float, model_kwargs: dict) -> nn.Module:
     if taken:
         raise UserError(f"model_kwargs of TimmCNN may not hold {', '.join(taken)}: "
                         f"use the arguments of TimmCNN itself")
-    if not _runs_in_order(arch):
+    if not runs_in_order(arch):
         raise UserError(f"arch={arch!r} is no convolutional network of stages that run one after another: take e.g. "
                         "'resnet50', 'regnety_016' or 'convnext_tiny'; for others there are TimmViT and TimmSwin")
     if drop_path_rate:
@@ -155,10 +158,11 @@ def _build(arch: str, drop_path_rate: float, model_kwargs: dict) -> nn.Module:
 
 
 @functools.cache
-def _runs_in_order(arch: str) -> bool:
+def runs_in_order(arch: str) -> bool:
+    """Say whether a model of timm is a convolutional network whose stages run one after another."""
     try:
         with torch.device("meta"):  # draws no weights
-            features = timm.create_model(arch, features_only=True)
+            features: Any = timm.create_model(arch, features_only=True)
     except (AssertionError, AttributeError, IndexError, RuntimeError, TypeError, ValueError):
         return False  # timm knows no stages of it
     is_map = str(getattr(features, "output_fmt", "NCHW")).endswith("NCHW")  # Swin has channels last

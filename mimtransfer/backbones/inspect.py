@@ -7,9 +7,11 @@ And how much of a block's attention a few tokens gather. Miao et al. (IEEE SPL 2
 strong responses in the attention maps of shallow blocks when a pretrained MAE is fine-tuned, and call them artifacts.
 They give no number for them; the three scores are ours.
 """
+import itertools
 import math
 from collections.abc import Iterable, Iterator
 from functools import cached_property
+from typing import Any
 
 import torch
 from timm.layers import Attention
@@ -35,7 +37,8 @@ class BlockView:
     def __init__(self, block: nn.Module, inputs: Tensor, grid: tuple[int, int], num_prefix_tokens: int,
                  has_class_token: bool):
         self.grid, self.num_prefix_tokens, self.has_class_token = grid, num_prefix_tokens, has_class_token
-        self._block, self._inputs = block, inputs
+        self._block: Any = block
+        self._inputs = inputs
 
     @property
     def num_heads(self) -> int:
@@ -104,9 +107,7 @@ def view_block(encoder: TimmViT, images: Tensor, block: int = -1) -> BlockView:
         UserError: the encoder is no TimmViT, or one of its blocks attends inside windows or is not timm's plain one.
     """
     last = range(len(_blocks(encoder)))[block]
-    for number, found in enumerate(view_blocks(encoder, images)):
-        if number == last:
-            return found
+    return next(itertools.islice(view_blocks(encoder, images), last, None))
 
 
 def view_blocks(encoder: TimmViT, images: Tensor) -> Iterator[BlockView]:

@@ -1,6 +1,11 @@
 """What backbones share: loading the checkpoint that `init_cfg` names, with its report."""
+from typing import TYPE_CHECKING, Any
+
 from mmengine.logging import print_log
 from mmengine.model import BaseModule
+
+if TYPE_CHECKING:
+    from mimtransfer.checkpoints.load import LoadReport
 
 
 class PretrainedBackbone(BaseModule):
@@ -10,7 +15,8 @@ class PretrainedBackbone(BaseModule):
         load_report: `LoadReport` of that checkpoint; None before, or without one.
     """
 
-    load_report = None
+    init_cfg: Any  # of mmengine
+    load_report: "LoadReport | None" = None
 
     def init_weights(self) -> None:
         """Load the checkpoint that `init_cfg` names, else keep the constructor's initialisation."""
@@ -23,5 +29,5 @@ class PretrainedBackbone(BaseModule):
         if pretrained and first_time:
             from mimtransfer.checkpoints.load import load_backbone  # pretraining from scratch needs none of it
 
-            self.load_report = load_backbone(self, pretrained[-1]["checkpoint"])
-            print_log(self.load_report.summary(), logger="current")
+            self.load_report = report = load_backbone(self, pretrained[-1]["checkpoint"])
+            print_log(report.summary(), logger="current")

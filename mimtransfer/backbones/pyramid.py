@@ -55,6 +55,7 @@ class SimpleFeaturePyramid(BaseModule):
 
 def _level(in_channels: int, out_channels: int, scale: float) -> nn.Sequential:
     half, quarter = in_channels // 2, in_channels // 4
+    resize: nn.Module
     if scale == 4:
         channels = quarter
         resize = nn.Sequential(nn.ConvTranspose2d(in_channels, half, 2, stride=2), LayerNorm2d(half), nn.GELU(),

@@ -5,10 +5,11 @@ module, and the state dict of timm's model without a head loads with strict=True
 names.
 """
 import difflib
+from collections.abc import Sequence
+from typing import Any
 
 import timm
 from timm.layers import to_2tuple
-from timm.models.swin_transformer import SwinTransformer
 from torch import Tensor, nn
 
 from mimtransfer.backbones.pretrained import PretrainedBackbone
@@ -63,7 +64,7 @@ class TimmSwin(PretrainedBackbone):
                  model_kwargs: dict | None = None, init_cfg: dict | list[dict] | None = None) -> None:
         super().__init__(init_cfg)
         self.arch, self.img_size = arch, tuple(to_2tuple(img_size))
-        swin = _build(arch, self.img_size, window_size, drop_path_rate, dict(model_kwargs or {}))
+        swin: Any = _build(arch, self.img_size, window_size, drop_path_rate, dict(model_kwargs or {}))
         # The architecture's number of stages, though there may be fewer: checkpoint.py tells a cut backbone by it.
         self.depth = len(swin.layers)
         self.out_indices = tuple(i + self.depth if i < 0 else i for i in out_indices)
@@ -140,8 +141,9 @@ class TimmSwin(PretrainedBackbone):
             return self.norm
         return getattr(self, f"norm{stage}") if self.out_norms else nn.Identity()
 
-    def _grid_of(self, image_size: tuple[int, int]) -> tuple[int, int]:
-        return tuple(-(-side // patch) for side, patch in zip(image_size, self.patch_size))
+    def _grid_of(self, image_size: Sequence[int]) -> tuple[int, int]:
+        height, width = (-(-side // patch) for side, patch in zip(image_size, self.patch_size))
+        return height, width
 
     def expected_missing_keys(self) -> tuple[str, ...]:
         """Return fnmatch patterns of keys that a pretraining checkpoint may lack: the norms that transfer adds."""
@@ -159,7 +161,7 @@ class TimmSwin(PretrainedBackbone):
 
 
 def _build(arch: str, img_size: tuple[int, int], window_size: int | None, drop_path_rate: float,
-           model_kwargs: dict) -> SwinTransformer:
+           model_kwargs: dict) -> nn.Module:
     names = timm.list_models(module="swin_transformer")
     if arch not in names:
         near = difflib.get_close_matches(arch.split(".")[0], names, n=3, cutoff=0.5)

@@ -36,10 +36,12 @@ def build_plain_vit(arch: str, *, img_size: tuple[int, int], patch_size: tuple[i
                                 patch_size=patch_size, drop_path_rate=drop_path_rate, init_values=layer_scale,
                                 **model_kwargs)
     except (AssertionError, TypeError, ValueError, RuntimeError) as error:
+        _check_family(arch)
         reason = " ".join(str(error).split())
         raise UserError(f"timm cannot build arch={arch!r} with img_size={img_size}, patch_size={patch_size}, "
                         f"model_kwargs={model_kwargs}: {reason}") from error
     if type(vit) is not VisionTransformer or type(vit.patch_embed) is not PatchEmbed:
+        _check_family(arch)
         raise UserError(f"arch={arch!r} is not a plain ViT but {type(vit).__name__}, embedded by "
                         f"{type(getattr(vit, 'patch_embed', None)).__name__}: take e.g. 'vit_base_patch16_224'")
     for side, patch in zip(img_size, vit.patch_embed.patch_size):
@@ -47,6 +49,16 @@ def build_plain_vit(arch: str, *, img_size: tuple[int, int], patch_size: tuple[i
             raise UserError(f"img_size={img_size} of TimmViT is not a multiple of the patch "
                             f"{vit.patch_embed.patch_size}: take e.g. {side // patch * patch or patch} for {side}")
     return vit
+
+
+def _check_family(arch: str) -> None:
+    """Refuse an architecture that is none of TimmViT's but of another backbone of ours, and name that one."""
+    from mimtransfer.backbones.cnn import runs_in_order  # seldom needed
+
+    if timm.models.model_entrypoint(arch).__module__.rpartition(".")[2] == "swin_transformer":
+        raise UserError(f"arch={arch!r} is a Swin and no plain ViT: use type='mimtransfer.TimmSwin'")
+    if runs_in_order(arch):
+        raise UserError(f"arch={arch!r} is a network of stages and no plain ViT: use type='mimtransfer.TimmCNN'")
 
 
 def _check_name(arch: str) -> None:

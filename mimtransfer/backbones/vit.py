@@ -4,6 +4,9 @@ ViT (Dosovitskiy et al. 2020, arXiv 2010.11929), built by timm; in transfer opti
 2022, arXiv 2203.16527) or BEiT's relative position bias. Parameter names are timm's at the top level of the module, and
 timm's state dict loads with strict=True; the options of transfer only add names.
 """
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from timm.layers import resample_abs_pos_embed, to_2tuple
@@ -108,7 +111,7 @@ class TimmViT(PretrainedBackbone):
             self.pos_embed = nn.Parameter(table[None], requires_grad=False)
         self.pos_drop, self.norm_pre = vit.pos_drop, vit.norm_pre
 
-        blocks = list(vit.blocks[:self.num_layers])
+        blocks: list[Any] = list(vit.blocks)[:self.num_layers]
         if self.uses_grid:
             size = self.img_size if rel_pos_size is None else to_2tuple(rel_pos_size)
             blocks = [GridBlock(block, 0 if i in global_blocks else window_size, rel_pos, self._grid_of(size))
@@ -181,20 +184,21 @@ class TimmViT(PretrainedBackbone):
                 maps[i] = tokens.transpose(1, 2).unflatten(2, grid).contiguous()
         return tuple(maps[i] for i in self.out_indices)
 
-    def _grid_of(self, image_size: tuple[int, int]) -> tuple[int, int]:
-        return tuple(-(-side // patch) for side, patch in zip(image_size, self.patch_size))
+    def _grid_of(self, image_size: Sequence[int]) -> tuple[int, int]:
+        height, width = (-(-side // patch) for side, patch in zip(image_size, self.patch_size))
+        return height, width
 
     def prepend_prefix(self, tokens: Tensor) -> Tensor:
         """Put the prefix tokens, with their positions, before the patches: [B, N, D] -> [B, P+N, D]."""
-        prefix = [token for token in (self.cls_token, self.reg_token) if token is not None]
-        if not prefix:
+        own: list[Tensor] = [token for token in (self.cls_token, self.reg_token) if token is not None]
+        if not own:
             return tokens
-        prefix = torch.cat(prefix, dim=1)  # [1, P, D]
-        if self.num_prefix_positions:
+        prefix = torch.cat(own, dim=1)  # [1, P, D]
+        if self.pos_embed is not None and self.num_prefix_positions:
             prefix = prefix + self.pos_embed[:, :self.num_prefix_positions]
         return torch.cat([prefix.expand(tokens.shape[0], -1, -1), tokens], dim=1)
 
-    def _run(self, block: nn.Module, x: Tensor, **kwargs: tuple[int, int]) -> Tensor:
+    def _run(self, block: nn.Module, x: Tensor, **kwargs: Any) -> Tensor:
         if self.grad_checkpointing and torch.is_grad_enabled():
             return checkpoint(block, x, use_reentrant=False, **kwargs)
         return block(x, **kwargs)

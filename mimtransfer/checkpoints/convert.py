@@ -99,7 +99,8 @@ def to_timm(encoder: State, grid: Grid | None) -> Written:
 
 
 def _to_timm_beit(encoder: State) -> Written:
-    state, left_out = {}, []
+    state: dict[str, Tensor] = {}
+    left_out: list[str] = []
     for name, value in encoder.items():
         if re.fullmatch(r"blocks\.\d+\.attn\.qkv\.bias", name):
             q, k, v = value.chunk(3)

@@ -6,6 +6,7 @@ to the encoder, and how timm calls them. Codebases that only call the same tenso
 """
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -14,6 +15,8 @@ import torch
 from torch import Tensor
 
 from mimtransfer.checkpoints.names import TABLES, State
+from mimtransfer.errors import UserError
+from mimtransfer.stored import parse_json
 
 # Under these keys training scripts keep the weights, in this order of preference; DINO's teacher is what is evaluated.
 _CONTAINERS = ("state_dict", "model", "module", "model_state_dict", "teacher")
@@ -58,10 +61,26 @@ def weights(checkpoint: Mapping[str, Any]) -> State:
 
 
 def pretraining_of(checkpoint: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return where one of our checkpoints came from, `meta['mimtransfer']`."""
+    """Return where one of our checkpoints came from, `meta['mimtransfer']`.
+
+    Raises:
+        UserError: it holds other than plain values, which no record takes, or a grid that is none.
+    """
     meta = checkpoint.get("meta")
     found = meta.get("mimtransfer") if isinstance(meta, Mapping) else None
-    return dict(found) if isinstance(found, Mapping) else None
+    if not isinstance(found, Mapping):
+        return None
+    try:
+        plain = parse_json(json.dumps(found))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UserError(f"meta['mimtransfer'] of the checkpoint holds other than plain values ({str(error)[:80]}); "
+                        "save the plain state_dict, and load that") from error
+    grid = plain.get("grid")
+    if grid and not (isinstance(grid, list) and len(grid) == 2
+                     and all(type(side) is int and 0 < side <= 1 << 16 for side in grid)):
+        raise UserError(f"meta['mimtransfer'] of the checkpoint says the grid {repr(grid)[:80]}, expected two numbers "
+                        "of patches; save the plain state_dict, and load that")
+    return plain
 
 
 def _part(state: State, prefix: str, source: str) -> Format | None:
@@ -173,11 +192,27 @@ def timm_classifier(state: State) -> Format | None:
 
 
 def timm_plain(state: State) -> Format | None:
-    """timm's own names at the top level, with or without a classifier head; also MAE's files without the decoder."""
+    """timm's own names at the top level, with or without a classifier head; also MAE's files of the encoder alone."""
     tops = ("patch_embed.", "blocks.", "stem.", "stages.", "layers.", "layer1.")
     if not any(name.startswith(tops) for name in state):
         return None
-    return Format("timm", *_split_head(state))
+    encoder, rest = _split_head(state)
+    return Format("timm" if rest or not _sincos(state.get("pos_embed")) else "MAE (encoder, sin-cos positions)",
+                  encoder, rest)
+
+
+def _sincos(positions: Tensor | None) -> bool:
+    """Say whether positions [1, P+L, D] are MAE's fixed table: sines and cosines of the same angles, for y and for x.
+
+    MAE's files of the encoder alone have timm's names; timm's own ViTs learn their positions.
+    """
+    if positions is None or positions.ndim != 3 or positions.shape[-1] % 4 or positions.is_meta:
+        return False
+    table = positions[0].float()
+    table = table[table.abs().sum(-1) > 0]  # without the class token, whose position is 0
+    y_sin, y_cos, x_sin, x_cos = table.chunk(4, dim=-1)
+    ones = torch.cat([y_sin**2 + y_cos**2, x_sin**2 + x_cos**2])
+    return len(table) > 1 and bool((ones - 1).abs().max() < 0.02)  # of half precision
 
 
 def one_prefix(state: State) -> Format | None:

@@ -53,7 +53,8 @@ class LoadReport:
             lines.append(f"not used from the file: {_grouped(self.unexpected)}")
         if self.pretraining:
             keys = ("kind", "method", "strategy", "arch", "epoch", "run_id")
-            said = [f"{key} {self.pretraining[key]}" for key in keys if self.pretraining.get(key)]
+            said = [f"{key} {' '.join(str(self.pretraining[key]).split())[:80]}" for key in keys
+                    if self.pretraining.get(key)]
             lines.append(f"written by: {', '.join(said)}")
         return "\n  ".join(lines)
 
@@ -125,7 +126,7 @@ def _fit(
         value = encoder.get(name)
         if name == "pos_embed" or value is None or not (target.is_floating_point() or value.shape == target.shape):
             continue
-        adapted = value
+        adapted: Tensor | None = value
         if value.shape != target.shape:
             adapted = fit_other(name, value, target, backbone.get_submodule(name.rpartition(".")[0]))
             resized[name] = f"{_by(value)} -> {_by(target)}"
@@ -153,11 +154,11 @@ def _fit_pos_embed(
 ) -> bool:
     """Put the position embedding into `fitted` and what was done to it into `resized`, or return False."""
     value = encoder["pos_embed"]
-    grid = tuple(target.shape[1:3]) if target.ndim == 4 else grid_of(backbone)
+    grid = (target.shape[1], target.shape[2]) if target.ndim == 4 else grid_of(backbone)
     # Only our own files say their grid; the number of tokens alone does not tell 16x16 from 8x32.
     known = (pretraining or {}).get("grid")
-    source = None if grid is None else split_positions(value, encoder, grid, tuple(known) if known else None)
-    if source is None:
+    source = None if grid is None else split_positions(value, encoder, grid, (known[0], known[1]) if known else None)
+    if source is None or grid is None:
         if value.shape != target.shape:
             return False
         fitted["pos_embed"] = value

@@ -4,13 +4,18 @@
     environment.py   versions, operators, devices
     config.py        a whole config: does it read, are the data there and sane, does the checkpoint fit
     settings.py      every key and value of a config, held against what it builds (signatures.py, values.py)
-    data.py          files, classes and heads of a transfer config
-    annotations.py   what trains without an error and ruins the score
+    data.py          the data of a transfer config, split by split: classes, heads, evaluators, and what follows
+    annotations.py   COCO jsons: what is missing, of another type, or names nothing
+    objects.py       COCO jsons: boxes, areas and masks that cannot be, and whether an object is left to learn from
+    index_maps.py    index maps: which files count, their values and sizes
+    image_files.py   image files: are they there, can they be decoded, have they the size that is said
+    class_folders.py folders of classes
     recipe.py        lr, batch, length and normalisation against the recipe and the pretraining
     overfit.py       can the pipeline learn a few images by heart
 """
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 OK, WARN, FAIL = "ok", "warn", "FAIL"
@@ -23,6 +28,18 @@ class Finding(NamedTuple):
     what: str
     mend: str = ""
 
+    @property
+    def line(self) -> str:
+        """What a tool says that stops for it, or logs it."""
+        return f"{self.what}; {self.mend}" if self.mend else self.what
+
     def __str__(self) -> str:
         mend = f"\n         -> {self.mend}" if self.mend else ""
         return f"  {self.level:<5}  {self.what}{mend}"
+
+
+def counted(level: str, cases: list, what: str, mend: str) -> Iterator[Finding]:
+    """Yield a finding about entries, with their number and the first of them; nothing where there are none."""
+    if cases:
+        named = ", ".join(dict.fromkeys(map(str, cases[:50])))
+        yield Finding(level, f"{len(cases)} {what}: {named[:160]}{' ...' if len(named) > 160 else ''}", mend)

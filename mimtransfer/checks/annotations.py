@@ -1,176 +1,217 @@
-"""Look into the annotations of a transfer config: what trains without an error and ruins the score.
+"""Look into a COCO json: what is missing, of another type, or names nothing that is listed.
 
-`data_checks` refuses what cannot run; here are the quieter mistakes, counted, each with an example and how to mend it.
+Found before the data are loaded, because mmdet and pycocotools meet it late: an annotation of the validation set
+without `iscrowd` stops the evaluation after the training.
 """
 from __future__ import annotations
 
+import gc
 import json
-import os
-import os.path as osp
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
-from mmengine.config import Config
-from PIL import Image
+from mimtransfer.checks import FAIL, WARN, Finding, counted
+from mimtransfer.checks.objects import object_problems
 
-from mimtransfer.checks import FAIL, OK, WARN, Finding
-from mimtransfer.datasets.configured import argument, classes_of, leaves
+_LARGE = 1e12  # no coordinate and no area is larger
+_LISTS = ("images", "annotations", "categories")
 
 
-def check_annotations(cfg: Config, num_maps: int, splits: tuple[str, ...] = ("train", "val", "test")) -> list[Finding]:
-    """Check ids, boxes, masks and sizes in COCO jsons, and the labels in index maps, of all data sets in a config.
+def read_coco(path: str, where: str, without_annotations: bool = False) -> tuple[dict[str, Any] | None, Finding | None]:
+    """Read a COCO json.
 
     Args:
-        num_maps: index maps and images opened of each data set, spread evenly.
+        where: begins the finding, e.g. "train data".
+        without_annotations: they may be absent, as of images whose labels are withheld.
+
+    Returns:
+        the json, and None; or None and what is wrong with it.
     """
-    findings, seen = [], []
-    masks = "mask_head" in str(cfg.get("model"))
-    for split in splits:
-        loader = cfg.get(f"{split}_dataloader")
-        for dataset in leaves(loader.dataset) if loader else ():
-            root, where = dataset.get("data_root") or "", f"{split} data"
-            if str(dataset.get("ann_file", "")).endswith(".json"):
-                key, check = osp.join(root, dataset["ann_file"]), _check_coco
-            elif (dataset.get("data_prefix") or {}).get("seg_map_path") is not None and not dataset.get("ann_file"):
-                key, check = osp.join(root, dataset["data_prefix"]["seg_map_path"]), _check_maps
-            else:
-                continue
-            if key not in seen:
-                seen.append(key)
-                findings += check(dataset, key, where, num_maps, masks)
-    return findings
+    mend = "write one, or convert yours"
+    collects = gc.isenabled()
+    gc.disable()  # of millions of new lists none is garbage: looking for it takes longer than reading
+    try:
+        with open(path, encoding="utf-8") as file:
+            coco = json.load(file)
+    except (ValueError, OSError, RecursionError) as error:
+        why = f"{type(error).__name__}: {error}"
+        return None, Finding(FAIL, f"{where}: {path!r} is no COCO json ({' '.join(why.split())})", mend)
+    finally:
+        if collects:
+            gc.enable()
+    if not isinstance(coco, dict):
+        return None, Finding(FAIL, f"{where}: {path!r} is no COCO json (it is a {type(coco).__name__})", mend)
+    if without_annotations:
+        coco.setdefault("annotations", [])
+    for key in _LISTS:
+        if key not in coco:
+            hint = "write one, or evaluate with format_only=True where labels are withheld"
+            return None, Finding(FAIL, f"{where}: {path!r} has no list {key!r}", hint if key == "annotations" else mend)
+        if not isinstance(coco[key], list):
+            kind = type(coco[key]).__name__
+            return None, Finding(FAIL, f"{where}: {path!r}: {key!r} is a {kind}, expected a list", mend)
+    if not coco["images"] or not (coco["annotations"] or without_annotations):
+        counts = f"{len(coco['images'])} images and {len(coco['annotations'])} annotations"
+        says = f"{where}: {path!r} lists {counts}, expected some of both"
+        return None, Finding(FAIL, says, "check how it was written")
+    return coco, None
 
 
-def coco_problems(coco: dict[str, Any], classes: tuple[str, ...], masks: bool) -> Iterator[Finding]:
+def coco_problems(
+    coco: dict[str, Any],
+    classes: tuple[str, ...],
+    masks: bool,
+    evaluated: bool = False,
+    filter_cfg: dict[str, Any] | None = None,
+    lvis: bool = False,
+) -> Iterator[Finding]:
     """Yield the mistakes in a COCO json, without opening an image.
 
     Args:
-        coco: with `images`, `annotations`, `categories`.
+        coco: as `read_coco` returns it.
         classes: of the config; all categories when empty.
         masks: whether the model learns masks.
+        evaluated: whether pycocotools reads it for the score.
+        filter_cfg: of the data set.
+        lvis: whether it is a json of LVIS, which has other keys.
     """
-    images = {im["id"]: im for im in coco["images"]}
-    categories = {category["id"]: category["name"] for category in coco["categories"]}
-    wanted = {i for i, name in categories.items() if not classes or name in classes}
-    for kind, level in (("images", FAIL), ("annotations", FAIL), ("categories", FAIL)):
+    problems = list(_entries(coco, evaluated and not lvis, lvis)) or list(_ids(coco, evaluated))
+    problems += _categories(coco, classes, lvis) if not problems else []
+    yield from problems
+    if any(found.level == FAIL for found in problems):
+        return  # what follows needs sound entries
+    if coco["annotations"]:
+        yield from object_problems(coco, classes, masks, evaluated, filter_cfg or {})
+
+
+def file_names(coco: dict[str, Any], kind: str) -> list[str]:
+    """Return the image files as the data set of this type names them."""
+    if kind == "LVISV1Dataset":
+        return [im["coco_url"].replace("http://images.cocodataset.org/", "") for im in coco["images"]]
+    names = [im["file_name"] for im in coco["images"]]
+    if kind.startswith("LVIS"):  # names of COCO 2014, files of COCO 2017
+        names = [name[-16:] if name.startswith("COCO") else name for name in names]
+    return names
+
+
+def _entries(coco: dict[str, Any], with_crowds: bool, lvis: bool) -> Iterator[Finding]:
+    """Yield entries that are no objects, lack a key, or hold a value of another type."""
+    for kind in _LISTS:
+        odd = [f"number {k}" for k, entry in enumerate(coco[kind]) if not isinstance(entry, dict)]
+        yield from counted(FAIL, odd, f"{kind} that are no objects", "write each as {...} with its keys")
+        if odd:
+            return
+    name = ("coco_url" if "coco_url" in coco["images"][0] else "file_name") if lvis else "file_name"
+    keys: dict[str, dict[str, tuple[Callable[[Any], bool], str]]] = {
+        "images": {
+            "id": (_whole, "is no integer"),
+            name: (_text, "is no text"),
+            "width": (_size, "is no positive number"),
+            "height": (_size, "is no positive number"),
+        },
+        "categories": {"id": (_whole, "is no integer"), "name": (_text, "is no text")},
+        "annotations": {
+            "id": (_whole, "is no integer"),
+            "image_id": (_whole, "is no integer"),
+            "category_id": (_whole, "is no integer"),
+            "bbox": (_box, "is not four numbers"),
+            "area": (_number, "is no number"),
+            "iscrowd": (_flag, "is not 0 or 1"),
+        },
+    }
+    for kind, checks in keys.items():
+        for key, (sound, says) in checks.items():
+            if all(map(sound, (entry.get(key) for entry in coco[kind]))):
+                continue
+            absent = [_called(entry, k) for k, entry in enumerate(coco[kind]) if key not in entry]
+            if key == "iscrowd" and not with_crowds:
+                absent = []  # mmdet takes 0
+            yield from counted(FAIL, absent, f"{kind} without {key!r}", _MEND.get(key, "write it for each"))
+            wrong = [(k, entry) for k, entry in enumerate(coco[kind]) if key in entry and not sound(entry[key])]
+            cases = [f"{_called(entry, k)} has {json.dumps(entry[key])[:40]}" for k, entry in wrong]
+            yield from counted(FAIL, cases, f"{kind} whose {key!r} {says}", _MEND.get(key, "write it as COCO has it"))
+
+
+_MEND = {
+    "id": "number them from 1, as integers",
+    "width": "write the size of each image in pixels",
+    "height": "write the size of each image in pixels",
+    "bbox": "write x y width height in pixels, or drop the annotation",
+    "area": "write the pixels of each object: those of its mask, or width x height of its box",
+    "iscrowd": "write 0, or 1 for a group in one box: pycocotools asks for it after the training",
+    "file_name": "write the path of each image below data_prefix",
+}
+
+
+def _ids(coco: dict[str, Any], evaluated: bool) -> Iterator[Finding]:
+    """Yield ids that occur twice or name nothing."""
+    for kind in _LISTS:
         twice = [i for i, count in Counter(entry["id"] for entry in coco[kind]).items() if count > 1]
-        yield from _some(level, twice, f"ids of {kind} that occur more than once",
-                         "number them anew: evaluation matches by id and counts only one")
-    zero = [annotation["id"] for annotation in coco["annotations"] if annotation["id"] == 0]
-    yield from _some(FAIL, zero, "annotations with id 0",
-                     "number from 1: pycocotools takes a match with id 0 for no match, and AP falls")
-    annotations = [a for a in coco["annotations"] if a["image_id"] in images]
-    yield from _some(FAIL, [a["id"] for a in coco["annotations"] if a["image_id"] not in images],
-                     "annotations of images that are not listed", "add the images or drop the annotations")
-    yield from _some(FAIL, [a["id"] for a in annotations if a["category_id"] not in categories],
-                     "annotations of categories that are not listed", "add the categories, ids included")
-    others = [categories[a["category_id"]] for a in annotations if a["category_id"] in categories.keys() - wanted]
-    yield from _some(WARN, others, "annotations of categories outside the config's classes",
-                     "they are ignored; add them to metainfo.classes if they should not be")
-    empty = [a["id"] for a in annotations if min(a["bbox"][2:]) <= 0]
-    yield from _some(WARN, empty, "boxes without area", "COCO boxes are x y width height, not two corners; drop them")
-    outside = [a["id"] for a in annotations if a["id"] not in set(empty) and _outside(a["bbox"], images[a["image_id"]])]
-    yield from _some(WARN, outside, "boxes that end more than a pixel outside their image",
-                     "check that boxes are x y width height in pixels of the image as stored, and the image's size")
-    if masks:
-        yield from _some(FAIL, [a["id"] for a in annotations if not a.get("segmentation") and not a.get("iscrowd")],
-                         "annotations without a segmentation, but the model learns masks",
-                         "add polygons or RLE, or use a detector without a mask head")
-    labelled = {a["image_id"] for a in annotations if a["category_id"] in wanted}
-    bare = [im["file_name"] for i, im in images.items() if i not in labelled]
-    if len(bare) > len(images) / 2:
-        yield from _some(WARN, bare, "images without any object, more than half",
-                         "right for LVIS-like data only; else check image_id of the annotations")
-    names = {categories[a["category_id"]] for a in annotations if a["category_id"] in wanted}
-    yield from _some(WARN, [categories[i] for i in sorted(wanted) if categories[i] not in names],
-                     "classes without one object", "they cannot be learned from, nor scored on, this split")
+        yield from counted(FAIL, twice, f"ids of {kind} that occur more than once",
+                           "number them anew: evaluation matches by id and counts only one")
+    annotations = coco["annotations"]
+    yield from counted(FAIL if evaluated else WARN, [a["id"] for a in annotations if a["id"] == 0],
+                       "annotations with id 0",
+                       "number from 1: pycocotools takes a match with id 0 for no match, and AP falls")
+    images, categories = {im["id"] for im in coco["images"]}, {category["id"] for category in coco["categories"]}
+    yield from counted(FAIL, [a["id"] for a in annotations if a["image_id"] not in images],
+                       "annotations of images that are not listed", "add the images or drop the annotations")
+    yield from counted(FAIL, [a["id"] for a in annotations if a["category_id"] not in categories],
+                       "annotations of categories that are not listed", "add the categories, ids included")
+    names = Counter(im.get("file_name") for im in coco["images"] if "file_name" in im)
+    yield from counted(WARN, [name for name, count in names.items() if count > 1],
+                       "files of images that occur more than once",
+                       "give all objects of an image to one entry: each takes the other's for background")
 
 
-def map_problems(values: set[int], num_classes: int, reduce_zero: bool, ignore: int, path: str) -> Iterator[Finding]:
-    """Yield what is wrong with the set of values in index maps.
-
-    Args:
-        values: of all maps that were opened.
-        ignore: index of pixels without a label.
-        path: of the maps, for the message.
-    """
-    last = num_classes if reduce_zero else num_classes - 1
-    high = sorted(value for value in values - {ignore, 255} if value > last)
-    sense = f"({num_classes} classes, reduce_zero_label={reduce_zero})"
-    yield from _some(FAIL, high, f"values above {last} in {path!r} {sense}",
-                     "check num_classes and reduce_zero_label, or write the maps anew; a loss on such a label crashes "
-                     "on a GPU")
-    if reduce_zero and 0 not in values:
-        yield Finding(WARN, f"no pixel is 0 in {path!r}, but reduce_zero_label=True takes 0 for 'no label'",
-                      "with labels from 0 set reduce_zero_label=False, or each class is learned as the one before it")
-    absent = sorted(set(range(1 if reduce_zero else 0, last + 1)) - values)
-    if len(absent) == num_classes:
-        yield Finding(FAIL, f"no pixel of {path!r} holds a label of the config",
-                      "colours must be converted to class indices, 0 for the first class")
+def _categories(coco: dict[str, Any], classes: tuple[str, ...], lvis: bool) -> Iterator[Finding]:
+    """Yield names of categories that are not the config's classes, in its order."""
+    names = [category["name"] for category in coco["categories"]]
+    shown = f"{', '.join(map(repr, names[:5]))}{' ...' if len(names) > 5 else ''}"
+    absent = [name for name in classes if name not in names]
+    if absent:
+        some = f"{', '.join(map(repr, absent[:5]))}{' ...' if len(absent) > 5 else ''}"
+        mend = "set dataset.metainfo=dict(classes=...) to its names"
+        yield Finding(FAIL, f"has no category {some} but {shown}", mend)
+        return
+    yield from counted(FAIL, [name for name, count in Counter(names).items() if count > 1],
+                       "names of categories that occur more than once", "give each its own: mmdet finds them by name")
+    known = [name for name in names if name in classes]
+    if classes and not lvis and len(known) == len(classes) and known != list(classes):
+        k = next(k for k, pair in enumerate(zip(known, classes)) if pair[0] != pair[1])
+        yield Finding(FAIL, f"has its categories in another order than the config's classes: number {k} is "
+                      f"{known[k]!r}, the config says {classes[k]!r}",
+                      f"set metainfo.classes to ({', '.join(map(repr, known[:5]))}{' ...' if len(known) > 5 else ''}): "
+                      "mmdet numbers by the json and names by the config")
 
 
-def _check_coco(dataset: dict, path: str, where: str, num_images: int, masks: bool) -> Iterator[Finding]:
-    with open(path, encoding="utf-8") as file:
-        coco = json.load(file)
-    problems = list(coco_problems(coco, classes_of(dataset), masks))
-    folder = osp.join(dataset.get("data_root") or "", (dataset.get("data_prefix") or {}).get("img", ""))
-    problems += _sizes(coco["images"], folder, num_images)
-    yield from (Finding(found.level, f"{where}, {path}: {found.what}", found.mend) for found in problems)
-    if not problems:
-        yield Finding(OK, f"{where}, {path}: {len(coco['images'])} images, {len(coco['annotations'])} annotations")
+def _called(entry: dict[str, Any], number: int) -> str:
+    return str(entry.get("id", f"number {number}"))
 
 
-def _sizes(images: list[dict], folder: str, count: int) -> Iterator[Finding]:
-    """Compare sizes in the json with those of some image files, turned as their EXIF data say, as mmcv turns them."""
-    wrong, broken = [], []
-    for entry in images[:: max(1, len(images) // count)]:
-        try:
-            with Image.open(osp.join(folder, entry["file_name"])) as image:
-                image.load()
-                turned = image.getexif().get(0x0112, 1) >= 5
-                size = image.size[::-1] if turned else image.size
-        except OSError as error:
-            broken.append(f"{entry['file_name']} ({error})")
-            continue
-        said = (entry["width"], entry["height"])
-        if size != said:
-            wrong.append(f"{entry['file_name']} is {size[0]}x{size[1]}, the json says {said[0]}x{said[1]}")
-    yield from _some(FAIL, broken, "images that cannot be read", "copy or download them again")
-    yield from _some(FAIL, wrong, "images of another size than the json says",
-                     "boxes would be off: scale the annotations or restore the images (EXIF rotation counts)")
+def _whole(value: Any) -> bool:
+    return type(value) is int or (type(value) is float and value.is_integer())
 
 
-def _check_maps(dataset: dict, path: str, where: str, num_maps: int, masks: bool) -> Iterator[Finding]:
-    suffix, root = argument(dataset, "seg_map_suffix"), dataset.get("data_root") or ""
-    images, image_suffix = osp.join(root, dataset["data_prefix"].get("img_path") or ""), argument(dataset, "img_suffix")
-    maps = sorted(osp.join(at, name) for at, _, files in os.walk(path) for name in files if name.endswith(suffix))
-    maps = maps[:: max(1, len(maps) // num_maps)]
-    values, wrong = set(), []
-    for name in maps:
-        with Image.open(name) as picture:
-            labels = np.asarray(picture)
-        values |= set(np.unique(labels).tolist())
-        image = osp.join(images, osp.relpath(name, path)[: -len(suffix)] + image_suffix)
-        if osp.isfile(image):
-            with Image.open(image) as picture:
-                if picture.size != labels.shape[1::-1]:
-                    wrong.append(f"{name} {labels.shape[1]}x{labels.shape[0]}, image {picture.width}x{picture.height}")
-    reduce_zero, ignore = bool(argument(dataset, "reduce_zero_label")), dataset.get("ignore_index", 255)
-    problems = list(map_problems(values, len(classes_of(dataset)), reduce_zero, ignore, path))
-    problems += _some(FAIL, wrong, "index maps of another size than their image", "resize them (nearest neighbour)")
-    yield from (Finding(found.level, f"{where}: {found.what}", found.mend) for found in problems)
-    if not problems:
-        yield Finding(OK, f"{where}, {path}: {len(maps)} index maps opened, values {min(values)} to {max(values)}")
+def _number(value: Any) -> bool:
+    return type(value) in (int, float) and -_LARGE < value < _LARGE  # not for NaN, either
 
 
-def _outside(box: list[float], image: dict) -> bool:
-    x, y, width, height = box
-    return x < -1 or y < -1 or x + width > image["width"] + 1 or y + height > image["height"] + 1
+def _size(value: Any) -> bool:
+    return _number(value) and value > 0
 
 
-def _some(level: str, cases: list, what: str, mend: str) -> Iterator[Finding]:
-    if cases:
-        shown = ", ".join(dict.fromkeys(map(str, cases[:50])))
-        yield Finding(level, f"{len(cases)} {what}: {shown[:80]}{' ...' if len(shown) > 80 else ''}", mend)
+def _text(value: Any) -> bool:
+    return type(value) is str and value != "" and "\0" not in value
+
+
+def _flag(value: Any) -> bool:
+    return type(value) in (int, bool, float) and value in (0, 1)
+
+
+def _box(value: Any) -> bool:
+    try:
+        return type(value) is list and len(value) == 4 and -_LARGE < sum(value) < _LARGE
+    except TypeError:  # text, null or a list among them
+        return False

@@ -1,180 +1,178 @@
-"""Look at the data of a transfer config before the run: one clear line instead of a late traceback.
+"""Look at the data of a transfer config before the run: one clear line instead of a late traceback or a wrong score.
 
-Checked are local files only; data behind an URL, LMDB and the like are left to OpenMMLab.
+`data_findings` is the one list of checks. `tools/doctor.py` prints it; `check_data`, the tools' own look before they
+start, stops at its first FAIL and logs its warnings. Checked are local files only; data behind an URL, LMDB and the
+like are left to OpenMMLab.
 """
 from __future__ import annotations
 
-import json
-import os
+import logging
 import os.path as osp
+from collections import Counter
+from collections.abc import Iterator
 
-import numpy as np
 from mmengine.config import Config
-from PIL import Image
+from mmengine.logging import print_log
 
-from mimtransfer.datasets.class_names import class_names
-from mimtransfer.datasets.configured import argument, classes_of, leaves
+from mimtransfer.checks import FAIL, OK, WARN, Finding, counted
+from mimtransfer.checks.annotations import coco_problems, file_names, read_coco
+from mimtransfer.checks.class_folders import class_findings
+from mimtransfer.checks.image_files import coco_images
+from mimtransfer.checks.index_maps import map_findings
+from mimtransfer.datasets.configured import classes_of, leaves, max_corrupt
 from mimtransfer.errors import UserError
 from mimtransfer.openmmlab.lvis_package import prepare_lvis
 
+SPLITS = ("train", "val", "test")
 _HEADS = ("bbox_head", "mask_head", "decode_head", "auxiliary_head")
-_MAPS_READ = 8  # index maps opened per split; all of them would cost minutes on ADE20K
+_FILES_READ = 16  # images and index maps decoded in each data set before a run; all would take minutes on ADE20K
 
 
-def check_data(cfg: Config, splits: tuple[str, ...] = ("train", "val", "test")) -> None:
-    """Check all data sets, evaluators and class counts that `cfg` names.
+def check_data(cfg: Config, splits: tuple[str, ...] = SPLITS) -> None:
+    """Check all data sets, evaluators and class counts that `cfg` names, and log what is strange.
 
     Raises:
-        UserError: a folder, annotation file or image is missing, an annotation file is empty or unreadable, its
-            categories are not the classes of the config, an index map holds other values, or a head has another
-            number of classes than the data.
+        UserError: the first thing that cannot run, or gives a wrong score, in the line that doctor has for it.
     """
-    seen = []
+    for found in data_findings(cfg, splits, _FILES_READ):
+        if found.level == FAIL:
+            raise UserError(found.line)
+        if found.level == WARN:
+            print_log(found.line, logger="current", level=logging.WARNING)
+
+
+def data_findings(cfg: Config, splits: tuple[str, ...] = SPLITS, count: int | None = None) -> Iterator[Finding]:
+    """Yield what is wrong with the data of a transfer config.
+
+    Args:
+        count: images and index maps decoded in each data set, spread evenly; None: all.
+    """
+    seen: list = []
+    listed: dict[str, dict[str, set[int]]] = {}  # split -> image file -> its ids
     for split in splits:
         loader = cfg.get(f"{split}_dataloader")
-        if not loader or loader.dataset in seen:
+        if not loader or (loader.dataset, cfg.get(f"{split}_evaluator")) in seen:
             continue
-        seen.append(loader.dataset)
+        seen.append((loader.dataset, cfg.get(f"{split}_evaluator")))
+        listed[split] = {}
         for dataset in leaves(loader.dataset):
-            if dataset.get("backend_args") or "://" in (dataset.get("data_root") or ""):
-                continue
-            where = f"{split} data"
-            root = dataset.get("data_root") or ""
-            if root and not osp.isdir(root):
-                raise UserError(f"{where}: folder {root!r} does not exist; put the data there (docs/transfer.md) or "
-                                f"set {split}_dataloader.dataset.data_root")
-            classes = classes_of(dataset)
-            if str(dataset.get("ann_file", "")).endswith(".json"):
-                _check_coco(dataset, root, classes, where)
-            elif "seg_map_path" in dataset.get("data_prefix", {}):
-                _check_maps(dataset, root, classes, where)
-            if classes:
-                _check_heads(cfg.model, len(classes), where)
-        _check_evaluator(cfg, split, loader.dataset)
-    if cfg.get("task") == "classification" and "num_classes" in cfg.model:
-        _check_class_numbers(cfg, splits)
+            if not (dataset.get("backend_args") or "://" in (dataset.get("data_root") or "")):
+                yield from _dataset(cfg, dataset, split, count, listed[split])
+        yield from _evaluator(cfg, split, loader.dataset)
+        shared = [path for path in listed[split] if path in listed.get("train", ())] if split != "train" else []
+        yield from counted(WARN, shared, f"images of the {split} data are also in the train data",
+                           "the score is that of images learned by heart: split them")
+    if cfg.get("task") == "classification":
+        yield from class_findings(cfg, splits, count)
 
 
-def _check_class_numbers(cfg: Config, splits: tuple[str, ...]) -> None:
-    """A classifier needs as many outputs as there are classes, and the same classes in every split."""
-    found = {split: _folders_of_classes(cfg[f"{split}_dataloader"].dataset) for split in splits}
-    for split, classes in found.items():
-        if classes is not None and len(classes) != cfg.model.num_classes:
-            raise UserError(f"{split} data: {len(classes)} classes, but model.num_classes is {cfg.model.num_classes}; "
-                            "make them equal")
-    named = {split: classes for split, classes in found.items() if classes is not None}
-    first = next(iter(named), None)
-    for split, classes in named.items():
-        if odd := sorted(classes ^ named[first])[:5]:
-            raise UserError(f"the {first} data and the {split} data have other classes; not in both: {', '.join(odd)}")
-
-
-def _folders_of_classes(dataset: dict) -> set[str] | None:
-    """Return the names of a ClassFolder's classes, tested or not; None for other data sets, which know theirs, or
-    without a folder.
-    """
-    root = osp.expanduser(dataset.get("root") or "")
-    if str(dataset.get("type")).rpartition(".")[2] != "ClassFolder" or not osp.isdir(root):
-        return None
-    if dataset.get("trained_classes") is not None:
-        return set(class_names(dataset["trained_classes"]))
-    return {entry.name for entry in os.scandir(root) if entry.is_dir()}
-
-
-def _check_coco(dataset: dict, root: str, classes: tuple[str, ...], where: str) -> None:
-    path = osp.join(root, dataset["ann_file"])
-    if not osp.isfile(path):
-        raise UserError(f"{where}: annotation file {path!r} does not exist; check data_root and ann_file")
+def _dataset(
+    cfg: Config, dataset: dict, split: str, count: int | None, listed: dict[str, set[int]]
+) -> Iterator[Finding]:
+    where, root = f"{split} data", dataset.get("data_root") or ""
+    if root and not osp.isdir(root):
+        yield Finding(FAIL, f"{where}: folder {root!r} does not exist",
+                      f"put the data there (docs/transfer.md) or set {split}_dataloader.dataset.data_root")
+        return
     try:
-        with open(path, encoding="utf-8") as file:
-            coco = json.load(file)
-        images, annotations, categories = coco["images"], coco["annotations"], coco["categories"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{where}: {path!r} is no COCO json with images, annotations and categories ({error!r}); "
-                        "write one, or convert yours") from None
-    if not images or not annotations:
-        raise UserError(f"{where}: {path!r} lists {len(images)} images and {len(annotations)} annotations, expected "
-                        "some of both; check how it was written")
-    names = [category["name"] for category in categories]
-    absent = [name for name in classes if name not in names]
-    if absent:
-        raise UserError(f"{where}: {path!r} has no category {', '.join(map(repr, absent[:5]))}"
-                        f"{' ...' if len(absent) > 5 else ''} but {', '.join(map(repr, names[:5]))}"
-                        f"{' ...' if len(names) > 5 else ''}; set dataset.metainfo=dict(classes=...) to its names")
-    folder = osp.join(root, dataset.get("data_prefix", {}).get("img", ""))
-    listed: dict[str, set[str]] = {}
-    missing = [im["file_name"] for im in images if not _exists(osp.join(folder, im["file_name"]), listed)]
-    if missing:
-        raise UserError(f"{where}: {path!r} lists {len(images)} images but {len(missing)} of them are not in "
-                        f"{folder!r}, the first is {missing[0]!r}; copy them there or set data_prefix=dict(img=...)")
+        classes = classes_of(dataset)
+    except UserError as error:
+        what, _, mend = str(error).partition("; ")
+        yield Finding(FAIL, f"{where}: {what}", mend)
+        return
+    if classes:
+        yield from _heads(cfg.model, len(classes), where)
+    if str(dataset.get("ann_file", "")).endswith(".json") and "Panoptic" not in str(dataset.get("type")):
+        yield from _coco(cfg, dataset, classes, split, count, listed)
+    elif (dataset.get("data_prefix") or {}).get("seg_map_path") is not None:
+        yield from map_findings(dataset, where, count, max_corrupt(dataset))
 
 
-def _exists(path: str, listed: dict[str, set[str]]) -> bool:
-    """Say whether a file is there; each folder is read once (COCO has 118 k images in one)."""
-    folder, name = osp.split(path)
-    if folder not in listed:
-        listed[folder] = set(os.listdir(folder)) if osp.isdir(folder) else set()
-    return name in listed[folder]
+def _coco(
+    cfg: Config, dataset: dict, classes: tuple[str, ...], split: str, count: int | None, listed: dict[str, set[int]]
+) -> Iterator[Finding]:
+    where, kind = f"{split} data", str(dataset.get("type")).rpartition(".")[2]
+    path = osp.join(dataset.get("data_root") or "", dataset["ann_file"])
+    if not osp.isfile(path):
+        yield Finding(FAIL, f"{where}: annotation file {path!r} does not exist", "check data_root and ann_file")
+        return
+    evaluators = _evaluators(cfg, split) if split != "train" else []
+    labels_withheld = bool(evaluators) and all(evaluator.get("format_only") for evaluator in evaluators)
+    coco, problem = read_coco(path, where, labels_withheld)
+    if problem is not None:
+        yield problem
+    if coco is None:
+        return
+    problems = list(coco_problems(coco, classes, _learns_masks(cfg, dataset), split != "train",
+                                  None if dataset.get("test_mode") else dataset.get("filter_cfg"),
+                                  lvis=kind.startswith("LVIS")))
+    yield from (found._replace(what=f"{where}, {path!r}: {found.what}") for found in problems)
+    if any(found.level == FAIL for found in problems):
+        return
+    folder = osp.join(dataset.get("data_root") or "", (dataset.get("data_prefix") or {}).get("img") or "")
+    names = file_names(coco, kind)
+    sizes = [(im["width"], im["height"]) for im in coco["images"]]
+    files = list(coco_images(names, sizes, folder, path, count, max_corrupt(dataset)))
+    yield from (found._replace(what=f"{where}: {found.what}") for found in files)
+    folder = osp.realpath(folder)
+    for name, im in zip(names, coco["images"]):
+        listed.setdefault(osp.join(folder, name), set()).add(im["id"])
+    if not problems and not files:
+        yield Finding(OK, f"{where}, {path}: {len(coco['images'])} images, {len(coco['annotations'])} annotations")
+    inside = list(leaves(cfg[f"{split}_dataloader"].dataset))
+    if evaluators and len(inside) > 1 and dataset is inside[-1] and not labels_withheld:
+        yield from _joined(evaluators, split, len(inside), listed)
 
 
-def _check_maps(dataset: dict, root: str, classes: tuple[str, ...], where: str) -> None:
-    prefix = dataset["data_prefix"]
-    images, maps = osp.join(root, prefix.get("img_path") or ""), osp.join(root, prefix["seg_map_path"] or "")
-    for folder in (images, maps):
-        if not osp.isdir(folder):
-            raise UserError(f"{where}: folder {folder!r} does not exist; check data_root and data_prefix")
-    if dataset.get("ann_file"):
-        return  # a list file; mmseg reads it
-    image_suffix, map_suffix = argument(dataset, "img_suffix"), argument(dataset, "seg_map_suffix")
-    stems = sorted(
-        osp.relpath(osp.join(at, name), images)[: -len(image_suffix)]
-        for at, _, files in os.walk(images) for name in files if name.endswith(image_suffix)
-    )
-    if not stems:
-        raise UserError(f"{where}: no *{image_suffix} in {images!r}; check data_prefix and img_suffix")
-    listed: dict[str, set[str]] = {}
-    missing = [s for s in stems if not _exists(osp.join(maps, s) + map_suffix, listed)]
-    if missing:
-        raise UserError(f"{where}: {len(missing)} of {len(stems)} images have no index map in {maps!r}, the first "
-                        f"missing is {missing[0] + map_suffix!r}; add the maps or check seg_map_suffix")
-    reduce_zero, ignore = argument(dataset, "reduce_zero_label"), dataset.get("ignore_index", 255)
-    allowed = set(range(len(classes) + 1)) if reduce_zero else set(range(len(classes)))
-    for stem in stems[:: max(1, len(stems) // _MAPS_READ)]:
-        path = osp.join(maps, stem) + map_suffix
-        with Image.open(path) as picture:
-            pixels = np.asarray(picture)
-        if pixels.ndim != 2:
-            raise UserError(f"{where}: {path!r} has shape {pixels.shape}, expected one class index per pixel; convert "
-                            "the colours to indices")
-        values = set(np.unique(pixels).tolist()) - {ignore, 255}
-        if classes and values - allowed:
-            raise UserError(f"{where}: {path!r} holds index {max(values)}, but {len(classes)} classes with "
-                            f"reduce_zero_label={reduce_zero} allow 0 to {max(allowed)} and {ignore}; check both")
+def _joined(evaluators: list, split: str, number: int, listed: dict[str, set[int]]) -> Iterator[Finding]:
+    """A COCO evaluator tells images apart by their ids alone, of all data sets that are joined."""
+    says = f"{split} data: {number} data sets are joined (ConcatDataset), but"
+    mend = "evaluate each by a config of its own, or join the jsons with new ids"
+    ids = Counter(i for numbers in listed.values() for i in numbers)
+    if len(listed) < len(ids) or any(times > 1 for times in ids.values()) or any(len(n) > 1 for n in listed.values()):
+        twice = [i for i, times in ids.items() if times > 1]
+        yield Finding(FAIL, f"{says} image ids occur in more than one of them, e.g. {twice[:1] or 'of one file'}", mend)
+    elif any(evaluator.get("ann_file") for evaluator in evaluators):
+        yield Finding(FAIL, f"{says} {split}_evaluator.ann_file names one file", mend)
 
 
-def _check_heads(model: dict, num_classes: int, where: str, path: str = "model") -> None:
+def _learns_masks(cfg: Config, dataset: dict) -> bool:
+    steps = [step for step in dataset.get("pipeline") or () if isinstance(step, dict)]
+    return any(key in str(cfg.get("model")) for key in ("mask_head", "panoptic_head")) or any(
+        step.get("with_mask") for step in steps)
+
+
+def _heads(model: dict, num_classes: int, where: str, path: str = "model") -> Iterator[Finding]:
     for key, value in model.items():
         for i, part in enumerate(value) if isinstance(value, (list, tuple)) else [(None, value)]:
             if not isinstance(part, dict):
                 continue
             name = f"{path}.{key}" if i is None else f"{path}.{key}[{i}]"
             if key in _HEADS and part.get("num_classes", num_classes) != num_classes:
-                raise UserError(f"{where}: {num_classes} classes, but {name}.num_classes is {part['num_classes']}; "
-                                "make them equal")
-            _check_heads(part, num_classes, where, name)
+                yield Finding(FAIL, f"{where}: {num_classes} classes, but {name}.num_classes is {part['num_classes']}",
+                              "make them equal")
+            yield from _heads(part, num_classes, where, name)
 
 
-def _check_evaluator(cfg: Config, split: str, dataset: dict) -> None:
-    """A COCO evaluator reads its own annotation file: it must be the one of the data."""
+def _evaluators(cfg: Config, split: str) -> list:
     evaluators = cfg.get(f"{split}_evaluator") or []
+    return list(evaluators) if isinstance(evaluators, (list, tuple)) else [evaluators]
+
+
+def _evaluator(cfg: Config, split: str, dataset: dict) -> Iterator[Finding]:
+    """A COCO evaluator reads its own annotation file: it must be the one of the data."""
     inside = list(leaves(dataset))
-    for evaluator in evaluators if isinstance(evaluators, (list, tuple)) else [evaluators]:
+    for evaluator in _evaluators(cfg, split):
         if str(evaluator.get("type")).rpartition(".")[2] == "LVISMetric":
-            prepare_lvis()
+            try:
+                prepare_lvis()
+            except UserError as error:
+                what, _, mend = str(error).partition("; ")
+                yield Finding(FAIL, what, mend)
         ann_file = evaluator.get("ann_file")
         if not ann_file or len(inside) != 1 or "://" in ann_file:
             continue
         expected = osp.join(inside[0].get("data_root") or "", inside[0].get("ann_file", ""))
         if osp.realpath(ann_file) != osp.realpath(expected):
-            raise UserError(f"{split}_evaluator.ann_file is {ann_file!r}, but the {split} data use {expected!r}; "
-                            "make them equal")
+            yield Finding(FAIL, f"{split}_evaluator.ann_file is {ann_file!r}, but the {split} data use {expected!r}",
+                          "make them equal")

@@ -145,7 +145,7 @@ def _set_schedule(cfg: Config, max_iters: int) -> None:
         dict(type="CosineAnnealingLR", eta_min=0.0, by_epoch=False, begin=warmup, T_max=max_iters - warmup,
              end=max_iters),
     ]
-    cfg.default_hooks.checkpoint = dict(type="CheckpointHook", by_epoch=False, interval=interval, max_keep_ckpts=1)
+    cfg.default_hooks.checkpoint = dict(type="CheckpointHook", by_epoch=False, interval=interval, max_keep_ckpts=2)
     cfg.default_hooks.logger = dict(type="LoggerHook", interval=20, log_metric_by_epoch=False)
     cfg.log_processor = dict(type="LogProcessor", window_size=20, by_epoch=False)
     cfg.custom_hooks = [

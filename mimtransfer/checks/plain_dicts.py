@@ -20,7 +20,7 @@ _NMS = (dict, EMPTY)
 # What mmdet's two-stage detectors read from model.train_cfg and model.test_cfg, without a default.
 _PROPOSALS = {"nms_pre": (int, EMPTY), "max_per_img": (int, EMPTY), "nms": _NMS, "min_bbox_size": (float, EMPTY)}
 _ASSIGNED = {"assigner": (EMPTY, EMPTY), "sampler": (EMPTY, None), "pos_weight": (float, EMPTY), "debug": (bool, False)}
-_TWO_STAGE = {
+_TWO_STAGE: dict[str, dict[str, tuple[Any, Any]]] = {
     "train_cfg.rpn": {**_ASSIGNED, "allowed_border": (float, EMPTY)},
     "train_cfg.rpn_proposal": _PROPOSALS,
     "train_cfg.rcnn": _ASSIGNED,
@@ -120,7 +120,7 @@ def untyped(cfg: Mapping) -> Iterator[str]:
         steps = dataset.get("pipeline") if isinstance(dataset, Mapping) else None
         for number, step in enumerate(steps if isinstance(steps, list | tuple) else ()):
             items[f"{split}_dataloader.dataset.pipeline.{number}"] = step
-        if steps is not None and not steps and "dataset" not in dataset:
+        if isinstance(dataset, Mapping) and steps is not None and not steps and "dataset" not in dataset:
             yield f"{split}_dataloader.dataset.pipeline is {steps!r}, expected a list of transforms"
         about = dataset.get("metainfo") if isinstance(dataset, Mapping) else None
         for name in about if isinstance(about, Mapping) else ():

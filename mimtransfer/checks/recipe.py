@@ -16,6 +16,8 @@ from mmengine.model import is_model_wrapper
 
 from mimtransfer.registry import HOOKS
 from mimtransfer.results.description import normalisation_of
+from mimtransfer.training.batch import accumulation_of, batch_of
+from mimtransfer.training.rescale import recipe_batch
 
 _IMAGENET = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
 _CLIP = dict(mean=[122.771, 116.746, 104.094], std=[68.501, 66.632, 70.323])
@@ -30,19 +32,17 @@ class Recipe(NamedTuple):
     """What decides lr and length of a training: of a config as shipped, or of a run."""
 
     lr: float | None
-    batch: int  # images of one optimizer step, over all processes
+    batch: float  # images of one optimizer step, over all processes
     length: int | None
     unit: str  # of the length: "iters", of one step each, or "epochs"
 
 
 def recipe_of(cfg: Config) -> Recipe:
-    """Return the recipe of a config that no option has changed: its lr is meant for `auto_scale_lr.base_batch_size`
-    images, or else for its own batch on one process.
+    """Return the recipe of a config that no option has changed: its lr is meant for `recipe_batch` images.
 
     Called before `launch.count_accumulation`, which changes the base batch size.
     """
-    batch = (cfg.get("auto_scale_lr") or {}).get("base_batch_size") or _batch(cfg, 1)
-    return Recipe(_lr(cfg), batch, *_length(cfg))
+    return Recipe(_lr(cfg), recipe_batch(cfg), *_length(cfg))
 
 
 def run_of(cfg: Config, processes: int) -> Recipe:
@@ -50,11 +50,10 @@ def run_of(cfg: Config, processes: int) -> Recipe:
 
     Called after `launch.count_accumulation`, as the Runner is.
     """
-    batch, lr, scale = _batch(cfg, processes), _lr(cfg), cfg.get("auto_scale_lr") or {}
+    batch, lr, scale = batch_of(cfg, processes), _lr(cfg), cfg.get("auto_scale_lr") or {}
     if lr is not None and scale.get("enable"):
-        accumulation = cfg.optim_wrapper.get("accumulative_counts", 1)
-        lr *= batch / (scale["base_batch_size"] * accumulation)
-    return Recipe(lr, batch, *_length(cfg))
+        lr *= batch.images / scale["base_batch_size"]
+    return Recipe(lr, batch.images_of_step, *_length(cfg))
 
 
 def recipe_warnings(recipe: Recipe, run: Recipe) -> list[str]:
@@ -77,8 +76,10 @@ def recipe_warnings(recipe: Recipe, run: Recipe) -> list[str]:
             key, length = ("max_iters", round(meant / run.batch)) if steps else ("max_epochs", recipe.length)
             warnings.append(
                 f"the run sees {seen / meant:.3g} times the images of the recipe ({run.length} {run.unit} of batch "
-                f"{run.batch}, the recipe {recipe.length} of {recipe.batch}). To follow it: train_cfg.{key}={length}, "
-                "and param_scheduler to match (times accumulative_counts where gradients are accumulated)"
+                f"{run.batch}, the recipe {recipe.length} of {recipe.batch}). To follow it: "
+                + ("auto_scale_iters=True, or " if steps else "")
+                + f"train_cfg.{key}={length}, and param_scheduler to match (times accumulative_counts where gradients "
+                "are accumulated)"
             )
     return warnings
 
@@ -121,7 +122,7 @@ class TransferCheckHook(Hook):
 
     def before_train(self, runner) -> None:
         """Warn."""
-        warnings = recipe_warnings(self.recipe, run_of(runner.cfg, get_world_size()))
+        warnings: list[str | None] = [*recipe_warnings(self.recipe, run_of(runner.cfg, get_world_size()))]
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         report = getattr(getattr(model, "backbone", None), "load_report", None)
         if report is not None:
@@ -134,16 +135,12 @@ def _lr(cfg: Config) -> float | None:
     return ((cfg.get("optim_wrapper") or {}).get("optimizer") or {}).get("lr")
 
 
-def _batch(cfg: Config, processes: int) -> int:
-    return cfg.train_dataloader.batch_size * processes * cfg.optim_wrapper.get("accumulative_counts", 1)
-
-
 def _length(cfg: Config) -> tuple[int | None, str]:
     """Return epochs, or steps of the optimizer."""
     if cfg.train_cfg.get("max_epochs"):
         return cfg.train_cfg.max_epochs, "epochs"
     iters = cfg.train_cfg.get("max_iters")
-    return iters and iters // cfg.optim_wrapper.get("accumulative_counts", 1), "iters"
+    return iters and iters // accumulation_of(cfg), "iters"
 
 
 def _differ(value: float, expected: float) -> bool:

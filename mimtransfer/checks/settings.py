@@ -208,10 +208,10 @@ class _Walk:
         from torchvision.transforms import v2
 
         for number, step in enumerate(steps):
-            name = step.get("type") if isinstance(step, Mapping) else None
-            built = create_transform if name == "TimmAugment" else getattr(v2, str(name), None)
+            name = str(step.get("type")) if isinstance(step, Mapping) else ""
+            built: Any = create_transform if name == "TimmAugment" else getattr(v2, name, None)
             if not inspect.isclass(built) and built is not create_transform:
-                hint = near_matches(str(name), dir(v2))
+                hint = near_matches(name, dir(v2))
                 yield f"{path}.{number}: {name!r} is not in torchvision.transforms.v2; {hint}"
             else:
                 one = signature(built)

@@ -88,9 +88,10 @@ def in_range(name: str, value: Any, kind: str) -> str | None:
     """Return the range of an argument that its value leaves, in words, else None. Lists are looked at item by item."""
     low, high, ends = RANGES.get(kind, {}).get(name, (-_INF, _INF, _CLOSED))
     for number in _flat(value):
-        if isinstance(number, Real) and not math.isinf(number) and abs(number) > _HUGE:
-            return f"expected a number below {_HUGE:g}"
         if isinstance(number, Real) and not isinstance(number, bool):
+            number = float(number)
+            if _HUGE < abs(number) < _INF:
+                return f"expected a number below {_HUGE:g}"
             above = number > low if ends[0] == "(" else number >= low
             below = number < high if ends[1] == ")" else number <= high
             if not (above and below):

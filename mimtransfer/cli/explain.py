@@ -8,14 +8,19 @@ from __future__ import annotations
 import contextlib
 import inspect
 import itertools
+import logging
 import os
 import os.path as osp
 import re
+import signal
 import sys
+import warnings
 from collections.abc import Iterator
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
+from mimtransfer import interruption
+from mimtransfer.cli.failed_write import failed_write
 from mimtransfer.errors import UserError, near_files, near_matches
 
 
@@ -25,17 +30,45 @@ def clean_exit() -> Iterator[None]:
 
     These are `UserError` and what mmengine raises for mistakes in a config (`explain`). Any other error
     is a bug and keeps its traceback. With MIMTRANSFER_TRACEBACK=1 in the environment every error keeps it.
+
+    SIGTERM, SIGHUP and Ctrl-C end in one line that names the last checkpoint, and in exit status 128 + number. What
+    nobody who runs a tool can change is hidden: that mmengine imports pkg_resources, once for each base config.
     """
+    warnings.filterwarnings("ignore", message="pkg_resources is deprecated", category=UserWarning)
+    with interruption.signals_raise(), _quiet_logging():
+        try:
+            yield
+        except (KeyboardInterrupt, interruption.Interrupted) as stopped:
+            _end(getattr(stopped, "number", signal.SIGINT))
+        except Exception as error:
+            if os.environ.get("MIMTRANSFER_TRACEBACK", "0") not in ("", "0"):
+                raise
+            line = explain(error)
+            if line is None:
+                raise
+            print(f"error: {line}", file=sys.stderr, flush=True)
+            raise SystemExit(2) from None
+
+
+@contextlib.contextmanager
+def _quiet_logging() -> Iterator[None]:
+    """Let a log that cannot be written, on a full disk, print no traceback at each line: the next save tells it."""
+    before, logging.raiseExceptions = logging.raiseExceptions, False
     try:
         yield
-    except Exception as error:
-        if os.environ.get("MIMTRANSFER_TRACEBACK", "0") not in ("", "0"):
-            raise
-        line = explain(error)
-        if line is None:
-            raise
-        print(f"error: {line}", file=sys.stderr, flush=True)
-        raise SystemExit(2) from None
+    finally:
+        logging.raiseExceptions = before
+
+
+def _end(number: int) -> NoReturn:
+    if os.environ.get("RANK", "0") == "0":  # one line for all processes of a run
+        print(interruption.tell(number), file=sys.stderr, flush=True)
+    interruption.end_children()
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        sys.stdout.flush()
+        os._exit(128 + number)  # the other processes are in the middle of a collective: leaving politely would hang
+    raise SystemExit(128 + number) from None
 
 
 def explain(error: Exception) -> str | None:
@@ -45,7 +78,7 @@ def explain(error: Exception) -> str | None:
     if isinstance(error, UserError):
         return message + where
     frames = list(_frames(error))
-    for explanation in (_unknown_name, _wrong_argument, _config, _missing_file, _one_value, _unbuildable):
+    for explanation in (_unknown_name, _wrong_argument, _config, _missing_file, failed_write, _one_value, _unbuildable):
         line = explanation(error, message, frames)
         if line is not None:
             return " ".join(line.splitlines()) + where
@@ -173,7 +206,8 @@ def _wrong_argument(error: Exception, message: str, frames: list[FrameType]) -> 
     name = getattr(cls, "__name__", str(cls))
     if unexpected and unexpected.group(1) in building[-1].f_locals["args"]:
         # All constructors up to object's, for arguments handed on as **kwargs.
-        owners = [o.__init__ for o in cls.__mro__[:-1] if "__init__" in vars(o)] if inspect.isclass(cls) else [cls]
+        classes = cls.__mro__[:-1] if inspect.isclass(cls) else ()
+        owners = [vars(o)["__init__"] for o in classes if "__init__" in vars(o)] if classes else [cls]
         known = dict.fromkeys(parameter for owner in owners for parameter in inspect.signature(owner).parameters)
         hint = near_matches(unexpected.group(1), known)
         return f"config of {name}: it takes no argument {unexpected.group(1)!r}" + (f"; {hint}" if hint else "")
@@ -245,7 +279,7 @@ def _config(error: Exception, message: str, frames: list[FrameType]) -> str | No
 
 
 def _line_of(error: BaseException, frame: FrameType) -> int:
-    traceback = error.__traceback__
+    traceback: Any = error.__traceback__  # passes through the frame
     while traceback.tb_frame is not frame:
         traceback = traceback.tb_next
     return traceback.tb_lineno

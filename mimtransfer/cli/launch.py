@@ -1,30 +1,28 @@
 """From a command line to a config that is ready to run: shared by tools/{pretrain,train,test}.py."""
 from __future__ import annotations
 
-import inspect
 import logging
 import os.path as osp
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from mmengine.config import Config
 from mmengine.device import is_cuda_available
 from mmengine.dist import barrier
+from mmengine.fileio import file_client
 from mmengine.logging import print_log
 from mmengine.registry import METRICS, init_default_scope
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import Runner
 from torch import nn
 
-from mimtransfer.checkpoints.safe_load import allow_mmengine_checkpoints, read_checkpoint
-from mimtransfer.cli.options import read_options
-from mimtransfer.errors import UserError, near_matches
+from mimtransfer.checkpoints.newest import newest_checkpoint, newest_or_why, why_not_whole
+from mimtransfer.checkpoints.safe_load import allow_mmengine_checkpoints, read_checkpoint, state_dict_of
+from mimtransfer.cli.overrides import apply_options
+from mimtransfer.errors import UserError
+from mimtransfer.openmmlab.config_bases import read_config
 from mimtransfer.results.record import FILE_NAME, read_record
-
-# Keys that mmengine reads from the config itself, not through an argument of Runner.
-_RUNNER_KEYS = ("compile", "sync_bn", "find_unused_parameters", "activation_checkpointing", "efficient_conv_bn_eval",
-                "runner_type", "tta_model", "tta_pipeline", "custom_imports")
-# Keys that our own tools read.
-_OWN_KEYS = ("task", "protocol", "seed", "features", "kmeans", "tokenizer", "view")
+from mimtransfer.training.batch import recorded_batch
 
 
 def load_config(path: str, cfg_options: list[str]) -> Config:
@@ -33,42 +31,15 @@ def load_config(path: str, cfg_options: list[str]) -> Config:
     Raises:
         UserError: an override is not `KEY=VALUE`, config and Runner know no such key, or nothing reads it.
     """
-    cfg = Config.fromfile(path)
+    # CheckpointHook makes a FileClient in every run, which warns that it is deprecated, and then of its alias.
+    file_client.print_log = lambda *args, **kwargs: None
+    cfg = read_config(path)
     apply_options(cfg, cfg_options, path)
     for loader in _dicts(cfg._cfg_dict):
         if loader.get("num_workers", 1) == 0:  # torch refuses what is only for worker processes
             loader.pop("persistent_workers", None)
             loader.pop("prefetch_factor", None)
     return cfg
-
-
-def apply_options(cfg: Config, cfg_options: list[str], path: str) -> None:
-    """Apply `KEY=VALUE` overrides to a config; `path` names it in errors. Raises as `load_config`."""
-    if not cfg_options:
-        return
-    read = [*inspect.signature(Runner.__init__).parameters, *_RUNNER_KEYS, *_OWN_KEYS]
-    known = [*cfg.keys(), *read]
-    for option in cfg_options:
-        key, equals, value = option.partition("=")
-        if not equals:
-            raise UserError(f"--cfg-options: got {option!r}, expected KEY=VALUE without spaces")
-        if value.startswith(("dict(", "{")):
-            raise UserError(f"--cfg-options {option}: a value is a number, a word or a list: write {key}.type=NAME, "
-                            f"and {key}._delete_=True where the other keys of {key} shall go")
-        top = key.split(".")[0]
-        if top not in known:
-            hint = near_matches(top, known) or f"the config has {', '.join(sorted(cfg.keys()))}"
-            raise UserError(f"--cfg-options {option}: {path} has no key {top!r}; {hint}")
-        if top not in read:
-            places = [place for name in cfg if name in read for place in _places(cfg[name], cfg[top], name)]
-            rest = key.removeprefix(top)
-            told = f"; set {', '.join(place + rest for place in places[:4])}" if places else ""
-            raise UserError(f"--cfg-options {option}: nothing reads {top!r} any more, {path} has made its values of it "
-                            f"already{told}{' ...' * (len(places) > 4)}")
-    try:
-        cfg.merge_from_dict(read_options(cfg_options))
-    except ValueError as error:
-        raise UserError(f"--cfg-options: {error}") from None
 
 
 def set_work_dir(cfg: Config, work_dir: str | None, config_path: str) -> None:
@@ -108,16 +79,40 @@ def _start_cpu_processes(cfg: Config, launcher: str) -> None:
 
 
 def set_resume(cfg: Config, resume: str | None) -> None:
-    """Resume from a file, from the newest checkpoint of the work dir ("auto"), or not at all (None)."""
+    """Resume from a file, from the newest whole checkpoint of the work dir ("auto"), or not at all (None).
+
+    A work dir without a whole checkpoint begins anew: with "auto" a command can be repeated until it ends.
+
+    Raises:
+        UserError: a file that is given is not there, or not whole.
+    """
     allow_mmengine_checkpoints()
     if resume is None:
         return
     if resume != "auto":
+        if osp.isdir(resume):
+            newest = newest_checkpoint(resume)
+            if newest is None:
+                raise UserError(f"--resume {resume}: this folder holds no whole checkpoint")
+            resume = str(newest)
         if not osp.isfile(resume):
             raise UserError(f"--resume {resume}: no such file; give a checkpoint, or no name for the newest one")
         read_checkpoint(resume)
-    cfg.resume = True
-    cfg.load_from = None if resume == "auto" else resume
+        reason = why_not_whole(resume)
+        if reason is not None:
+            raise UserError(f"--resume {resume}: {reason}; give another one, or no name for the newest whole one")
+        cfg.resume, cfg.load_from = True, resume
+        return
+    newest, reasons = newest_or_why(cfg.work_dir)
+    for reason in reasons:
+        print_log(f"--resume passes over {reason}", logger="current", level=logging.WARNING)
+    if newest is not None:
+        cfg.resume, cfg.load_from = True, str(newest)
+        print_log(f"--resume goes on from {newest}", logger="current")
+    else:
+        cfg.resume = False
+        print_log(f"--resume: {cfg.work_dir} holds no whole checkpoint: the run begins at its first iteration",
+                  logger="current", level=logging.WARNING if reasons else logging.INFO)
 
 
 def set_seed(cfg: Config, seed: int | None) -> None:
@@ -144,7 +139,7 @@ def set_amp(cfg: Config, amp: bool) -> None:
 def count_accumulation(cfg: Config) -> None:
     """Let `auto_scale_lr` count the batches that a step accumulates; mmengine counts one batch of each rank."""
     accumulation = (cfg.get("optim_wrapper") or {}).get("accumulative_counts", 1)
-    scale = cfg.get("auto_scale_lr") or {}
+    scale: Any = cfg.get("auto_scale_lr") or {}
     if accumulation > 1 and scale.get("enable"):
         scale.base_batch_size = scale.base_batch_size / accumulation
 
@@ -160,14 +155,11 @@ def set_pretrained(cfg: Config, checkpoint: str | None) -> None:
     """
     if checkpoint is None:
         return
-    backbone = cfg.model.get("backbone") or {}
+    backbone: Any = cfg.model.get("backbone") or {}
     if str(backbone.get("type")).removeprefix("mimtransfer.") not in ("TimmViT", "TimmSwin", "TimmCNN"):
         raise UserError(f"--pretrained: the backbone is {backbone.get('type')!r}, expected mimtransfer.TimmViT, "
                         "TimmSwin or TimmCNN; set model.backbone.init_cfg in the config for other backbones")
-    if osp.isdir(checkpoint) and osp.isfile(osp.join(checkpoint, "last_checkpoint")):
-        newest = find_latest_checkpoint(checkpoint)
-        # The work dir may have been moved since: mmengine wrote down where the file was.
-        checkpoint = newest if osp.isfile(newest) else osp.join(checkpoint, osp.basename(newest))
+    checkpoint = checkpoint_at(checkpoint) or checkpoint
     read_checkpoint(checkpoint)
     backbone.init_cfg = dict(type="Pretrained", checkpoint=checkpoint)
 
@@ -181,14 +173,26 @@ def initialisation(cfg: Config) -> str:
 
 
 def enter_scope(cfg: Config) -> None:
-    """Make mmdet's or mmseg's registries the default ones, as the Runner will."""
+    """Make mmdet's or mmseg's registries the default ones, as the Runner will; files that they read are then named."""
     init_default_scope(cfg.get("default_scope", "mimtransfer"))
+    if cfg.get("default_scope") in ("mmdet", "mmseg"):
+        from mimtransfer.datasets.reading import stand_in
+
+        stand_in(cfg.default_scope)
 
 
-def check_what_is_tested(cfg: Config, checkpoint: str | None, pretrained: str | None) -> None:
+def checkpoint_at(path: str | None) -> str | None:
+    """Let a work dir stand for its newest whole checkpoint; anything else stays as it is."""
+    return str(newest_checkpoint(path) or path) if path is not None and osp.isdir(path) else path
+
+
+def check_what_is_tested(cfg: Config, checkpoint: str | None, pretrained: str | None) -> int | None:
     """Refuse a checkpoint of a training for a config that trains nothing, and none or a pretraining for one that does.
 
     A file that cannot be read is refused now, before the data are loaded.
+
+    Returns:
+        The number of processes that trained the checkpoint, None where it does not say it.
     """
     if cfg.get("train_cfg") is None and checkpoint is not None:
         raise UserError(f"this config trains nothing, so {checkpoint!r} cannot come from it; give the checkpoint of a "
@@ -196,8 +200,11 @@ def check_what_is_tested(cfg: Config, checkpoint: str | None, pretrained: str | 
     if cfg.get("train_cfg") is not None and (checkpoint is None or pretrained is not None):
         raise UserError("this config is that of a training: give the checkpoint of tools/train.py behind it, and no "
                         "--pretrained")
-    if checkpoint is not None:
-        read_checkpoint(checkpoint)
+    if checkpoint is None:
+        return None
+    meta = read_checkpoint(checkpoint).get("meta")
+    batch = recorded_batch(meta) if isinstance(meta, dict) else None
+    return None if batch is None else batch.processes
 
 
 def check_out(out: str | None) -> None:
@@ -220,8 +227,7 @@ def check_checkpoint(model: nn.Module, path: str) -> None:
     Raises:
         UserError: the file cannot be read, or tensors are missing or of another shape.
     """
-    checkpoint = read_checkpoint(path)
-    state = {name.removeprefix("module."): value for name, value in checkpoint.get("state_dict", checkpoint).items()}
+    state = state_dict_of(read_checkpoint(path), path)
     expected = {name.removeprefix("module."): value for name, value in model.state_dict().items()}  # wrapped for ranks
     missing = [name for name in expected if name not in state]
     if missing:
@@ -230,6 +236,11 @@ def check_checkpoint(model: nn.Module, path: str) -> None:
             hint = f"it is a pretraining checkpoint: run tools/train.py CONFIG --pretrained {path} first"
         raise UserError(f"checkpoint {path!r} lacks {len(missing)} of the model's {len(expected)} tensors, the first "
                         f"is {missing[0]!r}; {hint}")
+    broken = [name for name, value in state.items()
+              if isinstance(value, torch.Tensor) and value.is_floating_point() and torch.isnan(value).any()]
+    if broken:
+        raise UserError(f"checkpoint {path!r}: {len(broken)} tensors hold NaN, the first is {broken[0]!r}: the "
+                        "training diverged, and a score of it means nothing; give an earlier checkpoint")
     wrong = [name for name, value in expected.items() if state[name].shape != value.shape]
     if wrong:
         name = wrong[0]
@@ -272,18 +283,6 @@ def evaluate_if_never(runner: Runner) -> None:
     if runner.val_loop is not None and osp.isfile(path) and not read_record(path)["metrics"]:
         print_log("The training was finished, but not its evaluation: evaluating now", logger="current")
         runner.val()
-
-
-def _places(node, value, path: str) -> Iterator[str]:
-    """Yield the paths below `node` at which a value stands; numbers also inside of sizes (h, w)."""
-    if value is None or isinstance(value, bool) or (hasattr(value, "__len__") and not value):
-        return
-    size = isinstance(node, list | tuple) and bool(node) and all(type(item) is type(value) for item in node)
-    if (type(node) is type(value) and node == value) or (size and set(map(repr, node)) == {repr(value)}):
-        yield path
-    elif isinstance(node, dict | list | tuple):
-        for key, item in node.items() if isinstance(node, dict) else enumerate(node):
-            yield from _places(item, value, f"{path}.{key}")
 
 
 def _dicts(node) -> Iterator[dict]:

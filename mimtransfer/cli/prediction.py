@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import os.path as osp
 from typing import Any
@@ -10,14 +11,18 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
+from mmengine.logging import print_log
 from mmengine.registry import MODELS, VISUALIZERS
 from mmengine.visualization import Visualizer
 from PIL import Image
 from torch import nn
 
-from mimtransfer.checkpoints.safe_load import read_checkpoint
+from mimtransfer.checkpoints.safe_load import read_checkpoint, state_dict_of
 from mimtransfer.cli.launch import check_checkpoint
 from mimtransfer.datasets.configured import classes_of, leaves
+from mimtransfer.datasets.reading import unreadable
+from mimtransfer.datasets.tree import left_out_images, printable, some, walk
+from mimtransfer.datasets.unreadable import UnreadableImage
 from mimtransfer.errors import UserError, near_files
 
 MOST_NARROW = 200  # long to short side
@@ -27,14 +32,22 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm")
 def find_images(paths: list[str]) -> list[str]:
     """Return the image files that are named, and those below the folders that are named, sorted.
 
+    Links are followed; what is left out of a folder is logged.
+
     Raises:
         UserError: a path does not exist, or a folder holds no image.
     """
     found = []
     for path in paths:
         if osp.isdir(path):
-            inside = sorted(osp.join(at, name) for at, _, files in os.walk(path) for name in files
-                            if name.lower().endswith(SUFFIXES))
+            try:
+                tree = walk(path)
+            except OSError as error:
+                raise UserError(f"{path!r} cannot be read ({error.strerror}); check its rights") from None
+            inside = sorted(osp.join(path, os.fsdecode(name)) for name in tree.files)
+            inside = [name for name in inside if name.lower().endswith(SUFFIXES)]
+            if left_out := left_out_images(tree, SUFFIXES):
+                print_log(f"{printable(path)}: left out {some(left_out)}", logger="current", level=logging.WARNING)
             if not inside:
                 raise UserError(f"{path!r}: no image in this folder, expected files that end in {', '.join(SUFFIXES)}")
             found += inside
@@ -72,8 +85,7 @@ def load_model(cfg: Config, checkpoint: str, device: str) -> nn.Module:
     cfg.model.backbone.pop("init_cfg", None)  # all weights come from the checkpoint
     model = MODELS.build(cfg.model)
     check_checkpoint(model, checkpoint)
-    saved = read_checkpoint(checkpoint)
-    weights = {name.removeprefix("module."): value for name, value in saved.get("state_dict", saved).items()}
+    weights = state_dict_of(read_checkpoint(checkpoint), checkpoint)
     model.load_state_dict(weights, strict=False)  # what it has beyond the model is not needed
     return model.to(device).eval()
 
@@ -90,7 +102,7 @@ class Predictor:
     """
 
     def __init__(self, cfg: Config, checkpoint: str, out: str, score_threshold: float = 0.3, device: str = "cpu"):
-        self.model = load_model(cfg, checkpoint, device)
+        self.model: Any = load_model(cfg, checkpoint, device)
         self.out, self.score_threshold = out, score_threshold
         dataset = next(leaves((cfg.get("test_dataloader") or cfg.val_dataloader).dataset))
         self.classes = classes_of(dataset)
@@ -110,14 +122,14 @@ class Predictor:
             JSON entry: `image`, `width`, `height`, `picture`, then `detections` (`label`, `category`, `score`,
             `bbox` as x y width height in pixels, `segmentation` as COCO RLE where there are masks), or `class_map` and
             `classes` (fraction of the pixels).
+
+        Raises:
+            UnreadableImage: the file is no whole image.
         """
-        try:
-            with Image.open(path) as image:
-                image.verify()
-        except (OSError, SyntaxError) as error:
-            raise UserError(f"{path!r} is no readable image ({error})") from None
-        with Image.open(path) as image:
-            width, height = image.size
+        if why := unreadable(path):
+            raise UnreadableImage(why)
+        with Image.open(path) as file:
+            width, height = file.size
         if max(width, height) > MOST_NARROW * min(width, height):
             raise UserError(f"{path!r} has {width} x {height} pixels: resized for the model its short side would be "
                             f"less than a pixel; expected sides of a ratio of at most {MOST_NARROW}")
@@ -160,12 +172,52 @@ class Predictor:
         classes = {name: round(float(part), 4) for name, part in zip(self.classes, share) if part > 0}
         return dict(class_map=path, classes=classes)
 
-    def write_json(self, entries: list[dict[str, Any]]) -> str:
-        """Write `predictions.json` and return its path."""
-        path = osp.join(self.out, "predictions.json")
-        with open(path, "w", encoding="utf-8") as file:
-            json.dump(dict(classes=list(self.classes), images=entries), file, indent=1)
-        return path
+    def write_json(self) -> PredictionsFile:
+        """Open `predictions.json` of the output folder."""
+        os.makedirs(self.out, exist_ok=True)
+        return PredictionsFile(osp.join(self.out, "predictions.json"), self.classes)
+
+
+class PredictionsFile:
+    """A JSON of `classes`, `images`, one entry each, and `unreadable`, that is whole after every image.
+
+    Args:
+        path: written anew.
+        classes: names of the labels.
+    """
+
+    def __init__(self, path: str, classes: tuple[str, ...]):
+        self.path, self.num_images = path, 0
+        self.unreadable: list[dict[str, str]] = []
+        self._file = open(path, "w", encoding="utf-8")  # noqa: SIM115  closed by __exit__
+        self._file.write(f'{{"classes": {json.dumps(list(classes))},\n"images": [')
+        self._finish()
+
+    def add(self, entry: dict[str, Any]) -> None:
+        """Add the entry of an image."""
+        self._file.seek(self._end)
+        self._file.truncate()
+        self._file.write((",\n" if self.num_images else "\n") + json.dumps(entry))
+        self.num_images += 1
+        self._finish()
+
+    def leave_out(self, path: str, why: str) -> None:
+        """Note an image that cannot be read."""
+        self.unreadable.append(dict(image=path, reason=why))
+        self._file.seek(self._end)
+        self._file.truncate()
+        self._finish()
+
+    def _finish(self) -> None:
+        self._end = self._file.tell()
+        self._file.write(f'\n],\n"unreadable": {json.dumps(self.unreadable)}}}\n')
+        self._file.flush()
+
+    def __enter__(self) -> PredictionsFile:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
 
 
 def names_for(images: list[str]) -> list[str]:
@@ -190,4 +242,4 @@ def _palette(num_classes: int) -> list[tuple[int, int, int]]:
 
     hues = [(i * 0.618034) % 1.0 for i in range(num_classes)]
     colours = [colorsys.hsv_to_rgb(hue, 0.75, 0.6 + 0.4 * (i % 2)) for i, hue in enumerate(hues)]
-    return [tuple(round(255 * value) for value in colour) for colour in colours]
+    return [(round(255 * red), round(255 * green), round(255 * blue)) for red, green, blue in colours]

@@ -1,6 +1,10 @@
 """Data sets of the project.
 
     classification.py  labelled images: class folders, subsets, transforms
+    class_folders.py   which files of class folders count
+    tree.py            which files lie below a folder, and what is left out
+    unreadable.py      files that are no readable image
+    reading.py         images and labels for mmdet and mmseg, with the names of files that break
     class_names.py     which classes a data set has, of those of a classifier
     published.py       CIFAR, STL-10, Tiny ImageNet in their authors' layout
     sampler.py         (epoch, index) in the order of a run, and the seed of a sample

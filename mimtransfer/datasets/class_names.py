@@ -26,7 +26,7 @@ def class_names(names: str | Sequence[str]) -> list[str]:
     if names not in _OF_TIMM:
         raise UserError(f"ClassFolder: got the classes of {names!r}, expected their names or one of imagenet-1k, "
                         f"{', '.join(_OF_TIMM)}")
-    file = importlib.resources.files("timm.data").joinpath("_info", _OF_TIMM[names])
+    file = importlib.resources.files("timm.data") / "_info" / _OF_TIMM[names]
     return sorted(file.read_text(encoding="utf-8").split())
 
 

@@ -10,15 +10,17 @@ from typing import Any
 
 import numpy as np
 import torch
-import torchvision
 from PIL import Image
 from timm.data import create_transform
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import InterpolationMode, v2
 
+from mimtransfer.datasets.class_folders import class_images
 from mimtransfer.datasets.class_names import check_folders, class_names, numbers_of
 from mimtransfer.datasets.sampler import sample_seed
+from mimtransfer.datasets.tree import printable
+from mimtransfer.datasets.unreadable import CorruptLimit, UnreadableImage, open_rgb
 from mimtransfer.errors import UserError, near_files, near_matches
 from mimtransfer.registry import DATASETS
 
@@ -38,22 +40,26 @@ class LabelledImages(Dataset):
         images_per_class: size of the subset for each class, in place of `num_images`.
         fraction: size of the subset as a share of all images, in place of `num_images`: 0.01 for 1 %.
         seed: draws the subset; a smaller one is part of a larger one.
+        max_corrupt: so many unreadable images are named in the log, the next one taking the place of each, in each
+            training process. For training only: a score needs every image.
 
     Raises:
-        UserError: an unknown transform, or more images than there are.
+        UserError: an unknown transform, or more images than there are; from an item, an image that cannot be read.
     """
 
     def __init__(
         self,
-        labels: Sequence[int],
+        labels: Sequence[int] | np.ndarray,
         classes: Sequence[str],
         transform: Sequence[dict] = (),
         num_images: int | None = None,
         images_per_class: int | None = None,
         fraction: float | None = None,
         seed: int = 0,
+        max_corrupt: int = 0,
     ):
-        self.metainfo = {"classes": tuple(classes)}  # mmengine hands it to the evaluator
+        self._limit = CorruptLimit(max_corrupt)
+        self.metainfo: dict[str, tuple] = {"classes": tuple(classes)}  # mmengine hands it to the evaluator
         self.labels = np.asarray(labels)
         self.transform = v2.Compose([*map(_build, transform), v2.PILToTensor()])
         self.indices = np.arange(len(self.labels))
@@ -78,8 +84,12 @@ class LabelledImages(Dataset):
             self.indices = balanced_subset(self.labels, num_images, seed)
 
     def open(self, index: int) -> Image.Image:
-        """Return the picture with this number, in RGB."""
+        """Return the picture with this number, in RGB. Raises: UnreadableImage."""
         raise NotImplementedError
+
+    def name(self, index: int) -> str:
+        """Say where a picture is."""
+        return f"number {index}"
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -94,7 +104,13 @@ class LabelledImages(Dataset):
         index = int(self.indices[number])
         if epoch is not None:
             _seed_generators(sample_seed(self.run_seed, epoch, index))
-        return {"inputs": self.transform(self.open(index)), "label": int(self.labels[index])}
+        for k in range(len(self.indices)):
+            shown = int(self.indices[(number + k) % len(self.indices)])
+            try:
+                return {"inputs": self.transform(self.open(shown)), "label": int(self.labels[shown])}
+            except UnreadableImage as error:
+                self._limit.note(self.name(shown), str(error))
+        raise UserError(f"no image is readable, the last one tried is {printable(self.name(shown))!r}")
 
 
 @DATASETS.register_module()
@@ -125,23 +141,16 @@ class ClassFolder(LabelledImages):
         **kwargs,
     ):
         root = os.path.expanduser(root)
-        if not os.path.isdir(root):
-            raise UserError(f"ClassFolder: folder {root!r} does not exist{near_files(root.rstrip('/'))}; set the data "
-                            "set's root to a folder with one folder of images for each class")
-        try:
-            self.source = torchvision.datasets.ImageFolder(root)
-        except FileNotFoundError as error:  # no class folder, or one without images
-            raise UserError(f"ClassFolder: {str(error).split('Supported')[0].strip(' .')} in {root!r}; expected one "
-                            "folder of images for each class") from None
-        folders = self.source.classes
+        self.source = class_images(root)
+        folders, targets = self.source.classes, [number for _, number in self.source.samples]
         if tested_classes is not None:
             check_folders(folders, class_names(tested_classes), root)
         if trained_classes is None:
-            super().__init__(self.source.targets, folders, **kwargs)
+            super().__init__(targets, folders, **kwargs)
         else:
             trained = class_names(trained_classes)
             numbers = numbers_of(folders, trained, root)
-            super().__init__(np.array(numbers)[self.source.targets], trained, **kwargs)
+            super().__init__(np.array(numbers)[targets], trained, **kwargs)
             self.metainfo["tested_classes"] = tuple(numbers)
         if list_file is not None:
             if len(self.indices) < len(self.labels):
@@ -149,11 +158,10 @@ class ClassFolder(LabelledImages):
             self.indices = _listed(list_file, [path for path, _ in self.source.samples], root)
 
     def open(self, index: int) -> Image.Image:
-        path = self.source.samples[index][0]
-        try:
-            return self.source.loader(path)
-        except (OSError, SyntaxError, ValueError) as error:
-            raise UserError(f"image {path!r} cannot be read ({error}); repair it or remove it") from None
+        return open_rgb(self.name(index))
+
+    def name(self, index: int) -> str:
+        return self.source.samples[index][0]
 
 
 def balanced_subset(labels: np.ndarray, num_images: int, seed: int) -> np.ndarray:

@@ -2,12 +2,14 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Iterator
+from typing import Any
 
 from mimtransfer.errors import UserError
 
 
-def leaves(dataset: dict) -> Iterator[dict]:
+def leaves(dataset: Any) -> Iterator[Any]:
     """Unwrap RepeatDataset, ConcatDataset, MultiImageMixDataset and their like."""
     inner = dataset.get("datasets") or ([dataset["dataset"]] if "dataset" in dataset else [])
     if not inner:
@@ -17,25 +19,66 @@ def leaves(dataset: dict) -> Iterator[dict]:
 
 
 def classes_of(dataset: dict) -> tuple[str, ...]:
-    """Return the class names of a data set: the config's, else those of its class; empty when neither says."""
+    """Return the class names of a data set: the config's, else those of its class; empty when neither says.
+
+    Raises:
+        UserError: the config has a text in place of them, as `classes=('x')` is without a comma; it may name a file
+            with a class name a line.
+    """
     names = (dataset.get("metainfo") or {}).get("classes")
-    if names is None:
-        names = getattr(_dataset_class(dataset), "METAINFO", {}).get("classes", ())
-    return (names,) if isinstance(names, str) else tuple(names)
+    if isinstance(names, str):
+        if not os.path.isfile(names):  # mmdet and mmseg would take its letters for classes, or parts of it
+            raise UserError(f"metainfo.classes is the text {names!r}, expected a tuple of names; write "
+                            f"classes=({names!r},) with a comma")
+        with open(names, encoding="utf-8") as file:
+            names = [line.rstrip("\r\n") for line in file]
+    return own_classes(dataset) if names is None else tuple(names)
+
+
+def own_classes(dataset: dict) -> tuple[str, ...]:
+    """Return the class names of a data set's class; empty when it has none."""
+    return tuple(getattr(dataset_class(dataset), "METAINFO", {}).get("classes", ()))
 
 
 def argument(dataset: dict, name: str):
     """Return an argument of a data set: the config's, else the default of the nearest class that has one."""
     if name in dataset:
         return dataset[name]
-    for cls in _dataset_class(dataset).__mro__:
+    classes: tuple[Any, ...] = dataset_class(dataset).__mro__
+    for cls in classes:
         parameter = inspect.signature(cls.__init__).parameters.get(name)
         if parameter is not None:
             return parameter.default
     raise UserError(f"data set type {dataset['type']!r} has no {name!r}; set it in the config")
 
 
-def _dataset_class(dataset: dict) -> type:
+def max_corrupt(dataset: dict) -> int:
+    """Return from how many unreadable images a data set goes on."""
+    steps = [step for step in dataset.get("pipeline") or () if isinstance(step, dict)]
+    return max([dataset.get("max_corrupt") or 0, *(step.get("max_corrupt") or 0 for step in steps)])
+
+
+def set_max_corrupt(loader: dict, number: int | None) -> None:
+    """Let the data sets of a loader go on from so many unreadable images each; None: as the config has it.
+
+    Raises:
+        UserError: a negative number, or a data set neither reads by `LoadImageFromFile` nor takes the argument.
+    """
+    if number is None:
+        return
+    if number < 0:
+        raise UserError(f"--max-corrupt {number}: expected an integer >= 0")
+    for dataset in leaves(loader["dataset"]):
+        names = [(str(step.get("type")).rpartition(".")[2], step) for step in dataset.get("pipeline") or ()]
+        steps = [step for name, step in names if name == "LoadImageFromFile"]
+        for step in steps:
+            step["max_corrupt"] = number
+        if not steps:
+            argument(dataset, "max_corrupt")
+            dataset["max_corrupt"] = number
+
+
+def dataset_class(dataset: dict) -> type:
     from mmengine.registry import DATASETS  # 2 s, of which `leaves` has no need
 
     with DATASETS.switch_scope_and_registry(dataset.get("_scope_")) as registry:

@@ -6,6 +6,7 @@ import torchvision
 from PIL import Image
 
 from mimtransfer.datasets.classification import LabelledImages
+from mimtransfer.datasets.unreadable import open_rgb
 from mimtransfer.errors import UserError
 from mimtransfer.registry import DATASETS
 
@@ -104,7 +105,7 @@ class TinyImageNet(LabelledImages):
         super().__init__([numbers[name] for _, name in images], classes, **kwargs)
 
     def open(self, index: int) -> Image.Image:
-        try:
-            return Image.open(self.paths[index]).convert("RGB")
-        except OSError as error:
-            raise UserError(f"image {str(self.paths[index])!r} cannot be read ({error}); unpack it again") from None
+        return open_rgb(self.name(index))
+
+    def name(self, index: int) -> str:
+        return str(self.paths[index])

@@ -1,6 +1,6 @@
 """The order of the images, the way of the epoch to the workers, and the seed of a sample."""
 from collections.abc import Iterator, Sized
-from itertools import repeat
+from itertools import islice, repeat
 
 from mmengine.dataset import DefaultSampler
 
@@ -18,7 +18,11 @@ class EpochSampler(DefaultSampler):
 
     The images that all ranks show in one step are those that a single process shows in that step with the same global
     batch.
+
+    A run that is resumed within an epoch sets `skip`: so many images of this rank are passed over, once.
     """
+
+    skip = 0
 
     def __init__(self, dataset: Sized, shuffle: bool = True, seed: int | None = None, round_up: bool = True):
         super().__init__(dataset, shuffle=shuffle, seed=seed, round_up=round_up)
@@ -26,7 +30,8 @@ class EpochSampler(DefaultSampler):
             dataset.set_seed(self.seed)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        return zip(repeat(self.epoch), super().__iter__())
+        skip, self.skip = self.skip, 0
+        return islice(zip(repeat(self.epoch), super().__iter__()), skip, None)
 
 
 def sample_seed(run_seed: int, epoch: int, index: int) -> int:

@@ -1,4 +1,6 @@
 """Classifier: a backbone, pooling and a linear head; for full fine-tuning and for linear probing."""
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModel
@@ -78,10 +80,12 @@ class Classifier(BaseModel):
             mode: 'tensor'; 'loss'; or 'predict' for what `TopAccuracy` reads.
         """
         if mode == "loss":
+            assert label is not None
             return self.loss(inputs, label)
         logits = self.head(self.norm(self.features(inputs))).float()
         if mode == "tensor":
             return logits
+        assert label is not None
         scores = logits.cpu()  # not probabilities: they would round to ties
         return [
             {"pred_score": score, "pred_label": predicted, "gt_label": truth}
@@ -98,6 +102,7 @@ class Classifier(BaseModel):
         """Return the loss of a training batch, erased and mixed as configured."""
         images, targets = self.mixing(images, labels)
         logits = self.forward(images)
+        assert isinstance(logits, Tensor)
         if self.loss_kind == "softmax":
             return {"loss": F.cross_entropy(logits, targets)}
         if self.target_threshold is not None:
@@ -114,8 +119,9 @@ class Classifier(BaseModel):
 
 def _pooled_norm(kind: str | None, width: int) -> nn.Module:
     # eps of timm's and MAE's LayerNorm, and of MAE's BatchNorm before the linear probe
-    norms = {None: nn.Identity, "layer": lambda: nn.LayerNorm(width, eps=1e-6),
-             "batch": lambda: nn.BatchNorm1d(width, affine=False, eps=1e-6)}
+    norms: dict[str | None, Callable[[], nn.Module]] = {
+        None: nn.Identity, "layer": lambda: nn.LayerNorm(width, eps=1e-6),
+        "batch": lambda: nn.BatchNorm1d(width, affine=False, eps=1e-6)}
     if kind not in norms:
         raise UserError(f"Classifier: got norm={kind!r}, expected None, 'layer' or 'batch'")
     return norms[kind]()

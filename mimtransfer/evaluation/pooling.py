@@ -1,4 +1,6 @@
 """One vector for each image: the mean of the patch tokens, or the class token."""
+from typing import Any
+
 from torch import Tensor, nn
 
 from mimtransfer.errors import UserError
@@ -23,8 +25,8 @@ def check_pooling(backbone: nn.Module, pooling: str, owner: str) -> None:
                         "use 'mean'")
 
 
-def pool(backbone: nn.Module, images: Tensor, pooling: str) -> Tensor:
-    """Return features [B, D] of images [B, C, H, W], after the backbone's final norm where it has one."""
+def pool(backbone: Any, images: Tensor, pooling: str) -> Tensor:
+    """Return features [B, D] of images [B, C, H, W], after the final norm of a backbone of ours where it has one."""
     if pooling == "mean":
         return backbone(images)[-1].mean(dim=(2, 3))
     tokens = backbone.add_position(backbone.embed(images), backbone.patch_grid(images))

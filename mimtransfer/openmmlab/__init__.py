@@ -1,1 +1,3 @@
-"""All that exists only to make OpenMMLab run today: a stand-in for the compiled `mmcv._ext`, the package `lvis`."""
+"""All that exists only to make OpenMMLab run well today: a stand-in for the compiled `mmcv._ext`, the package `lvis`,
+configs with bases of mmdet and mmseg.
+"""

@@ -1,6 +1,7 @@
 """The package `lvis`, which mmdet's LVISMetric needs: found, and made to work with the numpy of today."""
 import importlib
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,7 @@ def prepare_lvis() -> None:
         UserError: the package is not installed.
     """
     try:
-        evaluation = importlib.import_module("lvis.eval")
+        evaluation: Any = importlib.import_module("lvis.eval")
     except ImportError as error:
         raise UserError(f"LVIS is scored by the package lvis, which is missing ({error}): "
                         "pip install 'mimtransfer[lvis]', or pip install lvis") from None

@@ -43,7 +43,9 @@ def method_of(cfg: Mapping) -> tuple[str, str | None]:
     """Return the names of the method and of its masking strategy or corruption (None for a method without)."""
     model = cfg["model"]
     strategy = model.get("strategy") or model.get("corruption")
-    return short_name(model.get("type")), short_name(strategy.get("type")) if strategy else None
+    method = short_name(model.get("type"))
+    assert method is not None  # the config of a model that was built names its class
+    return method, short_name(strategy.get("type")) if strategy else None
 
 
 def label_of(method: str, strategy: str | None) -> str:

@@ -21,6 +21,8 @@ _LEFT_OUT = frozenset([
     "load_from", "resume", "checkpoint",
     # the initialisation
     "pretrained", "label",
+    # how many unreadable images the run would go on from
+    "max_corrupt",
     # how fast, at the same result
     "num_workers", "pin_memory", "persistent_workers", "prefetch_factor", "multiprocessing_context", "launcher",
     "with_cp", "grad_checkpointing", "compile_loss", "fused", "foreach",
@@ -31,7 +33,8 @@ _LEFT_OUT = frozenset([
 _ORDER = frozenset(["sampler", "batch_sampler"])
 # Hooks that watch a run or do what every run does. Any other may change the result (EMA, early stopping) and stays in.
 OBSERVING_HOOKS = frozenset([
-    "RecordHook", "ReconstructionHook", "PredictionPictureHook", "FiniteLossHook", "CheckpointHook", "LoggerHook",
+    "RecordHook", "ReconstructionHook", "PredictionPictureHook", "FiniteLossHook", "CheckpointHook",
+    "WholeCheckpointHook", "ExactResumeHook", "ScheduleHook", "LoggerHook",
     "IterTimerHook", "RuntimeInfoHook", "ParamSchedulerHook", "DistSamplerSeedHook", "EmptyCacheHook", "ProfilerHook",
     "MemoryProfilerHook", "NumClassCheckHook", "NaiveVisualizationHook", "DetVisualizationHook", "SegVisualizationHook",
     "TrackVisualizationHook",

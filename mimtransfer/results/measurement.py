@@ -2,17 +2,18 @@
 
 torch is imported only to measure costs, so that tables can use the names of metrics without it.
 """
-import json
 import math
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from mimtransfer.results.record import is_number
+from mimtransfer.stored import parse_json
+from mimtransfer.training.batch import RESUMED_FROM
 
 MAX_POINTS = 100  # of a learning curve
 
@@ -42,8 +43,15 @@ PRIMARY = ("knn_top1", "top1", "clean_top1", "corruption_error", "mce", "fgsm_to
            "miou")
 
 
-def standard_metrics(raw: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+NO_DETECTIONS = "no detections"  # the note of a metric that is 0 because nothing was found in the whole data set
+
+
+def standard_metrics(raw: Mapping[str, Any], empty: Collection[str] = ()) -> dict[str, dict[str, Any]]:
     """Return `{"box_ap": {"value": 31.2, "unit": "points"}, ...}` from an evaluator's output.
+
+    Args:
+        raw: the output.
+        empty: names in it that `without_detections` gave; their metrics get a `note`.
 
     COCO reports -1 where no ground truth of that size exists; such entries, and those that are not finite, are left
     out.
@@ -54,6 +62,8 @@ def standard_metrics(raw: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         if name is not None and is_number(value) and value >= 0:
             # 0.312 * 100 is 31.200000000000003, and mmseg averages in single precision
             found[name] = {"value": round(float(value) * factor, 6), "unit": "points"}
+            if key in empty:
+                found[name]["note"] = NO_DETECTIONS
     return found
 
 
@@ -96,7 +106,7 @@ def lower_is_better(name: str) -> bool:
 
 def read_curves(
     work_dir: str | Path, schedule: Mapping[str, int | None], since: str | None = None
-) -> dict[str, list[list[float]]]:
+) -> dict[str, list[list[float | None]]]:
     """Read `loss` and the metrics of all evaluations of a run, over its resumes, from mmengine's scalars.
 
     Args:
@@ -106,22 +116,24 @@ def read_curves(
 
     Returns:
         name -> `[[iteration, value], ...]`, sorted; of an iteration logged twice the later counts. Values are averaged
-        in as many as `MAX_POINTS` groups.
+        in as many as `MAX_POINTS` groups. A loss that was not finite is None.
     """
     length = schedule["iters"] / schedule["epochs"] if schedule["epochs"] and schedule["iters"] else None
     begin = datetime.fromisoformat(since).timestamp() if since else 0.0
-    found: dict[str, dict[float, float]] = {}
+    found: dict[str, dict[float, float | None]] = {}
     # A test's folder has the metrics of weights whose iteration it does not know.
-    for path in sorted(Path(work_dir).glob("*/vis_data/scalars.json")):
+    for path in sorted(filter(Path.is_file, Path(work_dir).glob("*/vis_data/scalars.json"))):
         lines = list(_lines(path)) if path.stat().st_mtime >= begin else []
         by_epoch = any("epoch" in line for line in lines)
-        losses = [line for line in lines if "iter" in line and math.isfinite(line.get("loss", math.nan))]
-        if not losses:
+        if not any(_has_loss(line) for line in lines):
             continue
-        for line in losses:
-            found.setdefault("loss", {})[line["iter"]] = line["loss"]
         for line in lines:
-            step = line.get("step")
+            step: Any = line.get("step")
+            before: Any = line.get(RESUMED_FROM)
+            if is_number(before) and is_number(step) and before > 0:
+                _count_anew(found, step, before, by_epoch)
+            if _has_loss(line):
+                found.setdefault("loss", {})[line["iter"]] = line["loss"] if math.isfinite(line["loss"]) else None
             if "iter" in line or step is None or (by_epoch and length is None):
                 continue
             for name, metric in standard_metrics(line).items():
@@ -129,7 +141,21 @@ def read_curves(
     return {name: _thinned(sorted(points.items())) for name, points in found.items()}
 
 
-def curves_of(record: dict[str, Any], folder: str | Path) -> dict[str, list[list[float]]]:
+def _has_loss(line: Mapping[str, Any]) -> bool:
+    return "iter" in line and isinstance(line.get("loss"), (int, float))
+
+
+def _count_anew(curves: dict[str, dict[float, float | None]], now: int, before: int, by_epoch: bool) -> None:
+    """Move points to the iterations of a run that was resumed with another batch: there `before` is `now`.
+
+    Later ones were trained again. Evaluations that are logged by epoch stand where they belong already.
+    """
+    for name, points in curves.items():
+        if name == "loss" or not by_epoch:
+            curves[name] = {step * now / before: value for step, value in points.items() if step <= before}
+
+
+def curves_of(record: dict[str, Any], folder: str | Path) -> dict[str, list[list[float | None]]]:
     """Return the curves in a record, or, when it has none, those of the logs beside it, in `folder`."""
     return record["curves"] or read_curves(folder, record["schedule"])
 
@@ -251,12 +277,27 @@ def _synchronize() -> None:
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            yield json.loads(line)
-        except json.JSONDecodeError:
+            values = parse_json(line)
+        except ValueError:
             continue  # the last line of a process that was killed
+        numbers = ("iter", "epoch", "step", "loss")
+        if isinstance(values, dict) and all(_is_number(values.get(key, 0)) for key in numbers):
+            yield values
 
 
-def _thinned(points: list[tuple[float, float]]) -> list[list[float]]:
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _thinned(points: list[tuple[float, float | None]]) -> list[list[float | None]]:
     size = -(-len(points) // MAX_POINTS)
     groups = [points[first : first + size] for first in range(0, len(points), size)]
-    return [[group[-1][0], float(f"{sum(value for _, value in group) / len(group):.6g}")] for group in groups]
+    return [_mean(group) for group in groups]
+
+
+def _mean(group: list[tuple[float, float | None]]) -> list[float | None]:
+    """Return the last iteration and the mean of a group; of one with values that are not finite, the first of them."""
+    values = [value for _, value in group if value is not None]
+    if len(values) < len(group):
+        return [next(iteration for iteration, value in group if value is None), None]
+    return [group[-1][0], float(f"{sum(values) / len(group):.6g}")]

@@ -13,6 +13,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mimtransfer.datasets.tree import walk
 from mimtransfer.files import sha256_file
 from mimtransfer.results.description import short_name, training_loader
 
@@ -112,9 +113,9 @@ def run_files(runner: "Runner", tested: str | None = None) -> dict[str, Any]:
         Paths are relative to the work dir where they lie in it, so that it can be moved.
     """
     work_dir = Path(runner.work_dir)
-    pointer = work_dir / "last_checkpoint"
-    newest = work_dir / Path(pointer.read_text().strip()).name if pointer.is_file() else None
-    checkpoint = Path(tested) if tested is not None else newest
+    from mimtransfer.checkpoints.newest import newest_checkpoint  # torch, which a table does not need
+
+    checkpoint = Path(tested) if tested is not None else newest_checkpoint(work_dir)
     # Of this process alone; the one in the work dir is written again by every test.
     config = Path(runner.log_dir, "vis_data", "config.py")
     log = Path(runner.log_dir, f"{runner.timestamp}.log")
@@ -171,9 +172,8 @@ def _annotation_digests(dataset: Mapping) -> Iterator[str]:
 
 
 def _listing_digest(folder: Path, sizes: bool = True) -> str:
-    lines = []
-    for where, _, names in os.walk(folder):
-        for name in names:
-            path = Path(where, name)
-            lines.append(path.relative_to(folder).as_posix() + (f" {path.stat().st_size}" if sizes else ""))
-    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
+    """Digest what is read below a folder: links are followed, hidden files left out."""
+    files = [(os.fsdecode(path), path) for path in walk(folder).files]
+    top = os.fsencode(folder)
+    lines = [name + (f" {os.stat(os.path.join(top, path)).st_size}" if sizes else "") for name, path in files]
+    return hashlib.sha256(b"\n".join(sorted(os.fsencode(line) for line in lines))).hexdigest()

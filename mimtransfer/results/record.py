@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from mimtransfer.errors import UserError
 from mimtransfer.files import write_atomically
 from mimtransfer.results.fingerprint import fingerprint
+from mimtransfer.stored import read_json
 
 SCHEMA = 2
 _READABLE = (1, SCHEMA)
@@ -67,6 +68,8 @@ def validate(record: Any, where: str = FILE_NAME) -> None:
         for field in _OF_CHECKPOINT.split():
             _check_field(record, field, (object,), True, where)
     for name, metric in record["metrics"].items():
+        if isinstance(metric, dict) and not isinstance(metric.get("note", ""), str):
+            raise UserError(f"{where}: metric {name!r} has the note {metric['note']!r}, expected text")
         if not (isinstance(metric, dict) and is_number(metric.get("value")) and isinstance(metric.get("unit"), str)):
             raise UserError(f"{where}: metric {name!r} is {metric!r}, expected a finite 'value' and a 'unit'")
     for name, points in record["curves"].items():
@@ -80,12 +83,7 @@ def validate(record: Any, where: str = FILE_NAME) -> None:
 
 def read_record(path: str | Path) -> dict[str, Any]:
     """Read and check a `result.json`; errors name the file."""
-    try:
-        record = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}: not valid JSON ({error}): the file is broken, run the experiment again") from error
+    record = read_json(path, "the file is broken, run the experiment again")
     upgrade(record)
     validate(record, str(path))
     return record
@@ -194,4 +192,6 @@ def _check_field(record: dict, field: str, types: tuple[type, ...], nullable: bo
 
 
 def _is_point(point: Any) -> bool:
-    return isinstance(point, list) and len(point) == 2 and all(map(is_number, point))
+    # The value is null where a loss was not finite.
+    return (isinstance(point, list) and len(point) == 2 and is_number(point[0])
+            and (point[1] is None or is_number(point[1])))

@@ -212,12 +212,13 @@ class RecordHook(Hook):
             return self._config(runner), {}, {}
         on, iteration, metrics = self._evaluation
         raw = raw_metrics(metrics)
-        raw.update(without_detections(raw, runner.cfg.get(f"{on}_evaluator")))
+        empty = without_detections(raw, runner.cfg.get(f"{on}_evaluator"))
+        raw.update(empty)
         config = self._config(runner, on)
         if iteration != (runner.iter if self._trained else self._schedule(runner)["iters"]):
             # A best or early checkpoint is another protocol than the last one.
             config["evaluated_weights"] = "not the last"
-        return config, standard_metrics(raw), raw
+        return config, standard_metrics(raw, empty), raw
 
     def _record(self, runner: Runner, loss: float | None, peak: int) -> dict[str, Any]:
         config, metrics, raw = self._scored(runner)
@@ -266,7 +267,7 @@ class RecordHook(Hook):
         else:  # what the checkpoint says of its training
             signed = self._signature()
             spent = signed.get("cost") or {}
-            cost: dict[str, Any] = {"images_per_s": signed.get("images_per_s"), "wall_s": spent.get("wall_s")}
+            cost = {"images_per_s": signed.get("images_per_s"), "wall_s": spent.get("wall_s")}
             cost |= {"peak_memory_bytes": spent.get("peak_memory_bytes"), "device": None, "device_type": None}
         accumulation = (runner.cfg.get("optim_wrapper") or {}).get("accumulative_counts", 1)
         return {

@@ -10,6 +10,7 @@ from mimtransfer.results.rows import Cell, Column, Table
 
 _PLUS_MINUS = "\u00b1"
 _DAGGER = "\u2020"
+NOTHING_FOUND = "\u2021"  # behind a score: a footnote says which runs detected nothing at all
 
 
 def markdown(table: Table, digits: int = 1) -> str:
@@ -88,6 +89,7 @@ class _Dialect(NamedTuple):
     bold: str  # with one place for the text
     star: str
     dagger: str  # with one place for the number
+    nothing_found: str
     escape: Callable[[str], str]
 
 
@@ -109,7 +111,7 @@ def _text_cells(table: Table, digits: int, dialect: _Dialect) -> list[list[str]]
 def _score(table: Table, column: Column, cell: Cell | None, digits: int, dialect: _Dialect) -> str:
     if cell is None:
         return "-"
-    text = f"{cell.mean:.{digits}f}"
+    text = f"{cell.mean:.{digits}f}" + (dialect.nothing_found if cell.nothing_found else "")
     is_best = prints_best(table, column, cell, digits)
     if cell.std is not None:
         text += f" {dialect.plus_minus} {cell.std:.{digits}f}"
@@ -150,6 +152,15 @@ def notes_of(table: Table, plus_minus: str = _PLUS_MINUS) -> list[str]:
         notes.append(f"(+/-): difference of the means to {table.baseline!r}.")
     protocols = sorted({(column.task, column.protocol, column.fingerprint) for column in table.columns})
     notes += [f"{task}: protocol {name!r}, fingerprint {fingerprint[:12]}." for task, name, fingerprint in protocols]
+    empty = [
+        f"{column.title} of {row.label!r}, seed {' and '.join(str(run.record['seed']) for run in cell.nothing_found)}"
+        for row in table.rows
+        for column, cell in row.cells.items()
+        if cell.nothing_found
+    ]
+    if empty:
+        sign = NOTHING_FOUND if plus_minus == _PLUS_MINUS else "no detections"
+        notes.append(f"{sign}: nothing was detected in the whole data set, counted as 0.0: {'; '.join(empty)}.")
     published = [
         f"{_DAGGER if plus_minus == _PLUS_MINUS else 'published '}{number}: printed in {row.source}, {row.url}"
         + (f"; {row.remark}" if row.remark else "")
@@ -191,5 +202,5 @@ def _escape_latex(text: str) -> str:
     return "".join(named.get(letter, f"\\{letter}" if letter in "&%$#_{}" else letter) for letter in text)
 
 
-_MARKDOWN = _Dialect(_PLUS_MINUS, "**%s**", "\\*", f"{_DAGGER}%d", _escape_markdown)
-_LATEX = _Dialect(r"$\pm$", r"\textbf{%s}", "$^{*}$", r"$^{\dag%d}$", _escape_latex)
+_MARKDOWN = _Dialect(_PLUS_MINUS, "**%s**", "\\*", f"{_DAGGER}%d", NOTHING_FOUND, _escape_markdown)
+_LATEX = _Dialect(r"$\pm$", r"\textbf{%s}", "$^{*}$", r"$^{\dag%d}$", r"$^{\ddag}$", _escape_latex)

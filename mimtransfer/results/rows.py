@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from mimtransfer.results.fingerprint import differences
-from mimtransfer.results.measurement import lower_is_better
+from mimtransfer.results.measurement import NO_DETECTIONS, lower_is_better
 from mimtransfer.results.record import Run
 
 SPEED, HOURS, MEMORY = "images_per_s", "device_hours", "peak_memory_gb"
@@ -35,10 +35,15 @@ class Cell:
     test: PairedTest | None = None
     p: float | None = None
 
-    def add(self, value: float, run: Run) -> None:
-        """Add the value of a run."""
+    # Runs that found nothing in the whole data set: their 0 is no measured one, and gets a footnote.
+    nothing_found: list[Run] = field(default_factory=list)
+
+    def add(self, value: float, run: Run, note: str | None = None) -> None:
+        """Add the value of a run, with the note of its metric."""
         self.values.append(value)
         self.runs.append(run)
+        if note == NO_DETECTIONS:
+            self.nothing_found.append(run)
 
     @property
     def mean(self) -> float:

@@ -2,7 +2,6 @@
 
 A column holds one protocol on one data set; records that differ in either are refused (`check_one_protocol`).
 """
-import json
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +24,7 @@ from mimtransfer.results.rows import (
     identity,
     pretraining_run,
 )
+from mimtransfer.stored import read_object
 
 _TASK_ORDER = ("classification", "detection", "segmentation")
 _MAX_KEYS = 30
@@ -68,7 +68,8 @@ def build_table(runs: Sequence[Run], metrics: Sequence[str] | None = None, basel
         row = rows[run.record["label"], identity(run.record)]
         for column in columns:
             if (column.task, column.protocol) == _protocol(run) and column.metric in run.record["metrics"]:
-                row.cells.setdefault(column, Cell()).add(run.record["metrics"][column.metric]["value"], run)
+                metric = run.record["metrics"][column.metric]
+                row.cells.setdefault(column, Cell()).add(metric["value"], run, metric.get("note"))
     titles = add_costs(rows, shown, pretrainings, notes)
     ordered = sorted(by_label.values(), key=lambda row: (row.label != (baseline or RANDOM_INIT), row.label.lower()))
     table = Table(columns, ordered, titles, None, notes)
@@ -128,9 +129,9 @@ def read_published(path: str | Path, columns: Sequence[Column]) -> list[Publishe
         UserError: the file cannot be read, or a row lacks its label, its source, or a value.
     """
     try:
-        rows = json.loads(Path(path).read_text(encoding="utf-8"))["rows"]
-    except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f'--published {path}: expected JSON with a list "rows" ({error})') from error
+        rows = read_object(path, {"rows": list}, "give a file as docs/results/published.json is one")["rows"]
+    except UserError as error:
+        raise UserError(f'--published: expected JSON with a list "rows" ({error})') from error
     found = []
     for number, row in enumerate(rows, start=1):
         _check_published(row, f"{path}, row {number}")

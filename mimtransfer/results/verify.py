@@ -11,6 +11,7 @@ from mimtransfer.files import sha256_file
 from mimtransfer.results.fingerprint import differences, protocol_config
 from mimtransfer.results.record import find_records, read_record
 
+_LARGEST_CONFIG = 1 << 20  # bytes
 _Digest = Callable[[Path], str | None]  # sha256 of a file, None where there is none
 
 SAME, CHANGED, ABSENT, UNKNOWN = "as recorded", "changed", "not here", "without a sha256 in the record"
@@ -87,7 +88,7 @@ def _origin(path: Path, record: dict[str, Any], digest: _Digest, folders: dict[s
         yield Finding(str(path), name, UNKNOWN, [])
         return
     places = [Path(init["path"])]
-    home = folders.get((init["pretraining"] or {}).get("run_id"))
+    home = folders.get((init["pretraining"] or {}).get("run_id", ""))
     if home is not None:
         places.append(home / places[0].name)
     found = [sha256 for sha256 in (digest(place.resolve()) for place in places) if sha256 is not None]
@@ -106,10 +107,14 @@ def _config_changes(path: Path, record: dict[str, Any]) -> list[str]:
     """Return what differs now from the protocol in the record, a line for each key."""
     from mmengine.config import Config  # a second and more, and only needed here
 
-    try:
-        cfg = Config.fromfile(path)
-    except Exception as error:  # whatever a python file can raise
-        return [f"cannot be read as a config any more: {error}"]
+    from mimtransfer.checkpoints.recorded_config import read_values
+
+    try:  # a record may name any file, so it is read as the values that mmengine wrote, and not run
+        if path.stat().st_size > _LARGEST_CONFIG:
+            raise ValueError("it is too large")
+        cfg = Config(read_values(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, SyntaxError, TypeError, KeyError, RecursionError, MemoryError) as error:
+        return [f"cannot be read as a config any more: {' '.join(str(error).split())[:200]}"]
     now = protocol_config(cfg, record["evaluated"]["on"] or "val", record["cost"]["processes"])
     was = {key: value for key, value in record["protocol"]["config"].items() if key != "evaluated_weights"}
     found = differences(was, json.loads(json.dumps(now)))

@@ -15,9 +15,11 @@ from typing import Any
 
 from mimtransfer.cli.options import option_texts, read_options
 from mimtransfer.datasets.configured import leaves
+from mimtransfer.datasets.tree import walk
 from mimtransfer.errors import UserError, near_files
 from mimtransfer.files import sha256_file, write_atomically
 from mimtransfer.results.fingerprint import differences, protocol_config
+from mimtransfer.stored import read_object
 from mimtransfer.suites.suite import Job
 
 _PACKAGES = ("mimtransfer", "pretrain")
@@ -50,12 +52,16 @@ class Inputs:
         if not Path(job.config).is_file():
             raise UserError(f"config {job.config!r} does not exist{near_files(job.config)}")
         texts = option_texts(job.options)
-        return self.cache.get(f"config {job.config} {' '.join(texts)}", lambda: self._resolve(job.config, texts))
+        key = f"config {job.config} {' '.join(texts)} on {job.gpus}"
+        return self.cache.get(key, lambda: self._resolve(job.config, texts, job.gpus))
 
-    def _resolve(self, path: str, texts: list[str]) -> tuple[dict[str, Any], list[str]]:
-        cfg, files = self._read.get(path, lambda: _read(path))
-        cfg = copy.deepcopy(cfg)
+    def _resolve(self, path: str, texts: list[str], processes: int) -> tuple[dict[str, Any], list[str]]:
+        shipped, files = self._read.get(path, lambda: _read(path))
+        from mimtransfer.training.rescale import rescale_schedule  # with mmengine, which takes 2 s
+
+        cfg = copy.deepcopy(shipped)
         cfg.merge_from_dict(read_options(texts))
+        rescale_schedule(cfg, shipped, processes, texts)
         plain = json.dumps(cfg.to_dict(), default=lambda kind: getattr(kind, "__name__", str(kind)))
         return json.loads(plain), files
 
@@ -191,10 +197,12 @@ class StatCache:
         self.path = Path(path)
         self._changed = False
         try:
-            stored = json.loads(self.path.read_text(encoding="utf-8"))
-            self._entries = stored["entries"] if stored["layout"] == self._LAYOUT else {}
-        except (OSError, ValueError, KeyError, TypeError):
-            self._entries = {}
+            stored = read_object(self.path, {"entries": dict, "layout": int}, "")
+        except UserError:
+            stored = {}
+        entries = stored["entries"].items() if stored.get("layout") == self._LAYOUT else ()
+        self._entries = {key: entry for key, entry in entries
+                         if isinstance(entry, dict) and "value" in entry and isinstance(entry.get("files"), dict)}
 
     def get(self, key: str, compute: Callable[[], tuple[Any, Iterable[str | Path]]]) -> Any:
         """Return the value of a key.
@@ -232,7 +240,9 @@ def _read(path: str) -> tuple[tuple[Any, list[str]], list[str]]:
         warnings.simplefilter("ignore")  # pkg_resources, at every import
         from mmengine.config import Config  # 2 s
 
-        cfg = Config.fromfile(path)
+        from mimtransfer.openmmlab.config_bases import read_config
+
+        cfg = read_config(path)
         files, todo = {path}, [path]
         while todo:
             file = todo.pop()
@@ -272,12 +282,11 @@ def _file(path: Path) -> str:
 
 
 def _folder(folder: Path) -> tuple[str, list[Path]]:
-    folders, files = [], []
-    for where, _, names in os.walk(folder):
-        folders.append(Path(where))
-        files += [Path(where, name) for name in names]
+    """Digest what is read below a folder: links are followed, hidden files left out."""
+    tree = walk(folder)
+    folders, files = ([folder / os.fsdecode(path) for path in paths] for paths in (tree.folders, tree.files))
     files.sort()
     content = hashlib.sha256()
     for path in files:
-        content.update(f"{path.relative_to(folder).as_posix()} {path.stat().st_size}\n".encode())
+        content.update(os.fsencode(f"{path.relative_to(folder).as_posix()} {path.stat().st_size}\n"))
     return content.hexdigest()[:16], folders + files[:: max(1, len(files) // _SAMPLE)]

@@ -17,7 +17,7 @@ from pathlib import Path
 from mimtransfer.cli.options import option_texts
 from mimtransfer.errors import UserError
 from mimtransfer.suites.plan import duration
-from mimtransfer.suites.state import OUTPUT_FILE, Study, newest_checkpoint
+from mimtransfer.suites.state import OUTPUT_FILE, Study
 from mimtransfer.suites.suite import Job, fill
 
 # What of a run's log is worth a line on the screen; all of it is in output.txt of its work dir.
@@ -39,6 +39,8 @@ def command(study: Study, job: Job) -> list[str]:
         several = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={job.gpus}"]
         words = [words[0], *several, *words[1:], "--launcher", "pytorch"]
     if job.of is not None:
+        from mimtransfer.checkpoints.newest import newest_checkpoint  # torch, which a plan does not need
+
         checkpoint = newest_checkpoint(study.suite.folder(job.of))
         if checkpoint is None:
             raise UserError(f"{job.name}: {study.suite.folder(job.of)} holds no checkpoint to test; remove its "

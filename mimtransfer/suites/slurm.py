@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 from mimtransfer.errors import UserError
 from mimtransfer.files import write_atomically
+from mimtransfer.stored import read_object
 from mimtransfer.suites.state import State, Study
 from mimtransfer.suites.suite import Job
 
@@ -124,11 +126,15 @@ def _parameters(jobs: Sequence[Job], after: Sequence[str]) -> dict[str, Any]:
 
 def _queued_ids(folder: Path) -> dict[str, str]:
     """Return name -> id in Slurm of what an earlier call submitted and has not ended."""
-    try:
-        ids = json.loads((folder / "jobs.json").read_text())
-    except FileNotFoundError:
+    path = folder / "jobs.json"
+    if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         return {}
+    mend = "look at the queue with squeue, and remove the file"
+    ids = read_object(path, {}, mend)
+    for name, number in ids.items():  # it goes to sacct, where another word could be an option
+        if not (isinstance(number, str) and re.fullmatch(r"\d+(_\d+)?", number)):
+            raise UserError(f"{path}: id of {name!r} is {repr(number)[:80]}, expected a number; {mend}")
     import submitit
 
     new = time.time() - (folder / "jobs.json").stat().st_mtime < _LAG

@@ -6,7 +6,6 @@ import fcntl
 import json
 import os
 import time
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 from mimtransfer.errors import UserError
 from mimtransfer.files import sha256_file, write_atomically
 from mimtransfer.results.record import FILE_NAME, read_record
+from mimtransfer.stored import read_object
 from mimtransfer.suites.inputs import Inputs, StatCache, changes, digest
 from mimtransfer.suites.suite import Job, load_suite
 
@@ -125,7 +125,6 @@ class Study:
         folder = self.suite.folder(job.name)
         if state.name == "stale":
             self._set_aside(folder)
-        repair_pointer(folder)
         about = {"name": job.name, "fingerprint": digest(state.parts), "parts": state.parts}
         write_atomically(folder / JOB_FILE, json.dumps(about))
 
@@ -164,9 +163,18 @@ class Study:
         return {"fingerprint": (self._begun(job) or {}).get("fingerprint", ""), "run": run}
 
     def _begun(self, job: Job) -> dict[str, Any] | None:
+        """Return what a job's file says, None where there is none or a broken one."""
         for name in (JOB_FILE, OLD_JOB_FILE):
-            with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
-                return json.loads((self.suite.folder(job.name) / name).read_text(encoding="utf-8"))
+            path = self.suite.folder(job.name) / name
+            try:
+                begun = read_object(path, {"parts": dict, "fingerprint": str}, "") if path.exists() else None
+            except UserError:
+                continue
+            if begun is None or not all(isinstance(part, (dict, type(None))) for part in begun["parts"].values()):
+                continue
+            if "failed" in begun:
+                begun["failed"] = " ".join(str(begun["failed"]).split())[:300]  # one line, whoever wrote it
+            return begun
         return None
 
     def _set_aside(self, folder: Path) -> None:
@@ -177,32 +185,6 @@ class Study:
         for path in list(folder.iterdir()):
             if path.name != ".lock":
                 os.replace(path, place / path.name)
-
-
-def newest_checkpoint(folder: Path) -> Path | None:
-    """Return the newest checkpoint of a work dir, wherever it lay when it was written."""
-    pointer = folder / "last_checkpoint"
-    if pointer.is_file():
-        path = folder / Path(pointer.read_text().strip()).name
-        if path.is_file():
-            return path
-    return None
-
-
-def repair_pointer(folder: Path) -> None:
-    """Let `last_checkpoint` name a file that is whole.
-
-    mmengine deletes the older checkpoint before it writes down the name of the newer; a run that is killed in between
-    could not be resumed.
-    """
-    pointer = folder / "last_checkpoint"
-    if not pointer.is_file() or newest_checkpoint(folder) is not None:
-        return
-    whole = [path for path in folder.glob("*.pth") if zipfile.is_zipfile(path)]
-    if whole:
-        pointer.write_text(str(max(whole, key=lambda path: path.stat().st_mtime)))
-    else:
-        pointer.unlink()
 
 
 def _lock(descriptor: int, kind: int) -> bool:

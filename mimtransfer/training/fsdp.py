@@ -11,6 +11,7 @@ import torch
 from mmengine._strategy import FSDPStrategy
 from mmengine.config import Config
 from mmengine.device import is_cuda_available
+from mmengine.dist import is_main_process
 from mmengine.optim import OptimWrapper
 from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel
@@ -18,6 +19,7 @@ from torch.distributed.fsdp.wrap import lambda_auto_wrap_policy
 
 from mimtransfer.errors import UserError
 from mimtransfer.registry import STRATEGIES
+from mimtransfer.training.checkpointing import published
 from mimtransfer.training.layer_decay import find_swins, find_vits
 
 
@@ -53,19 +55,27 @@ class BlockFSDPStrategy(FSDPStrategy):
     def _wrap_model(self, model: nn.Module) -> nn.Module:
         blocks = {id(block) for block in transformer_blocks(model)}
         policy = partial(lambda_auto_wrap_policy, lambda_fn=lambda module: id(module) in blocks)
-        self.model_wrapper = dict(auto_wrap_policy=policy)
+        self.model_wrapper: dict[str, Any] = dict(auto_wrap_policy=policy)
         if not is_cuda_available():
             self.model_wrapper["device_id"] = torch.device("cpu")  # mmengine would give the number of a GPU
             # What lies on the CPU is not copied in "offloading" it, and its memory is freed after that.
             self.state_dict_config.offload_to_cpu = self.optim_state_dict_config.offload_to_cpu = False
         return super()._wrap_model(model)
 
-    def build_optim_wrapper(self, optim_wrapper: dict, model: nn.Module | None = None) -> OptimWrapper:
+    def build_optim_wrapper(self, optim_wrapper: dict, model: Any = None) -> OptimWrapper:
         """Build the optimizer; gradients are clipped by the norm over all shards, not by that of a process."""
         wrapper = super().build_optim_wrapper(optim_wrapper, model)
         if wrapper.clip_grad_kwargs and wrapper.clip_func is nn.utils.clip_grad_norm_:
             wrapper.clip_func = lambda _, **options: model.clip_grad_norm_(**options)
         return wrapper
+
+    def save_checkpoint(self, filename: str, **options: Any) -> None:
+        """Write beside the place and rename, as the Runner's files are written."""
+        if is_main_process():
+            with published(filename) as part:
+                super().save_checkpoint(part, **options)
+        else:
+            super().save_checkpoint(filename, **options)
 
     def optim_state_dict(self) -> dict[str, Any]:
         """Return the optimizer's state, whole on the first rank, and what its wrapper adds (base lr, loss scale)."""
@@ -88,6 +98,7 @@ class BlockFSDPStrategy(FSDPStrategy):
 
 def transformer_blocks(model: nn.Module) -> list[nn.Module]:
     """Return the blocks of all ViTs and Swins in a model."""
-    blocks = [block for name in find_vits(model) for block in model.get_submodule(name.rstrip(".")).blocks]
-    stages = [stage for name in find_swins(model) for stage in model.get_submodule(name.rstrip(".")).layers]
-    return blocks + [block for stage in stages for block in stage.blocks]
+    vits: list[Any] = [model.get_submodule(name.rstrip(".")) for name in find_vits(model)]
+    swins: list[Any] = [model.get_submodule(name.rstrip(".")) for name in find_swins(model)]
+    blocks = [block for vit in vits for block in vit.blocks]
+    return blocks + [block for swin in swins for stage in swin.layers for block in stage.blocks]

@@ -1,6 +1,7 @@
-"""Hooks that several kinds of runs share: stop at a loss that is NaN, re-seed each iteration, draw predictions."""
+"""Hooks that several kinds of runs share: re-seed each iteration, draw predictions."""
 import io
 import random
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,7 +10,6 @@ from mmengine.fileio import get
 from mmengine.hooks import Hook
 from PIL import Image
 
-from mimtransfer.errors import UserError
 from mimtransfer.registry import HOOKS
 
 
@@ -38,16 +38,12 @@ class PredictionPictureHook(Hook):
         """Begin with the first image."""
         self._drawn = 0
 
-    def after_val_iter(
-        self, runner, batch_idx: int, data_batch: dict | None = None, outputs: list | None = None
-    ) -> None:
+    def after_val_iter(self, runner, batch_idx: int, data_batch: dict | None = None, outputs: Any = None) -> None:
         """Draw when the training is over."""
         if runner.iter >= runner.max_iters:
             self._draw(runner, outputs)
 
-    def after_test_iter(
-        self, runner, batch_idx: int, data_batch: dict | None = None, outputs: list | None = None
-    ) -> None:
+    def after_test_iter(self, runner, batch_idx: int, data_batch: dict | None = None, outputs: Any = None) -> None:
         """Draw."""
         self._draw(runner, outputs)
 
@@ -60,30 +56,6 @@ class PredictionPictureHook(Hook):
             options = {"pred_score_thr": self.score_threshold} if "pred_instances" in sample else {"with_labels": False}
             runner.visualizer.add_datasample(f"prediction_{self._drawn}", image, sample, step=runner.iter, **options)
             self._drawn += 1
-
-
-@HOOKS.register_module()
-class FiniteLossHook(Hook):
-    """Raise when the loss is infinite or not a number.
-
-    Args:
-        interval: iterations between looks; each waits for the GPU, so it goes with the logging interval.
-
-    Raises:
-        UserError: at the first look that finds such a loss.
-    """
-
-    def __init__(self, interval: int = 50):
-        self.interval = interval
-
-    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs: dict | None = None) -> None:
-        """Look when it is time."""
-        if self.every_n_train_iters(runner, self.interval) and not torch.isfinite(outputs["loss"]).all():
-            raise UserError(
-                f"the loss is {outputs['loss'].item()} in epoch {runner.epoch + 1}, iteration {runner.iter + 1}: "
-                f"lower optim_wrapper.optimizer.lr or add clip_grad, then go on with --resume from the last "
-                f"checkpoint in {runner.work_dir}"
-            )
 
 
 @HOOKS.register_module()

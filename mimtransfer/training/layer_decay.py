@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from mmengine.logging import print_log
 from mmengine.optim import DefaultOptimWrapperConstructor
@@ -61,7 +62,8 @@ def find_swins(model: nn.Module) -> dict[str, tuple[int, ...]]:
     for name, module in model.named_modules():
         stages = getattr(module, "layers", None)
         if hasattr(module, "patch_embed") and isinstance(stages, (nn.ModuleList, nn.Sequential)):
-            swins[f"{name}." if name else ""] = tuple(len(stage.blocks) for stage in stages)
+            blocks: list[Any] = [stage.blocks for stage in stages]
+            swins[f"{name}." if name else ""] = tuple(map(len, blocks))
     return swins
 
 
@@ -214,7 +216,9 @@ def _unsharded(name: str) -> str:
     return name.replace("_fsdp_wrapped_module.", "")
 
 
-def _table(groups: Iterable[tuple[tuple[float, float], list[str]]], base_lr: float, tensors: dict[str, Tensor]) -> str:
+def _table(
+    groups: Iterable[tuple[tuple[float, float], list[str]]], base_lr: float, tensors: Mapping[str, Tensor]
+) -> str:
     rows = ["lr groups:", f"{'scale':>10} {'lr':>10} {'decay':>8} {'tensors':>8} {'params':>12}  names"]
     for (scale, weight_decay), names in groups:
         shown = ", ".join(names[:2]) + (", ..." if len(names) > 2 else "")

@@ -1,6 +1,7 @@
 """What mmengine lacks to optimise as the recipes of this field do: timm's LAMB and LARS, and bf16 autocast."""
 from collections.abc import Iterable
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from mmengine.device import get_device
@@ -37,7 +38,7 @@ class LARS(Lars):
         weight_decay: float = 0.0,
         trust_coeff: float = 0.001,
     ):
-        given = list(params)
+        given: list[Any] = list(params)
         groups = []
         for group in given if isinstance(given[0], dict) else [{"params": given}]:
             flat = [p for p in group["params"] if p.ndim <= 1]

@@ -4,6 +4,7 @@ The pixels stay in memory as one array, which workers share: 150 MB for CIFAR, 2
 images. The same pictures as files in a folder are a matter for `ImageFolder`.
 """
 import os
+from typing import Any
 
 import numpy as np
 import torchvision
@@ -27,7 +28,7 @@ class _Archive(PretrainImages):
         UserError: the archive is missing, incomplete, or cannot be fetched.
     """
 
-    source: type  # torchvision's class
+    source: Any  # torchvision's class
 
     def __init__(
         self,

@@ -9,6 +9,8 @@ import torch
 from mmengine.logging import print_log
 from torch.utils.data import Dataset
 
+from mimtransfer.datasets.tree import printable
+from mimtransfer.datasets.unreadable import read_regular
 from mimtransfer.errors import UserError
 from mimtransfer.registry import DATASETS, TRANSFORMS
 from pretrain.aug_record import AugRecord, sample_seed
@@ -86,18 +88,18 @@ class PretrainImages(Dataset):
                 return shown, self.transform(self.open(shown), Random(seed))
             except UnreadableImage as error:
                 self._note_unreadable(shown, str(error))
-        raise UserError(f"no image is readable, the last one tried is {self.name(shown)}")
+        raise UserError(f"no image is readable, the last one tried is {printable(self.name(shown))}")
 
     def _note_unreadable(self, index: int, reason: str) -> None:
         self._unreadable[index] = 1
         count = int(self._unreadable.count_nonzero())
         if count > self.max_corrupt:
             raise UserError(
-                f"more than max_corrupt={self.max_corrupt} images cannot be read, the last is {self.name(index)} "
-                f"({reason}): repair or remove them, or raise max_corrupt of the data set"
+                f"more than max_corrupt={self.max_corrupt} images cannot be read, the last is "
+                f"{printable(self.name(index))} ({reason}): repair or remove them, or raise max_corrupt of the data set"
             )
         print_log(
-            f"image {self.name(index)} cannot be read ({reason}), the next one takes its place; "
+            f"image {printable(self.name(index))} cannot be read ({reason}), the next one takes its place; "
             f"{count} so far, limit max_corrupt={self.max_corrupt}",
             logger="current",
             level=logging.ERROR,  # mmengine shows nothing less of ranks other than 0
@@ -158,12 +160,7 @@ class ImageFolder(PretrainImages):
         return len(self.paths)
 
     def open(self, index: int) -> StoredImage:
-        try:
-            with open(self.name(index), "rb") as file:
-                content = file.read()
-        except OSError as error:
-            raise UnreadableImage(str(error.strerror)) from error
-        return StoredImage(content)
+        return StoredImage(read_regular(self.name(index)))
 
     def name(self, index: int) -> str:
         return os.path.join(self.root, self.paths[index])

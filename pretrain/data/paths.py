@@ -1,10 +1,13 @@
 """Which files are the images of a training set, in an order that every machine agrees on."""
+import logging
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+from mmengine.logging import print_log
 
+from mimtransfer.datasets.tree import left_out_images, printable, some, walk
 from mimtransfer.errors import UserError
 
 
@@ -29,8 +32,8 @@ class PathTable:
 def find_images(root: str, extensions: Iterable[str]) -> list[bytes]:
     """Find every image file under a folder, at any depth.
 
-    Names that begin with a dot are passed over. Links to folders are followed; a folder that is reached a second time
-    (a loop, or two links to one place) is passed over.
+    Links to folders are followed. Left out, and named in the log, are hidden images, a folder that is reached a second
+    time (a loop, or two links to one place), folders without permission, and what is no regular file.
 
     Returns:
         Paths relative to `root`, sorted by their bytes: the same on every machine and in every locale.
@@ -42,41 +45,22 @@ def find_images(root: str, extensions: Iterable[str]) -> list[bytes]:
         raise UserError(f"image folder {root} does not exist: set train_dataloader.dataset.root to a folder")
     if not os.path.isdir(root):
         raise UserError(f"image folder {root} is a file: a list of paths belongs in train_dataloader.dataset.list_file")
+    try:
+        tree = walk(root)
+    except OSError as error:
+        raise UserError(f"folder {printable(root)} cannot be read: {error.strerror}") from error
     endings = tuple(extension.lower().encode() for extension in extensions)
-    found: list[bytes] = []
-    others: Counter[str] = Counter()
-    seen: set[tuple[int, int]] = set()
-    todo = [b""]  # folders relative to root, each with its closing slash
-    top = os.fsencode(root)
-    while todo:
-        folder = todo.pop()
-        where = os.path.join(top, folder)
-        folders = []
-        try:
-            status = os.stat(where)
-            if (status.st_dev, status.st_ino) in seen:
-                continue
-            seen.add((status.st_dev, status.st_ino))
-            with os.scandir(where) as entries:
-                for entry in entries:
-                    if entry.name.startswith(b"."):
-                        continue
-                    if entry.is_dir():
-                        folders.append(folder + entry.name + b"/")
-                    elif entry.name.lower().endswith(endings):
-                        found.append(folder + entry.name)
-                    else:
-                        others[os.path.splitext(os.fsdecode(entry.name))[1].lower() or "without extension"] += 1
-        except OSError as error:
-            raise UserError(f"folder {os.fsdecode(where)} cannot be read: {error.strerror}") from error
-        todo.extend(sorted(folders, reverse=True))  # which of two links to a folder comes first must not vary
+    found = [path for path in tree.files if path.lower().endswith(endings)]
+    if left_out := left_out_images(tree, map(str.lower, extensions)):
+        print_log(f"image folder {printable(root)}: left out {some(left_out)}", logger="current", level=logging.WARNING)
     if not found:
+        others = Counter(os.path.splitext(printable(path))[1].lower() or "without extension" for path in tree.files)
         kinds = ", ".join(f"{number} {kind}" for kind, number in others.most_common(5)) or "none"
         raise UserError(
-            f"no image in {root}: {others.total()} other files in {len(seen)} folders ({kinds}); "
+            f"no image in {root}: {others.total()} other files in {len(tree.folders)} folders ({kinds}); "
             f"images end in {' '.join(extensions)} (`extensions` of the data set)"
         )
-    return sorted(found)
+    return found
 
 
 def read_list(list_file: str, root: str = "") -> list[bytes]:

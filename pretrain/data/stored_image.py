@@ -6,26 +6,13 @@ animations the first frame is shown. 32-bit pixels have no defined range: such a
 """
 import io
 import math
-import struct
-import zlib
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps
 from PIL.JpegImagePlugin import JpegImageFile
 
-# What Pillow's readers raise on broken files.
-_BROKEN = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    LookupError,
-    ArithmeticError,
-    EOFError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
+from mimtransfer.datasets.unreadable import BROKEN, UnreadableImage, reason
+
 _UPRIGHT = {  # EXIF orientation -> what makes the picture upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -38,10 +25,6 @@ _UPRIGHT = {  # EXIF orientation -> what makes the picture upright
 # A JPEG is decoded at 1/2, 1/4 or 1/8 of its size when the box still has this many times the pixels wanted on each
 # side; the resampling filter then does the rest. Pillow's thumbnails use the same number.
 _DRAFT_MARGIN = 2.0
-
-
-class UnreadableImage(Exception):
-    """A file is not a readable picture; the message says why."""
 
 
 class StoredImage:
@@ -60,8 +43,8 @@ class StoredImage:
     def __init__(self, source: bytes | Image.Image):
         try:
             self._open(source)
-        except _BROKEN as error:
-            raise UnreadableImage(_reason(source, error)) from error
+        except BROKEN as error:
+            raise UnreadableImage(reason(source, error)) from error
 
     def _open(self, source: bytes | Image.Image) -> None:
         image = source if isinstance(source, Image.Image) else Image.open(io.BytesIO(source))
@@ -91,12 +74,13 @@ class StoredImage:
         """
         try:
             return self._crop(box, size, filter)
-        except _BROKEN as error:
-            raise UnreadableImage(_reason(self._image, error)) from error
+        except BROKEN as error:
+            raise UnreadableImage(reason(self._image, error)) from error
 
     def _crop(self, box: tuple[int, int, int, int], size: tuple[int, int], filter: Image.Resampling) -> Image.Image:
         # Crop and resize the picture as it lies in the file, then turn the small result upright.
-        top, left, bottom, right = _as_stored(box, self._orientation, self._image.size)
+        stored: tuple[float, float, float, float] = _as_stored(box, self._orientation, self._image.size)
+        top, left, bottom, right = stored
         height, width = size[::-1] if self._orientation >= 5 else size
         scale = 1
         if isinstance(self._image, JpegImageFile) and filter != Image.Resampling.NEAREST:
@@ -115,7 +99,7 @@ class StoredImage:
 def _orientation(image: Image.Image) -> int:
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except _BROKEN:  # broken EXIF data does not make the pixels unreadable
+    except BROKEN:  # broken EXIF data does not make the pixels unreadable
         return 1
     return orientation if orientation in _UPRIGHT else 1
 
@@ -143,11 +127,3 @@ def _to_rgb(image: Image.Image, format: str | None) -> Image.Image:
         white.alpha_composite(image.convert("RGBA"))
         image = white
     return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _reason(source: bytes | Image.Image, error: Exception) -> str:
-    if source == b"":
-        return "the file is empty"
-    if isinstance(error, UnidentifiedImageError):
-        return "not a picture in a format that Pillow reads"
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -58,12 +58,12 @@ class _Resized:
         pixels = np.array(image.crop(box, self.size, self.filter))  # [H, W, 3], a copy, so writable
         if flip:
             pixels = pixels[:, ::-1]
-        pixels = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+        shown = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
         if self.color_jitter:
-            pixels = jitter_colors(pixels, self.color_jitter, rng)
+            shown = jitter_colors(shown, self.color_jitter, rng)
         height, width = image.height, image.width
         where = (top / height, left / width, bottom / height, right / width)
-        return pixels, where, flip
+        return shown, where, flip
 
 
 @TRANSFORMS.register_module()

@@ -2,10 +2,11 @@
 import os
 from collections.abc import Sequence
 
+from mimtransfer.datasets.unreadable import read_regular
 from mimtransfer.errors import UserError, near_files
 from pretrain.data.images import EXTENSIONS, PretrainImages
 from pretrain.data.paths import find_images
-from pretrain.data.stored_image import StoredImage, UnreadableImage
+from pretrain.data.stored_image import StoredImage
 
 
 class WholeImages(PretrainImages):
@@ -37,11 +38,7 @@ class WholeImages(PretrainImages):
         return len(self.files)
 
     def open(self, index: int) -> StoredImage:
-        try:
-            with open(self.files[index], "rb") as file:
-                return StoredImage(file.read())
-        except OSError as error:
-            raise UnreadableImage(str(error.strerror)) from error
+        return StoredImage(read_regular(self.files[index]))
 
     def name(self, index: int) -> str:
         return self.files[index]

@@ -2,10 +2,10 @@
 import copy
 import hashlib
 import json
-import os
 import re
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.dist import barrier, broadcast_object_list, get_dist_info, is_main_process, master_only
@@ -16,7 +16,9 @@ from torch.utils.data import DataLoader
 
 from mimtransfer.backbones.inspect import view_block
 from mimtransfer.errors import UserError
+from mimtransfer.files import write_atomically
 from mimtransfer.registry import HOOKS
+from mimtransfer.stored import read_object
 from pretrain.data.transforms import ResizeWhole
 from pretrain.masking.bank import MapBank
 from pretrain.masking.measured import Measured
@@ -59,11 +61,18 @@ class MapBankHook(Hook):
             raise UserError(f"MapBankHook: got begin={begin}, interval={interval}; expected begin >= 0, interval >= 1")
         self.begin, self.interval, self.amp = begin, interval, amp
         self.batch_size, self.num_workers, self.folder = batch_size, num_workers, folder
+        self._within_epoch = False
         self._named: dict | None = None  # epoch and id of the bank in use, or of the one that the checkpoint used
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Keep which bank the resumed checkpoint was trained with."""
-        self._named = checkpoint["meta"].get(META_KEY) if runner._resume else None
+        named = (checkpoint.get("meta") or {}).get(META_KEY) if runner._resume else None
+        if named is not None and not (isinstance(named, dict) and type(named.get("epoch")) is int
+                                      and named["epoch"] >= 0 and isinstance(named.get("id"), str)):
+            raise UserError(f"MapBankHook: the checkpoint names the map bank {repr(named)[:80]}, expected its epoch "
+                            "and id; resume from another checkpoint")
+        self._named = named
+        self._within_epoch = bool((checkpoint.get("meta") or {}).get("images_of_epoch")) if runner._resume else False
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Name the bank in use."""
@@ -80,7 +89,8 @@ class MapBankHook(Hook):
         self._folder = Path(self.folder or Path(runner.work_dir, "map_bank"))
         self._folder.mkdir(parents=True, exist_ok=True)
         black = torch.zeros(1, 3, *self._images.transform.size, dtype=torch.uint8)
-        self._grid = tuple(measure_maps(self._model, black, self.amp).shape[1:])
+        _, *grid = measure_maps(self._model, black, self.amp).shape
+        self._grid = (grid[0], grid[1])
         if self.begin >= runner.max_epochs:
             runner.logger.warning(f"MapBankHook: no map is ever measured, begin={self.begin} is not before the end of "
                                   f"{runner.max_epochs} epochs")
@@ -90,7 +100,9 @@ class MapBankHook(Hook):
         since_begin = runner.epoch - self.begin
         if since_begin < 0:
             return
-        due = since_begin % self.interval == 0
+        # The epoch of a checkpoint that was saved within one has its bank already.
+        due = since_begin % self.interval == 0 and not self._within_epoch
+        self._within_epoch = False
         if due or (self._model.strategy.bank is None and not self._reopen(runner)):
             self._fill(runner)
         self._remove_unneeded(runner)
@@ -120,9 +132,7 @@ class MapBankHook(Hook):
         if is_main_process():
             about = dict(epoch=runner.epoch, id=wanted, num_images=bank.num_images, grid=bank.grid,
                          strategy=type(self._model.strategy).__name__, seconds=round(seconds, 3))
-            part = path.with_suffix(".json.part")
-            part.write_text(json.dumps(about) + "\n")
-            os.replace(part, path.with_suffix(".json"))
+            write_atomically(path.with_suffix(".json"), json.dumps(about) + "\n")
         barrier()
         self._use(path, wanted, runner)
 
@@ -141,20 +151,25 @@ class MapBankHook(Hook):
         return False
 
     def _use(self, path: Path, identity: str, runner) -> None:
-        self._model.strategy.bank = MapBank.open(path)
+        bank = MapBank.open(path, len(self._images), self._grid)
+        bank.check_finite()
+        self._model.strategy.bank = bank
         self._named = {"epoch": int(path.stem.removeprefix("epoch_")), "id": identity}
         runner.logger.info(f"map bank in use from here on: {path}")
 
     def _is_complete(self, path: Path, identity: str) -> bool:
         """Decide on the first rank, so that all agree."""
-        verdict = [None]
+        verdict: list[Any] = [None]
         if is_main_process():
+            fields: dict[str, Any] = dict(num_images=int, grid=list, id=str)
             try:
-                about = json.loads(path.with_suffix(".json").read_text())
-            except FileNotFoundError:
-                about = {}
-            verdict = [path.exists() and about.get("id") == identity
-                       and (about["num_images"], tuple(about["grid"])) == (len(self._images), self._grid)]
+                about = read_object(path.with_suffix(".json"), fields, "")
+                bank = MapBank.open(path, len(self._images), self._grid)
+            except (OSError, ValueError):  # not there, cut off, or of others: measured again
+                about, bank = {}, None
+            # The file itself, and what was noted when it was complete.
+            verdict = [bank is not None and (about["id"], about["num_images"], tuple(about["grid"]))
+                       == (identity, len(self._images), self._grid)]
         broadcast_object_list(verdict)
         return verdict[0]
 
@@ -199,6 +214,7 @@ class MapBankHook(Hook):
     @master_only
     def _remove_unneeded(self, runner) -> None:
         """Remove banks that no checkpoint would resume with; the one in use stays."""
+        assert self._named is not None
         banks = _epochs(self._folder, "npy")
         for epoch in set(banks) - needed(banks, _epochs(Path(runner.work_dir), "pth")) - {self._named["epoch"]}:
             self._path(epoch).with_suffix(".json").unlink(missing_ok=True)

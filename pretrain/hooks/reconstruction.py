@@ -1,5 +1,6 @@
 """Draw what the method restores, while it trains: files under the run's `vis_data`, and TensorBoard."""
 from contextlib import suppress
+from typing import Any
 
 import torch
 from mmengine.dist import master_only
@@ -27,9 +28,9 @@ class ReconstructionHook(Hook):
 
     def __init__(self, interval: int = 10, num_images: int = 4):
         self.interval, self.num_images = interval, num_images
-        self._batch = None
+        self._batch: dict[str, Any] | None = None
 
-    def before_train_iter(self, runner, batch_idx: int, data_batch: dict | None = None) -> None:
+    def before_train_iter(self, runner, batch_idx: int, data_batch: Any = None) -> None:
         """Keep the first batch of the run: the same pictures each time make progress visible."""
         if self._batch is None:
             record = data_batch["record"]

@@ -57,6 +57,7 @@ class AMTMasking(Measured, WeightedMasking):
     def cropped_maps(self, record: AugRecord, grid: tuple[int, int]) -> Tensor:
         """Return the weights of the patches, [B, h, w] float32; see `Measured.cropped_maps`."""
         if self.legacy_crop:
+            assert self.bank is not None
             return crop_maps_legacy(self.bank.read(record.index), record, grid)
         return super().cropped_maps(record, grid)
 
@@ -64,6 +65,7 @@ class AMTMasking(Measured, WeightedMasking):
         """Return the mean over the patches of each cell; see `WeightedMasking.weights`."""
         if not self.ready:
             return torch.ones(len(images), cells[0] * cells[1], device=images.device)
+        assert record is not None
         patches = self.cropped_maps(record, (cells[0] * self.unit, cells[1] * self.unit))
         return F.avg_pool2d(patches, self.unit).flatten(1)
 

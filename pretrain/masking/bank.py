@@ -8,6 +8,10 @@ from mmengine.dist import barrier, is_main_process
 from torch import Tensor
 
 from mimtransfer.errors import UserError
+from mimtransfer.files import reserve_space
+from mimtransfer.stored import open_array
+
+_CHUNK = 1 << 14  # images
 
 
 class MapBank:
@@ -24,7 +28,7 @@ class MapBank:
     def __init__(self, maps: np.ndarray | Tensor):
         self._maps = maps.cpu().numpy() if isinstance(maps, Tensor) else maps
         self.num_images, *grid = self._maps.shape
-        self.grid = tuple(grid)
+        self.grid = (grid[0], grid[1])
 
     @classmethod
     def create(cls, path: str | Path, num_images: int, grid: tuple[int, int]) -> "MapBank":
@@ -32,28 +36,37 @@ class MapBank:
         if is_main_process():
             Path(path).unlink(missing_ok=True)  # who still reads the old file keeps it
             np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=(num_images, *grid))
+            reserve_space(path)
         barrier()
         return cls.open(path)
 
     @classmethod
-    def open(cls, path: str | Path) -> "MapBank":
+    def open(cls, path: str | Path, num_images: int | None = None, grid: tuple[int, int] | None = None) -> "MapBank":
         """Open a file.
 
+        Args:
+            num_images, grid: that it must be of; None: any.
+
         Raises:
-            UserError: it is not there, or not a bank.
+            UserError: it is not there, or not a bank, or of other images.
         """
-        try:
-            maps = np.lib.format.open_memmap(path, mode="r")
-        except FileNotFoundError as error:
-            raise UserError(f"map bank {path}: no such file; all machines of a run need one folder for it that they "
-                            "share, set the hook's `folder`") from error
-        except (OSError, ValueError) as error:
-            raise UserError(f"map bank {path} cannot be read ({error}); remove it, and the maps are measured "
-                            "again") from error
-        if maps.ndim != 3 or maps.dtype != np.float16:
-            raise UserError(f"map bank {path}: got an array {list(maps.shape)} of {maps.dtype}, expected "
-                            "[images, h, w] of float16")
-        return cls(maps)
+        return cls(open_array(
+            path, "map bank", np.float16, (num_images, *(grid or (None, None))),
+            "remove it, and the maps are measured again",
+            "all machines of a run need one folder for it that they share, set the hook's `folder`",
+        ))  # fmt: skip
+
+    def check_finite(self) -> None:
+        """Refuse maps that hold NaN, which no patch could be drawn by.
+
+        Raises:
+            UserError: they do.
+        """
+        for first in range(0, self.num_images, _CHUNK):
+            if not np.isfinite(self._maps[first : first + _CHUNK]).all():
+                raise UserError(f"map bank {getattr(self._maps, 'filename', 'in memory')}: maps of images {first} to "
+                                f"{first + _CHUNK - 1} hold NaN or infinity; remove it and resume from an earlier "
+                                "checkpoint")
 
     def read(self, index: Tensor) -> Tensor:
         """Return the maps of some images, [B, h, w] float32 on the device of `index` [B] int64."""
@@ -68,12 +81,16 @@ class MapBank:
             return
         # Not through memory, which writes whole pages: those hold rows of other machines. And a full disk would kill
         # the process without a word.
+        assert self._maps.filename is not None
         with open(self._maps.filename, "r+b", buffering=0) as file:
             for number, row in zip(index.tolist(), rows):
                 file.seek(self._maps.offset + number * row.nbytes)
                 file.write(row.tobytes())
 
     def flush(self) -> None:
-        """Bring what this machine wrote to the disk."""
+        """Bring what this machine wrote to the disk; nothing to do for a bank in memory."""
+        if not isinstance(self._maps, np.memmap):
+            return
+        assert self._maps.filename is not None
         with open(self._maps.filename, "r+b") as file:
             os.fsync(file.fileno())

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mimtransfer.draws import SampleGenerator, mix
+from mimtransfer.draws import SampleGenerator
 from mimtransfer.errors import UserError
 from pretrain.aug_record import AugRecord
 from pretrain.layout import TokenLayout
@@ -123,9 +123,6 @@ class WeightedMasking(MaskingStrategy):
             first, rest = order[:, :masked], order[:, masked:]
             layout = TokenLayout(rest[:, :visible], first, rest[:, visible:])
         return layout.repeat(self.unit, grid)
-
-
-__all__ = ["SampleGenerator", "mix", "sample_order"]
 
 
 def sample_order(weights: Tensor, generator: SampleGenerator) -> Tensor:

@@ -55,10 +55,12 @@ class Measured(MaskingStrategy):
         """Draw the layout of a batch; see `MaskingStrategy.__call__`."""
         if self.warmup is not None and not self.ready:
             return self.warmup(images, record, grid, generator)
-        return super().__call__(images, record, grid, generator)
+        # the class that this one is put before
+        return super().__call__(images, record, grid, generator)  # type: ignore[safe-super]
 
     def cropped_maps(self, record: AugRecord, grid: tuple[int, int]) -> Tensor:
         """Return the bank's maps under the crops and flips of a batch: [B, h, w] float32."""
+        assert self.bank is not None
         return crop_maps(self.bank.read(record.index), record, grid, mode=self.crop_mode)
 
     def picture(self, record: AugRecord, grid: tuple[int, int]) -> tuple[str, Tensor] | None:

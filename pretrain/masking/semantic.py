@@ -107,7 +107,9 @@ class SemanticMasking(Measured, RegionMasking):
         num_cells = cells[0] * cells[1]
         visible = self.counts(num_cells).visible
         near = neighbours(cells, images.device)
+        labels: Tensor | None
         if self.ready:
+            assert record is not None
             labels = self.cropped_maps(record, cells).flatten(1).long()  # [B, L]
             similarity = (labels[:, None] == labels[:, near]).double()  # [B, 4, L]
         else:
@@ -120,6 +122,7 @@ class SemanticMasking(Measured, RegionMasking):
         if self.regions == "grow":
             seeds = draw.argsort(1)[:, : self.num_seeds]
             return _capped_order(*arrival(passage, near, seeds, steps), seeds, int(self.max_share * visible))
+        assert labels is not None
         part = torch.arange(self.num_parts, device=images.device)[:, None]
         # One in each part. For an empty part the best draw of all wins, which is the seed of its own part already.
         seeds = (draw[:, None] + (labels[:, None] == part)).argmax(2)  # [B, parts]

@@ -3,6 +3,7 @@ SimMIM and MFM initialise a plain ViT.
 """
 import math
 from abc import abstractmethod
+from typing import Any
 
 import torch
 from mmengine.model import BaseModel
@@ -12,7 +13,6 @@ from mimtransfer.draws import SampleGenerator
 from mimtransfer.errors import UserError
 from mimtransfer.registry import MASKINGS, MODELS
 from pretrain.aug_record import AugRecord
-from pretrain.layout import TokenLayout
 
 
 class MIMethod(BaseModel):
@@ -27,6 +27,8 @@ class MIMethod(BaseModel):
         init_cfg: of mmengine.
     """
 
+    data_preprocessor: Any  # of mmengine; it has `mean` and `std` where it normalises
+
     def __init__(
         self,
         encoder: dict,
@@ -37,9 +39,9 @@ class MIMethod(BaseModel):
     ):
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.encoder = MODELS.build(encoder)
-        self.strategy = None if strategy is None else MASKINGS.build(strategy)
+        self.strategy: Any = None if strategy is None else MASKINGS.build(strategy)
         self.compile_loss = compile_loss
-        self._compiled = None
+        self._compiled: Any = None
 
     def forward(self, inputs: Tensor, record: AugRecord | None = None, data_samples: None = None, mode: str = "loss"):
         """Draw a layout, then compute losses or reconstructions.
@@ -61,8 +63,8 @@ class MIMethod(BaseModel):
             return layout, self.reconstruct(inputs, layout)
         raise ValueError(f"{type(self).__name__}.forward: got mode={mode!r}; expected 'loss' or 'predict'")
 
-    def draw_layout(self, images: Tensor, record: AugRecord | None) -> TokenLayout | None:
-        """Let the strategy decide; None without a strategy."""
+    def draw_layout(self, images: Tensor, record: AugRecord | None) -> Any:
+        """Let the strategy decide: a `TokenLayout`, or None without a strategy. What `loss` and `reconstruct` get."""
         self.check_image_size(images)
         if self.strategy is None:
             return None
@@ -84,7 +86,7 @@ class MIMethod(BaseModel):
                 f"a multiple: set the crop size to {round(height / ph) * ph or ph} x {round(width / pw) * pw or pw}"
             )
 
-    def _loss(self, images: Tensor, layout: TokenLayout | None) -> dict[str, Tensor]:
+    def _loss(self, images: Tensor, layout: Any) -> dict[str, Tensor]:
         if not self.compile_loss:
             return self.loss(images, layout)
         if self._compiled is None:
@@ -92,11 +94,11 @@ class MIMethod(BaseModel):
         return self._compiled(images, layout)
 
     @abstractmethod
-    def loss(self, images: Tensor, layout: TokenLayout | None) -> dict[str, Tensor]:
+    def loss(self, images: Tensor, layout: Any) -> dict[str, Tensor]:
         """Compute the losses; names that contain `loss` are added up, others are logged."""
 
     @abstractmethod
-    def reconstruct(self, images: Tensor, layout: TokenLayout | None) -> Tensor:
+    def reconstruct(self, images: Tensor, layout: Any) -> Tensor:
         """Return [B, C, H, W], in the normalised space of the input, for pictures: predictions where the method
         predicts, the input elsewhere.
         """
@@ -111,6 +113,7 @@ def init_plain_vit(encoder: nn.Module) -> None:
         elif name.endswith("bias"):
             nn.init.zeros_(parameter)
     # The deeper a block, the less its branches add at first.
-    for i, block in enumerate(encoder.blocks, start=1):
+    blocks: Any = encoder.blocks
+    for i, block in enumerate(blocks, start=1):
         block.attn.proj.weight.div_(math.sqrt(2 * i))
         block.mlp.fc2.weight.div_(math.sqrt(2 * i))

@@ -1,5 +1,6 @@
 """PixelDecoder: the light transformer of MAE, from visible tokens to the pixels of masked patches."""
 from functools import partial
+from typing import Any
 
 import torch
 from timm.models.vision_transformer import Block
@@ -27,6 +28,8 @@ class PixelDecoder(nn.Module):
         num_heads: attention heads of a block.
     """
 
+    pos_embed: Tensor
+
     def __init__(
         self,
         encoder_dim: int,
@@ -41,10 +44,10 @@ class PixelDecoder(nn.Module):
         self.num_prefix_tokens = num_prefix_tokens
         self.embed = nn.Linear(encoder_dim, embed_dim)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, embed_dim))
-        self.grid = tuple(grid)
+        self.grid = (grid[0], grid[1])
         # A function of the grid, so not in the state dict.
         self.register_buffer("pos_embed", sincos2d(self.grid, embed_dim)[None], persistent=False)  # [1, L, D]
-        norm_layer = partial(nn.LayerNorm, eps=1e-6)
+        norm_layer: Any = partial(nn.LayerNorm, eps=1e-6)
         self.blocks = nn.Sequential(
             *(Block(embed_dim, num_heads, qkv_bias=True, norm_layer=norm_layer) for _ in range(depth))
         )

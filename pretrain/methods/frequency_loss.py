@@ -105,6 +105,7 @@ class FrequencyLoss:
         return tiles.transpose(3, 4).flatten(1, 3)
 
     def _focal_weights(self, power: Tensor) -> Tensor:
+        assert self.focal_gamma is not None
         weights = power ** (self.focal_gamma / 2)
         if self.focal_log:
             weights = weights.log1p()

@@ -14,6 +14,8 @@ Every row sees the prefix and the visible patches, the content of the first `s` 
 tokens of all others. A query sees what comes before it, s = its rank; the content of a predicted patch also itself, s =
 its rank + 1; context and auxiliary tokens see no predicted content, s = 0. So each row sees each position exactly once.
 """
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from timm.layers import Attention
@@ -58,7 +60,8 @@ def encode_two_streams(encoder: TimmViT, tokens: Tensor, queries: Tensor, mask: 
     content = encoder.prepend_prefix(tokens)
     num_keys = content.shape[1]
     x = encoder.norm_pre(encoder.pos_drop(torch.cat([content, queries], dim=1)))
-    for i, block in enumerate(encoder.blocks):
+    blocks: Any = encoder.blocks
+    for i, block in enumerate(blocks):
         first = 0 if whole or i < len(encoder.blocks) - 1 else num_keys
         if encoder.grad_checkpointing and torch.is_grad_enabled():
             x = checkpoint(_run_block, block, x, num_keys, first, mask, use_reentrant=False)
@@ -75,7 +78,8 @@ def has_plain_blocks(encoder: TimmViT) -> bool:
 def _run_block(block: Block, x: Tensor, num_keys: int, first: int, mask: Tensor) -> Tensor:
     # As timm's Block.forward, for the rows from `first` on.
     normed = block.norm1(x)
-    attended = _attend(block.attn, normed[:, first:], normed[:, :num_keys], mask[first:])
+    attn: Any = block.attn
+    attended = _attend(attn, normed[:, first:], normed[:, :num_keys], mask[first:])
     x = x[:, first:] + block.drop_path1(block.ls1(attended))
     return x + block.drop_path2(block.ls2(block.mlp(block.norm2(x))))
 

@@ -90,8 +90,12 @@ def load_all(module: nn.Module, state: Mapping[str, Tensor], path: str | os.Path
         path: where it is from, for the message.
 
     Raises:
-        UserError: it is not.
+        UserError: it is not, or holds NaN.
     """
+    broken = [name for name, value in state.items() if value.is_floating_point() and not torch.isfinite(value).all()]
+    if broken:
+        raise UserError(f"{os.fspath(path)!r} holds NaN or infinity in {len(broken)} tensors, first {broken[0]!r}; "
+                        "copy or download it again")
     try:
         module.load_state_dict(state)
     except RuntimeError as error:

@@ -6,12 +6,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from torchvision.utils import make_grid
 from tqdm import tqdm
 
 from mimtransfer.draws import SampleGenerator
 from mimtransfer.errors import UserError
+from pretrain.aug_record import AugRecord
+from pretrain.data.images import PretrainImages
 from pretrain.patches import patchify
 from pretrain.tokenizers.features import PatchFeatures
 from pretrain.tokenizers.kmeans import nearest
@@ -30,7 +32,7 @@ class Sample:
 
 @torch.no_grad()
 def sample_patches(
-    dataset: Dataset,
+    dataset: PretrainImages,
     features: PatchFeatures,
     num_patches: int,
     patches_per_image: int,
@@ -57,7 +59,7 @@ def sample_patches(
     return Sample(torch.cat(points)[:num_patches], torch.cat(pixels)[:num_patches])
 
 
-def batches(loader: DataLoader, device: torch.device | str, title: str) -> Iterator[tuple[Tensor, tuple]]:
+def batches(loader: DataLoader, device: torch.device | str, title: str) -> Iterator[tuple[Tensor, AugRecord]]:
     """Yield images [B, 3, H, W] float32 in [0, 1] and their records on the device, with a progress bar."""
     for batch in tqdm(loader, title, unit="batch", smoothing=0.05):
         record = batch["record"]

@@ -9,6 +9,7 @@ loader cuts the crop from the file a second time.
 """
 from collections import OrderedDict
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -52,7 +53,7 @@ class DALLETokenizer(Tokenizer):
         super().__init__(num_codes, dict(sha256=sha256_file(checkpoint), source=source))
         self.encoder = encoder
         self.decoder = _build(decoder, "decoder.pkl", nn.Upsample(scale_factor=2)) if decoder else None
-        if decoder and self.decoder.blocks.input.w.shape[1] != num_codes:
+        if self.decoder is not None and self.decoder.blocks.input.w.shape[1] != num_codes:
             raise UserError(f"DALLETokenizer: {decoder!r} decodes {self.decoder.blocks.input.w.shape[1]} codes, "
                             f"{checkpoint!r} has {num_codes}; give the decoder.pkl of the same model")
         if input_size and input_size % 8:
@@ -84,13 +85,13 @@ class _Network(nn.Module):
     def __init__(self, state: Mapping[str, Tensor], between: nn.Module):
         super().__init__()
         num_blocks = sum(f"blocks.group_1.block_{i}.res_path.conv_1.w" in state for i in range(1, 100))
-        blocks = OrderedDict(input=_Conv(state, "blocks.input"))
+        blocks: OrderedDict[str, nn.Module] = OrderedDict(input=_Conv(state, "blocks.input"))
         for i in range(1, 5):
             group = [(f"block_{j}", _Block(state, f"blocks.group_{i}.block_{j}", 1 / (4 * num_blocks) ** 2))
                      for j in range(1, 1 + num_blocks)]
             blocks[f"group_{i}"] = nn.Sequential(OrderedDict(group + [("between", between)] * (i < 4)))
         output = OrderedDict(relu=nn.ReLU(), conv=_Conv(state, "blocks.output.conv"))
-        self.blocks = nn.Sequential(OrderedDict(blocks, output=nn.Sequential(output)))
+        self.blocks: Any = nn.Sequential(OrderedDict(blocks, output=nn.Sequential(output)))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.blocks(x)
@@ -103,7 +104,7 @@ class _Block(nn.Module):
         super().__init__()
         self.gain = gain
         self.id_path = _Conv(state, f"{name}.id_path") if f"{name}.id_path.w" in state else nn.Identity()
-        path = OrderedDict()
+        path: OrderedDict[str, nn.Module] = OrderedDict()
         for i in range(1, 5):
             path |= {f"relu_{i}": nn.ReLU(), f"conv_{i}": _Conv(state, f"{name}.res_path.conv_{i}")}
         self.res_path = nn.Sequential(path)

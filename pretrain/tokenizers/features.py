@@ -1,6 +1,8 @@
 """Features of patches for k-means: what is compared when a patch is named by its nearest centroid."""
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import timm
 import torch
@@ -8,7 +10,12 @@ from torch import Tensor, nn
 
 from mimtransfer.backbones.inspect import view_block
 from mimtransfer.checkpoints.load import load_backbone
-from mimtransfer.checkpoints.recorded_config import config_in_checkpoint
+from mimtransfer.checkpoints.recorded_config import (
+    build_recorded,
+    config_in_checkpoint,
+    encoder_config,
+    pixel_statistics,
+)
 from mimtransfer.errors import UserError, near_matches
 from mimtransfer.registry import MODELS, PATCH_FEATURES
 from pretrain.patches import patchify
@@ -26,6 +33,8 @@ class PatchFeatures(nn.Module, ABC):
     """
 
     sha256: str | None = None
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, input_size: int | None = None):
         super().__init__()
@@ -83,20 +92,18 @@ class CheckpointFeatures(PatchFeatures):
     def __init__(self, checkpoint: str, block: int = -1, input_size: int | None = None):
         super().__init__(input_size)
         check_file(checkpoint, "CheckpointFeatures", "train it with tools/pretrain.py, or give the place it has now")
-        model = config_in_checkpoint(checkpoint).model
-        config = dict(model.get("encoder") or model.get("backbone") or {}, init_cfg=None)
-        if str(config.get("type")).rpartition(".")[2] != "TimmViT":
-            raise UserError(f"CheckpointFeatures: {checkpoint!r} is of the encoder {config.get('type')}, expected a "
-                            "TimmViT: give a checkpoint of a plain ViT")
-        self.encoder = MODELS.build(config)
+        where, cfg = f"CheckpointFeatures: checkpoint {checkpoint!r}", config_in_checkpoint(checkpoint)
+        config = encoder_config(cfg, where)
+        if config.get("type") not in ("TimmViT", "mimtransfer.TimmViT"):
+            raise UserError(f"CheckpointFeatures: {checkpoint!r} is of the encoder {str(config.get('type'))[:80]!r}, "
+                            "expected a TimmViT: give a checkpoint of a plain ViT")
+        self.encoder = build_recorded(MODELS, config, where, os.path.getsize(checkpoint))
         self.block = block
         if not -len(self.encoder.blocks) <= block < len(self.encoder.blocks):
             raise UserError(f"CheckpointFeatures: got block={block}, the encoder of {checkpoint!r} has "
                             f"{len(self.encoder.blocks)}")
         self.sha256 = load_backbone(self.encoder, checkpoint).sha256
-        pixels = model.get("data_preprocessor") or {}
-        self.normalise_by(*([value / 255 for value in pixels.get(key) or default] for key, default in
-                            (("mean", [123.675, 116.28, 103.53]), ("std", [58.395, 57.12, 57.375]))))
+        self.normalise_by(*([value / 255 for value in values] for values in pixel_statistics(cfg, where)))
 
     def extract(self, images: Tensor) -> Tensor:
         found = view_block(self.encoder, (images - self.mean) / self.std, self.block)
@@ -136,10 +143,10 @@ class TimmFeatures(PatchFeatures):
         tag = timm.models.get_pretrained_cfg(arch)
         check_file(checkpoint, "TimmFeatures", f"download model.safetensors of https://huggingface.co/timm/"
                    f"{arch}{f'.{tag.tag}' if tag and tag.tag else ''} and put it there")
-        self.model = timm.create_model(arch, pretrained=False, num_classes=0, **(model_kwargs or {}))
+        self.model: Any = timm.create_model(arch, pretrained=False, num_classes=0, **(model_kwargs or {}))
         self.sha256 = load_backbone(self.model, checkpoint).sha256
         self.block = block
-        defaults = self.model.pretrained_cfg
+        defaults: Any = self.model.pretrained_cfg
         self.normalise_by(mean or defaults["mean"], std or defaults["std"])
 
     def extract(self, images: Tensor) -> Tensor:

@@ -3,9 +3,13 @@
 The codebook file is written by tools/fit_tokenizer.py (`codebook.py`). Published k-CLIP: 8192 centroids (L2)
 of the last feature map of OpenAI's CLIP RN50x64 at 448 pixels.
 """
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 
+from mimtransfer.checkpoints.recorded_config import build_recorded
 from mimtransfer.checkpoints.safe_load import read_checkpoint
 from mimtransfer.errors import UserError
 from mimtransfer.files import sha256_file
@@ -30,21 +34,22 @@ class KMeansTokenizer(Tokenizer):
         UserError: a file is missing, is no codebook, or the weights of the features are not those of the fit.
     """
 
+    centroids: Tensor
+    patches: Tensor
+
     def __init__(self, codebook: str, weights: str | None = None):
         check_file(codebook, "KMeansTokenizer", "fit it: python tools/fit_tokenizer.py configs/tokenizer/...")
         content = read_checkpoint(codebook)
-        if "centroids" not in content:
-            raise UserError(f"KMeansTokenizer: {codebook!r} holds no centroids, expected a codebook.pth of "
-                            "tools/fit_tokenizer.py")
+        _check(content, codebook)
         features = dict(content["features"])
         source = features["type"] + (f" of {features['arch']}" if "arch" in features else "")
         super().__init__(len(content["centroids"]), dict(sha256=sha256_file(codebook), source=source))
         if weights is not None:
             features["checkpoint"] = weights
-        self.features = PATCH_FEATURES.build(features)
+        self.features = build_recorded(PATCH_FEATURES, features, f"KMeansTokenizer: {codebook!r}")
         if self.features.sha256 != content["weights_sha256"]:
             raise UserError(f"KMeansTokenizer: {codebook!r} was fitted on features of a file with sha256 "
-                            f"{str(content['weights_sha256'])[:12]}, got {features['checkpoint']!r} with "
+                            f"{str(content['weights_sha256'])[:12]}, got {features.get('checkpoint')!r} with "
                             f"{str(self.features.sha256)[:12]}; give the former as weights=..., or fit again")
         # Clones, for the file may be overwritten while it is mapped.
         self.register_buffer("centroids", content["centroids"].clone())  # [K, D]
@@ -59,7 +64,28 @@ class KMeansTokenizer(Tokenizer):
         most 32.
         """
         side = self.patches.shape[1]
-        return unpatchify(self.patches[ids].float().flatten(3).flatten(1, 2) / 255, (side, side), tuple(ids.shape[1:]))
+        _, rows, columns = ids.shape
+        return unpatchify(self.patches[ids].float().flatten(3).flatten(1, 2) / 255, (side, side), (rows, columns))
+
+
+def _check(content: Mapping[str, Any], path: str) -> None:
+    """Refuse what tools/fit_tokenizer.py does not write."""
+    mend = "expected a codebook.pth of tools/fit_tokenizer.py"
+    if "centroids" not in content:
+        raise UserError(f"KMeansTokenizer: {path!r} holds no centroids, {mend}")
+    centroids, patches, features = (content.get(name) for name in ("centroids", "patches", "features"))
+    if not (isinstance(centroids, Tensor) and centroids.ndim == 2 and centroids.numel()
+            and centroids.dtype is torch.float32):
+        raise UserError(f"KMeansTokenizer: centroids of {path!r} are no [K, D] float32, {mend}")
+    if not torch.isfinite(centroids).all():
+        raise UserError(f"KMeansTokenizer: centroids of {path!r} hold NaN or infinity; fit it again")
+    if not (isinstance(patches, Tensor) and patches.dtype is torch.uint8 and patches.ndim == 4
+            and patches.shape == (len(centroids), patches.shape[1], patches.shape[1], 3)):
+        raise UserError(f"KMeansTokenizer: patches of {path!r} are no [K, p, p, 3] uint8, {mend}")
+    if not isinstance(features, dict) or not isinstance(features.get("type"), str):
+        raise UserError(f"KMeansTokenizer: features of {path!r} are no config with a type, {mend}")
+    if not isinstance(content.get("weights_sha256"), (str, type(None))):
+        raise UserError(f"KMeansTokenizer: weights_sha256 of {path!r} is no text, {mend}")
 
 
 def nearest(points: Tensor, centroids: Tensor) -> Tensor:

@@ -6,16 +6,17 @@ others is refused before it begins; the released MaPeT code orders its files by 
 import hashlib
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from mimtransfer.errors import UserError
-from mimtransfer.files import sha256_file
+from mimtransfer.files import reserve_space, sha256_file, write_atomically
 from mimtransfer.registry import TOKENIZERS
+from mimtransfer.stored import open_array, read_object
 from pretrain.aug_record import AugRecord
 from pretrain.data.images import PretrainImages
 from pretrain.tokenizers.base import Tokenizer, check_file
@@ -39,13 +40,17 @@ class StoredTokens(Tokenizer):
     def __init__(self, path: str):
         about = check_file(os.path.join(path, "ids.json"), "StoredTokens",
                            "store them: python tools/fit_tokenizer.py configs/tokenizer/... --ids")
-        self.about = json.loads(Path(about).read_text())
+        mend = "store the ids again: python tools/fit_tokenizer.py configs/tokenizer/... --ids"
+        self.about = read_object(about, dict(num_codes=int, sha256=str, tokenizer=dict, view=dict, images=str), mend)
+        if not 0 < self.about["num_codes"] <= 1 << 16:
+            raise UserError(f"{about}: num_codes is {self.about['num_codes']}, expected 1 to 65536; {mend}")
         super().__init__(
             self.about["num_codes"], dict(sha256=self.about["sha256"], source=self.about["tokenizer"])
         )
         self.path = path
-        self._ids = np.load(os.path.join(path, "ids.npy"), mmap_mode="r")
-        self._boxes = np.load(os.path.join(path, "boxes.npy"), mmap_mode="r")
+        self._ids = open_array(os.path.join(path, "ids.npy"), "token ids", np.uint16, (None, None, None), mend)
+        boxes = os.path.join(path, "boxes.npy")
+        self._boxes = open_array(boxes, "boxes of token ids", np.float32, (len(self._ids), 4), mend)
 
     def encode(self, images: Tensor, record: AugRecord | None) -> Tensor:
         if record is None:
@@ -59,7 +64,11 @@ class StoredTokens(Tokenizer):
         if bool(record.flip.any()) or not torch.allclose(record.box.cpu(), boxes, rtol=0, atol=_BOX_TOLERANCE):
             raise UserError(f"StoredTokens: an image is shown by another crop or flip than in {self.path!r}; expected "
                             f"transform={self.about['view']} (of any size), or a tokenizer that computes ids")
-        return torch.from_numpy(self._ids[rows].astype(np.int64)).to(images.device, non_blocking=True)
+        ids = self._ids[rows].astype(np.int64)
+        if ids.max() >= self.num_codes:
+            raise UserError(f"StoredTokens: {self.path!r} holds the id {ids.max()}, expected less than num_codes="
+                            f"{self.num_codes}; store the ids again")
+        return torch.from_numpy(ids).to(images.device, non_blocking=True)
 
     def check_images(self, dataset: PretrainImages) -> None:
         """Refuse a training set that the ids were not stored for.
@@ -75,7 +84,8 @@ class StoredTokens(Tokenizer):
 
 @torch.inference_mode()
 def store_ids(
-    tokenizer: Tokenizer, dataset: PretrainImages, view: dict, loader: DataLoader, folder: str | Path
+    tokenizer: Tokenizer, dataset: PretrainImages, view: dict, loader: Iterable[tuple[Tensor, AugRecord]],
+    folder: str | Path,
 ) -> np.ndarray:
     """Write the ids of all images of a training set.
 
@@ -98,18 +108,18 @@ def store_ids(
         if ids is None:
             shape = (len(dataset), *found.shape[1:])
             ids = np.lib.format.open_memmap(folder / "ids.npy", mode="w+", dtype=np.uint16, shape=shape)
+            reserve_space(folder / "ids.npy")
         rows = record.index.cpu().numpy()
         shown = rows == np.arange(done, done + len(rows))  # the next readable image stands in for an unreadable one
         ids[rows[shown]], boxes[rows[shown]] = found[shown], record.box.cpu().numpy()[shown]
         counts += np.bincount(found[shown].ravel(), minlength=len(counts))
         done += len(rows)
+    assert ids is not None, "a data set is never empty"
     ids.flush()
     np.save(folder / "boxes.npy", boxes)
     about = dict(num_codes=tokenizer.num_codes, sha256=sha256_file(folder / "ids.npy"), tokenizer=tokenizer.identity,
                  view=view, num_images=len(dataset), images=listing_digest(dataset), grid=list(ids.shape[1:]))
-    part = folder / "ids.json.part"
-    part.write_text(json.dumps(about, indent=1) + "\n")
-    os.replace(part, folder / "ids.json")
+    write_atomically(folder / "ids.json", json.dumps(about, indent=1) + "\n")
     return counts
 
 

@@ -7,6 +7,7 @@ Same weights and image give the ids of the official code (microsoft/unilm, beit2
 than `input_size` is resized on the device, where the official loader cuts the crop from the file a second time.
 """
 from collections.abc import Mapping
+from typing import Any
 
 from timm.layers import resample_abs_pos_embed
 from timm.models.beit import Beit
@@ -73,7 +74,7 @@ class VQKDTokenizer(Tokenizer):
         self.encoder = _encoder(state, self.input_size)
         width = self.encoder.embed_dim
         self.encode_task_layer = nn.Sequential(nn.Linear(width, width), nn.Tanh(), nn.Linear(width, code_dim))
-        self.quantize = nn.Module()
+        self.quantize: Any = nn.Module()
         self.quantize.embedding = nn.Embedding(num_codes, code_dim)
         load_all(self, state, checkpoint)
 
@@ -96,6 +97,7 @@ def _encoder(state: Mapping[str, Tensor], img_size: int) -> Beit:
         mlp_ratio=state["encoder.blocks.0.mlp.fc1.weight"].shape[0] / width,
         device="meta",  # random initialisation takes longer than loading
     ).to_empty(device="cpu")  # fmt: skip
-    for block in encoder.blocks:
+    blocks: Any = encoder.blocks
+    for block in blocks:
         block.attn.init_non_persistent_buffers()  # zeros in place of a bias for keys
     return encoder

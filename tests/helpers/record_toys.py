@@ -7,7 +7,7 @@ from mmengine.model import BaseModel
 from mmengine.registry import DATASETS, HOOKS, METRICS, MODELS
 from mmengine.runner import Runner
 
-from mimtransfer.checkpoints.safe_load import allow_mmengine_checkpoints
+from mimtransfer.checkpoints.safe_load import allow_mmengine_checkpoints, read_checkpoint
 
 
 @MODELS.register_module()
@@ -117,5 +117,4 @@ def train(cfg):
 
 
 def meta_of(path):
-    allow_mmengine_checkpoints()
-    return torch.load(path, weights_only=True)["meta"]["mimtransfer"]
+    return read_checkpoint(path)["meta"]["mimtransfer"]

@@ -3,6 +3,7 @@ import argparse
 import hashlib
 import json
 import os
+import pickle
 import sys
 import time
 import zipfile
@@ -89,12 +90,15 @@ def run(tool, words):
     pointer, weight = folder / "last_checkpoint", 0
     if args.resume and pointer.exists():
         with zipfile.ZipFile(pointer.read_text()) as file:
-            weight = int(file.read("weight"))
+            weight = int(file.read("archive/weight"))
     while weight < EPOCHS:
         time.sleep(float(os.environ.get("TOY_EPOCH", 0)))
         weight += 1
         with zipfile.ZipFile(folder / f"epoch_{weight}.pth", "w") as file:
-            file.writestr("weight", str(weight))
+            file.writestr("archive/weight", str(weight))
+            # What torch.load reads, without torch.
+            file.writestr("archive/data.pkl", pickle.dumps({"meta": {"iter": weight}, "state_dict": {}}, protocol=2))
+            file.writestr("archive/version", "3\n")
         pointer.write_text(str(folder / f"epoch_{weight}.pth"))
         print(f"2026/01/01 00:00:00 - mmengine - INFO - Epoch(train) [{weight}]  loss: 1.0", flush=True)
     if job in os.environ.get("TOY_FAIL", "").split():

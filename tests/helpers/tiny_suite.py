@@ -1,7 +1,6 @@
 """A suite of 3 pretrainings x 3 tasks x 3 seeds on the embedded scenes, each job seconds of work: for kill_suite.py.
 
-The tasks are box and mask AP, mIoU, and k-NN on crops of the things. Detection and segmentation have no checkpoint in
-mid-run: they resume with other draws of the sampler in the head, so what was killed begins anew.
+The tasks are box and mask AP, mIoU, and k-NN on crops of the things.
 """
 work_dir = "work_dirs/tiny_suite"
 seeds = [0, 1, 2]

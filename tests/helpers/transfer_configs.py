@@ -1,20 +1,11 @@
 """The shipped transfer configs, as tests/test_transfer_*.py look at them."""
-from pathlib import Path
-
 import torch
-from mmengine.config import Config
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.registry import MODELS
+from shipped_configs import ROOT, leaves, load  # noqa: F401
 
 import mimtransfer  # noqa: F401  before mmdet and mmseg
 
-ROOT = Path(__file__).parents[2] / "configs"
-LEAVES = sorted(str(p.relative_to(ROOT)) for task in ("detection", "segmentation") for p in (ROOT / task).glob("*.py"))
-
-
-def load(leaf):
-    cfg = Config.fromfile(ROOT / leaf)
-    init_default_scope(cfg.default_scope)
-    return cfg
+LEAVES = leaves("detection", "segmentation")
 
 
 def build(cfg, device="meta"):

@@ -1,5 +1,6 @@
 """MapBankHook in whole runs of tools/pretrain.py: kill and resume across a bank, two processes, mistakes."""
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -128,6 +129,32 @@ def test_sigkill_and_resume_across_a_bank_give_the_same_run(whole_run, images, t
     # Checkpoints 3 and 4 are left, and the bank of epoch 3 is all that they need.
     assert banks(work_dir) == ["epoch_3.json", "epoch_3.npy"]
     assert torch.equal(maps(work_dir, 3), maps(whole_run, 3))
+
+
+def test_a_checkpoint_within_the_epoch_of_a_bank_goes_on_with_it(whole_run, images, tmp_path):
+    """On SIGTERM in epoch 1, which began with measuring: a bank of the weights in its middle would be another one."""
+    work_dir, log = tmp_path / "run", tmp_path / "log"
+    config = write_config(tmp_path / "config.py", images, hooks="dict(type='SignalHook', at=6)")
+    config.write_text(config.read_text().replace("'probe_hook'", "'probe_hook', 'break_hook'"))
+    assert run_tool(log, config, "--work-dir", work_dir, "--save-on-sigterm") == [143], log.read_text()[-2000:]
+    assert f"stopped by SIGTERM; the last checkpoint is {work_dir}/iter_6.pth" in log.read_text()
+    config = write_config(tmp_path / "config.py", images)
+    assert run_tool(log, config, "--work-dir", work_dir, "--resume") == [0], log.read_text()[-2000:]
+    assert log.read_text().count("map bank after 1 epochs: 33 images") == 1
+    expected, resumed = losses(whole_run), losses(work_dir)
+    assert list(resumed) == [str(i) for i in range(7, 17)] and all(resumed[i] == expected[i] for i in resumed)
+    assert sorted(path.name for path in work_dir.glob("*.pth")) == ["epoch_3.pth", "epoch_4.pth"]
+
+
+@pytest.mark.parametrize("ending", ["json", "npy"])
+def test_a_bank_that_is_cut_off_is_measured_again(ending, whole_run, images, tmp_path):
+    config, log = write_config(tmp_path / "config.py", images, "train_cfg = dict(max_epochs=3)"), tmp_path / "log"
+    work_dir = tmp_path / "run"
+    shutil.copytree(whole_run / "map_bank", work_dir / "map_bank")
+    cut = work_dir / "map_bank" / f"epoch_1.{ending}"
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
+    assert run_tool(log, config, "--work-dir", work_dir, "--resume", whole_run / "epoch_2.pth") == [0], log.read_text()
+    assert "epoch_1.npy is missing or of other weights; maps are measured now" in log.read_text()
 
 
 def test_two_processes_fill_the_same_bank_as_one(whole_run, images, tmp_path):

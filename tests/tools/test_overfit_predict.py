@@ -1,6 +1,8 @@
 """tools/train.py --overfit, then tools/predict.py with what it wrote, on scenes: end to end through the tools."""
 import importlib.util
 import json
+import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from pycocotools.mask import decode
 
 import mimtransfer  # noqa: F401  before mmdet and mmseg
 from mimtransfer.checks import overfit
+from mimtransfer.cli.prediction import PredictionsFile
 from mimtransfer.datasets.scenes.write import SceneSet, make_scenes
 from mimtransfer.errors import UserError
 
@@ -145,6 +148,60 @@ def test_segmentation_from_overfit_to_predictions(call, monkeypatch):
     shares = {names[i]: (values == i).mean() for i in np.unique(values)}
     assert entry["classes"] == pytest.approx(shares, abs=1e-4) and sum(shares.values()) == pytest.approx(1)
     assert entry["class_map"] == "000001_classes.png" and Path("classes", entry["picture"]).is_file()
+
+
+def test_bad_data_are_refused_before_the_subset_is_chosen(call, folder, capfd):
+    """A box that is missing ended in a KeyError."""
+    shutil.copytree(folder / "data/scenes", folder / "bad")
+    path = folder / "bad/annotations/instances_train.json"
+    coco = json.loads(path.read_text())
+    del coco["annotations"][0]["bbox"]
+    path.write_text(json.dumps(coco))
+    option = "train_dataloader.dataset.data_root=bad/"
+    assert call("train", DET, "--overfit", 2, "--work-dir", "bad_run", "--cfg-options", option) == 2
+    assert "1 annotations without 'bbox': 1; write x y width height" in capfd.readouterr().err
+    assert not Path("bad_run").exists()
+
+
+def test_predictions_leave_out_what_cannot_be_read(call, monkeypatch, capfd):
+    """A broken image ended the prediction of a folder in an error, and no JSON was written."""
+    monkeypatch.setattr(overfit, "MAX_ITERS", 2)
+    monkeypatch.setitem(overfit.GOALS, "mmseg", ("mIoU", 0.0, "mIoU"))
+    call("train", SEG, "--overfit", 2, "--work-dir", "broken", "--cfg-options", *WORKERS)
+    checkpoint = sorted(Path("broken").glob("iter_*.pth"))[0]
+    Path("mixed/.ipynb_checkpoints").mkdir(parents=True)
+    sound = Path("data/scenes/val/000001.jpg").read_bytes()
+    for name, content in {"a.JPG": sound, "b.jpg": b"", "c.jpg": b"<html>", "d.jpg": sound[:500], "e.jpg": sound,
+                          "._f.jpg": b"x"}.items():
+        Path("mixed", name).write_bytes(content)
+    Path("mixed/linked").symlink_to(Path("data/scenes/val").resolve())
+    Path("mixed/linked/again").symlink_to(Path("mixed").resolve())
+    os.mkfifo("mixed/g.jpg")
+    capfd.readouterr()
+    try:
+        assert call("predict", SEG, checkpoint, "mixed", "--out", "mixed_out") is None
+    finally:
+        Path("data/scenes/val/again").unlink()
+    said = capfd.readouterr()
+    written = json.loads(Path("mixed_out/predictions.json").read_text())
+    names = [Path(entry["image"]).name for entry in written["images"]]
+    assert names[:2] == ["a.JPG", "e.jpg"] and len(names) == 4  # and those of the linked folder
+    assert [Path(entry["image"]).name for entry in written["unreadable"]] == ["b.jpg", "c.jpg", "d.jpg"]
+    assert all(f"{name}.jpg cannot be read (" in said.err for name in "bcd")
+    assert "4 pictures and mixed_out/predictions.json, 3 of 7 images left out" in said.out
+    assert call("predict", SEG, checkpoint, "mixed/b.jpg", "mixed/c.jpg", "--out", "none_out") == 2
+    assert "none of 2 images can be read" in capfd.readouterr().err
+    assert len(json.loads(Path("none_out/predictions.json").read_text())["unreadable"]) == 2
+
+
+def test_the_json_is_whole_after_every_image(tmp_path):
+    path = str(tmp_path / "p.json")
+    with PredictionsFile(path, ("ant",)) as file:
+        for k in range(3):
+            file.add(dict(image=f"{k}.jpg"))
+            file.leave_out(f"broken{k}.jpg", "why")
+            written = json.loads(Path(path).read_text())
+            assert len(written["images"]) == len(written["unreadable"]) == k + 1 and written["classes"] == ["ant"]
 
 
 def test_what_cannot_be_predicted(call, capfd):

@@ -15,6 +15,7 @@ import torch
 from mmengine.config import Config
 from PIL import Image
 
+from mimtransfer.checkpoints.safe_load import read_checkpoint
 from mimtransfer.datasets.scenes.write import SceneSet, make_scenes
 from mimtransfer.registry import MODELS
 
@@ -79,8 +80,8 @@ def test_detection_from_pretrained_then_resume_then_test(call):
     assert result["init"]["path"].endswith("epoch_3.pth") and len(result["init"]["sha256"]) == 64
     assert {"box_ap", "mask_ap"} <= set(result["metrics"])
     assert "lr groups:" in log and "Bf16OptimWrapper" in log and "Backbone: mae/epoch_3.pth" in log
-    pretrained = torch.load("mae/epoch_3.pth")["state_dict"]["encoder.blocks.0.attn.qkv.weight"]
-    trained = torch.load("det/iter_2.pth", weights_only=True)["state_dict"]["backbone.blocks.0.attn.qkv.weight"]
+    pretrained = read_checkpoint("mae/epoch_3.pth")["state_dict"]["encoder.blocks.0.attn.qkv.weight"]
+    trained = read_checkpoint("det/iter_2.pth")["state_dict"]["backbone.blocks.0.attn.qkv.weight"]
     assert 0 < (trained - pretrained).abs().max() < 5e-3  # two small steps away from what was loaded
 
     longer = [option.replace("train_cfg.max_iters=2", "train_cfg.max_iters=4") for option in SHORT]
@@ -144,7 +145,7 @@ def test_segmentation_with_augmentation_at_test_time(call, capsys):
 
     cfg = Config.fromfile("tta.py")
     model = MODELS.build(cfg.model).eval()
-    model.load_state_dict(torch.load("tta/iter_2.pth", weights_only=True)["state_dict"])
+    model.load_state_dict(read_checkpoint("tta/iter_2.pth")["state_dict"])
     prediction = pickle.loads(Path("tta.pkl").read_bytes())[0]
     picture = torch.from_numpy(np.asarray(Image.open(prediction["img_path"]))[..., ::-1].copy()).movedim(-1, 0)
     total = 0

@@ -12,6 +12,7 @@ optim_wrapper = dict(
     paramwise_cfg=dict(layer_decay_rate=0.65),
 )
 auto_scale_lr = dict(enable=True, base_batch_size=16)
+auto_scale_iters = True
 default_hooks = dict(
     timer=dict(type="IterTimerHook"),
     logger=dict(type="LoggerHook", interval=50, log_metric_by_epoch=False),

@@ -18,5 +18,6 @@ optim_wrapper = dict(
         custom_keys={"neck.": dict(decay_mult=1.0), "head": dict(decay_mult=1.0)},
     ),
 )
-# Another global batch scales the lr linearly. The number of iterations stays: tell `vitdet_schedule` the batch.
+# Another global batch scales the lr linearly, and all iterations so that as many images are seen.
 auto_scale_lr = dict(enable=True, base_batch_size=64)
+auto_scale_iters = True

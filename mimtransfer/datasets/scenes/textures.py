@@ -7,6 +7,7 @@ widen whole arrays.
 """
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.random import Generator
@@ -36,7 +37,7 @@ def value_noise(x: np.ndarray, y: np.ndarray, rng: Generator) -> np.ndarray:
 
 def fractal_noise(x: np.ndarray, y: np.ndarray, rng: Generator, octaves: int = 3) -> np.ndarray:
     """Return octaves of value noise, each twice as fine and half as strong, stretched to fill 0..1."""
-    total = sum(value_noise(x * 2**k, y * 2**k, rng) * 0.5**k for k in range(octaves))
+    total: Any = sum(value_noise(x * 2**k, y * 2**k, rng) * 0.5**k for k in range(octaves))
     gain = 2.2 / sum(0.5**k for k in range(octaves))
     return (total * gain + (0.5 - 1.1)).clip(0, 1)
 

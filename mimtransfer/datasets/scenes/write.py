@@ -24,6 +24,7 @@ from mimtransfer.datasets.scenes.objects import Originals, load_originals
 from mimtransfer.datasets.scenes.paint import paint
 from mimtransfer.datasets.scenes.style import DIGITS, LABELLED, SPLITS, SceneStyle, segmentation_metainfo
 from mimtransfer.errors import UserError
+from mimtransfer.stored import read_object
 
 RECIPE = 2  # raise it with every change of code that changes a pixel: older folders then no longer count as complete
 _CHUNK = 16  # scenes per task of a worker
@@ -73,7 +74,7 @@ def make_scenes(
         _claim(out, scenes, overwrite)
         done = out / "meta.json"
         if done.exists() and not _missing(out, scenes):
-            return json.loads(done.read_text())
+            return read_object(done, {}, "add --overwrite, or remove it")
         done.unlink(missing_ok=True)
         for folder in _folders(out):
             folder.mkdir(parents=True, exist_ok=True)
@@ -92,7 +93,8 @@ def _claim(out: Path, scenes: SceneSet, overwrite: bool) -> None:
     """Make the folder ours. `request.json` names what a run was asked for, from its beginning."""
     marker, request = out / "request.json", scenes.request()
     if marker.exists():
-        before = json.loads(marker.read_text())
+        fields = dict(recipe=int, size=list, seed=int, style=dict, counts=dict)
+        before = read_object(marker, fields, "choose another --out, or remove the folder")
         if overwrite and before != request:
             (out / "meta.json").unlink(missing_ok=True)
             for name in (*SPLITS, "seg", "annotations"):
@@ -103,7 +105,7 @@ def _claim(out: Path, scenes: SceneSet, overwrite: bool) -> None:
     elif out.is_dir() and any(out.iterdir()):
         raise UserError(f"{str(out)!r} is not empty and holds no scenes of this tool; choose another --out")
     out.mkdir(parents=True, exist_ok=True)
-    if not marker.exists() or json.loads(marker.read_text()) != request:
+    if not marker.exists() or read_object(marker, {}, "remove it") != request:
         (out / "meta.json").unlink(missing_ok=True)
         _put(marker, (json.dumps(request, indent=1) + "\n").encode())
 
@@ -120,7 +122,7 @@ def _difference(before: dict[str, Any], request: dict[str, Any]) -> str:
         if there != asked:
             return f"{key} {there} there, {asked} asked for"
     for split, count in request["counts"].items():
-        if before["counts"][split] > count:
+        if before["counts"].get(split, 0) > count:
             return f"{before['counts'][split]} {split} scenes there, {count} asked for"
     return ""
 
@@ -224,11 +226,13 @@ def _draw_scene(out: Path, scenes: SceneSet, originals: Originals, split: str, i
     if split in LABELLED or not picture.exists():
         layout = compose(scenes.size, scenes.seed, split, index, scenes.style, originals)
     if not picture.exists():
+        assert layout is not None
         image = paint(layout, scenes.style, scene_rng(scenes.seed, split, index, 1))
         _put(picture, _encoded(image, "JPEG", quality=95, subsampling=0))
     digest.update(picture.read_bytes())
     if split not in LABELLED:
         return index, digest.digest(), []
+    assert layout is not None
     if not index_map.exists():
         _put(index_map, _encoded(layout.index_map, "PNG"))
     digest.update(index_map.read_bytes())

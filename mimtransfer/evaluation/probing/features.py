@@ -83,11 +83,11 @@ class FeatureLoop(TestLoop):
     @torch.no_grad()
     def _read_memory(self) -> tuple[Tensor, Tensor]:
         start = time.perf_counter()
-        features, labels = [], []
+        features, truths = [], []
         for batch in self.memory_dataloader:
             features.append(self.features(batch))
-            labels.append(batch["label"])
-        memory, labels = torch.cat(features), torch.cat(labels)
+            truths.append(batch["label"])
+        memory, labels = torch.cat(features), torch.cat(truths)
         device = memory.device
         if get_world_size() > 1:
             parts = all_gather_object((memory.cpu(), labels))

@@ -1,12 +1,13 @@
 """What tests on changed images share: several versions of each image, one reading of the data, one score each."""
 import copy
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from mmengine.evaluator import Evaluator
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner, TestLoop
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 
@@ -39,7 +40,7 @@ class ChangedImagesLoop(TestLoop):
         raise NotImplementedError
 
     @property
-    def classifier(self) -> nn.Module:
+    def classifier(self) -> Any:
         """The model without wrapper."""
         model = self.runner.model
         return model.module if is_model_wrapper(model) else model

@@ -148,7 +148,7 @@ def baseline_errors(
 def _of_record(raw: Mapping[str, Any], names: Sequence[str], severities: Sequence[int]) -> dict[str, float]:
     found = {}
     for name in names:
-        errors = [raw.get(f"error/{name}/{severity}") for severity in severities]
+        errors: list[Any] = [raw.get(f"error/{name}/{severity}") for severity in severities]
         if None not in errors:
             found[name] = fmean(errors)
     if "clean_top1" in raw:

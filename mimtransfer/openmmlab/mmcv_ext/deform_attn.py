@@ -4,6 +4,7 @@ One `grid_sample` per level; on CUDA under deterministic algorithms `sample_zero
 on CUDA only: on the CPU its own `multi_scale_deformable_attn_pytorch` runs.
 """
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -28,7 +29,7 @@ def attend(
 ) -> Tensor:
     """Return the weighted sum of sampled values, [B, Q, K * C]; arguments as in `ms_deform_attn_forward`."""
     batch, _, heads, channels = value.shape
-    total = 0
+    total: Any = 0
     for _, maps, points, weight in _levels(value, shapes, starts, locations, weights):
         if deterministic:
             x, y = (points.flatten(1, 2) * points.new_tensor([maps.shape[3], maps.shape[2]]) - 0.5).unbind(-1)

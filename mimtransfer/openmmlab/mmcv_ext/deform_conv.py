@@ -5,6 +5,7 @@ Names and arguments are those of `mmcv._ext`. torchvision's kernels hold the sam
 deterministic algorithms on CUDA, `deform_conv2d` below does it with autograd.
 """
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -58,7 +59,7 @@ def _forward(input: Tensor, *args) -> Tensor:
     return run(input, *args)
 
 
-def _backward(grad: Tensor, *args) -> Sequence[Tensor | None]:
+def _backward(grad: Tensor, *args) -> Sequence[Any]:
     """Return the gradients of input, weight, offset, mask (None when unused) and bias; `args` as in `deform_conv2d`."""
     if must_be_deterministic(grad):
         leaves = [t.detach().requires_grad_() for t in args[:5]]

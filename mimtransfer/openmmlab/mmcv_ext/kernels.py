@@ -3,6 +3,7 @@ sampling with zeros outside in plain torch, deterministic where CUDA's grid_samp
 """
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -45,7 +46,7 @@ def sample_zero_padded(maps: Tensor, y: Tensor, x: Tensor) -> Tensor:
     height, width = maps.shape[2:]
     group = torch.arange(len(maps), device=maps.device)[:, None]
     top, left = y.detach().floor(), x.detach().floor()
-    total = 0
+    total: Any = 0
     for row, row_weight in ((top, top + 1 - y), (top + 1, y - top)):
         for column, column_weight in ((left, left + 1 - x), (left + 1, x - left)):
             inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)

@@ -4,6 +4,7 @@ The average runs on torchvision's kernels, which sample the same points. Max poo
 algorithms are asked for, is plain torch: `_samples` reads all boxes with the same number of samples per bin at once.
 """
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -56,7 +57,7 @@ def _samples(maps: Tensor, boxes: Tensor, grid: BinGrid) -> Iterator[tuple[Tenso
             image = boxes[k, 0].long()[:, None, None]
             y_sides = [t[:, :, None] for t in _neighbours(grid.position(1, y // gy, y % gy, k[:, None]), height)]
             x_sides = [t[:, None, :] for t in _neighbours(grid.position(0, x // gx, x % gx, k[:, None]), width)]
-            values = 0
+            values: Any = 0
             for row, row_weight in zip(y_sides[:2], y_sides[2:]):
                 for column, column_weight in zip(x_sides[:2], x_sides[2:]):
                     values = values + pixels[image, row, column] * (row_weight * column_weight)[..., None]

@@ -1,6 +1,7 @@
 """Line charts and scatter plots as SVG, drawn by matplotlib, for one HTML file that holds many of them."""
 import io
 import itertools
+import math
 import re
 import xml.etree.ElementTree as ET
 from typing import Any, NamedTuple
@@ -22,7 +23,7 @@ class Line(NamedTuple):
 
     title: str
     row: int
-    points: list[list[float]]
+    points: list[list[Any]]  # [iteration, value]; None where the value was not finite
 
 
 class Dot(NamedTuple):
@@ -47,7 +48,11 @@ class Charts:
         titles = {}
         for number, line in enumerate(lines):
             marker = "o" if len(line.points) < 12 else ""
-            (drawn,) = axes.plot(*zip(*line.points), marker=marker, markersize=4, linewidth=1.4, **_style(line.row))
+            points = [(x, math.nan if y is None else y) for x, y in line.points]  # a gap where it was not finite
+            for x, y in line.points:
+                if y is None:
+                    axes.axvline(x, linewidth=0.8, **_style(line.row))
+            (drawn,) = axes.plot(*zip(*points), marker=marker, markersize=4, linewidth=1.4, **_style(line.row))
             drawn.set_gid(name := f"line-{number}")
             titles[name] = line.title
         return self._svg(figure, titles)

@@ -15,7 +15,7 @@ from mimtransfer.results.compare import mark
 from mimtransfer.results.description import RANDOM_INIT
 from mimtransfer.results.measurement import PRIMARY, curves_of, title_of
 from mimtransfer.results.record import Run
-from mimtransfer.results.render import cost_text, difference_text, notes_of, prints_best
+from mimtransfer.results.render import NOTHING_FOUND, cost_text, difference_text, notes_of, prints_best
 from mimtransfer.results.report.charts import COLOURS, Charts, Dot, Line
 from mimtransfer.results.report.pictures import KINDS, Picture, pictures_of
 from mimtransfer.results.rows import HOURS, Cell, Table, pretraining_run
@@ -73,6 +73,7 @@ def _template(table: Table, digits: int, folder: Path) -> jinja2.Template:
         "mark": mark,
         "title_of": title_of,
         "cost_text": cost_text,
+        "nothing_found": NOTHING_FOUND,
         "difference_text": lambda cell: difference_text(cell, digits),
         "is_best": lambda column, cell: prints_best(table, column, cell, digits),
         "number": lambda value: f"{value:.{digits}f}",

@@ -30,6 +30,7 @@ class FederatedLoss(nn.Module):
     custom_cls_channels = True
     custom_activation = True
     custom_accuracy = True
+    chance: Tensor
 
     def __init__(self, num_classes: int = 1203, num_kept: int = 50, power: float = 0.5,
                  image_counts: tuple[int, ...] | None = None, loss_weight: float = 1.0) -> None:

@@ -11,7 +11,7 @@ def lsj_pipelines(image_size: tuple[int, int]) -> tuple[list[dict], list[dict]]:
     """
     load = dict(type="LoadImageFromFile", backend_args=None)
     annotations = dict(type="LoadAnnotations", with_bbox=True, with_mask=True)
-    train = [
+    train: list[dict] = [
         load,
         annotations,
         dict(type="RandomFlip", prob=0.5),
@@ -34,7 +34,7 @@ def box_pipelines(image_size: tuple[int, int], ratio_range: tuple[float, float])
     """
     load = dict(type="LoadImageFromFile")
     annotations = dict(type="LoadAnnotations", with_bbox=True)
-    train = [
+    train: list[dict] = [
         load,
         annotations,
         dict(type="RandomResize", scale=image_size, ratio_range=ratio_range, keep_ratio=True),

@@ -6,7 +6,7 @@ from deterministic import fill
 
 from mimtransfer.backbones.inspect import view_block
 from mimtransfer.backbones.swin import TimmSwin
-from mimtransfer.checkpoints.formats import read_dialect
+from mimtransfer.checkpoints.formats import read_format
 from mimtransfer.checkpoints.load import load_backbone
 from mimtransfer.errors import UserError
 
@@ -113,15 +113,15 @@ def test_names_of_official_simmim_become_those_of_timm():
         "encoder.blocks.1.attn.v_bias": torch.full((2,), 3.0),
         "decoder.0.bias": torch.ones(2),
     }
-    dialect = read_dialect({"model": state})
-    assert dialect.encoder["blocks.1.attn.qkv.bias"].tolist() == [1, 1, 0, 0, 3, 3]
+    found = read_format({"model": state})
+    assert found.encoder["blocks.1.attn.qkv.bias"].tolist() == [1, 1, 0, 0, 3, 3]
     # The bias that all blocks share goes to each.
-    assert all(dialect.encoder[f"blocks.{i}.attn.relative_position_bias_table"] is table for i in (0, 1))
-    assert set(dialect.encoder) == {
+    assert all(found.encoder[f"blocks.{i}.attn.relative_position_bias_table"] is table for i in (0, 1))
+    assert set(found.encoder) == {
         *(f"blocks.{i}.{name}" for i in (0, 1) for name in ("norm1.weight", "attn.relative_position_bias_table")),
         "blocks.1.attn.qkv.bias",
     }
-    assert set(dialect.rest) == {
+    assert set(found.rest) == {
         "encoder.mask_token", "encoder.rel_pos_bias.relative_position_index", "decoder.0.bias",
     }
 

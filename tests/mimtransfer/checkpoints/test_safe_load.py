@@ -114,7 +114,7 @@ def attacks(witness):
         "getattr of a type": (Call(getattr, dict, "fromkeys"), "dict"),
         "getattr of HistoryBuffer": (Call(getattr, HistoryBuffer, "__init__"), "getattr(HistoryBuffer, '__init__')"),
         "class of a project": (OfTheProject(), "OfTheProject"),
-        "array of objects": (np.array([OfTheProject()], dtype=object), "ObjectDType"),
+        "array of objects": (np.array([OfTheProject()], dtype=object), "numpy.dtype('O8')"),
     }
 
 

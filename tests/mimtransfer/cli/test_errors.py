@@ -76,9 +76,10 @@ def test_a_bug_keeps_its_traceback(capsys):
         1 / 0  # noqa: B018
     with pytest.raises(ValueError, match="not for users"), clean_exit():
         raise ValueError("not for users")
-    with pytest.raises(KeyboardInterrupt), clean_exit():
-        raise KeyboardInterrupt
     assert capsys.readouterr().err == ""
+    with pytest.raises(SystemExit) as stop, clean_exit():
+        raise KeyboardInterrupt
+    assert stop.value.code == 130 and capsys.readouterr().err == "stopped by Ctrl-C\n"
 
 
 def test_the_environment_asks_for_the_traceback(monkeypatch):

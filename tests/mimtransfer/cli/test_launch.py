@@ -92,11 +92,13 @@ def test_seed_and_resume(path, tmp_path):
     assert cfg.randomness == {"deterministic": True, "seed": 7}
     launch.set_resume(cfg, None)
     assert cfg.get("resume", False) is False
-    launch.set_resume(cfg, "auto")
-    assert cfg.resume is True and cfg.load_from is None
+    cfg.work_dir = str(tmp_path)
+    launch.set_resume(cfg, "auto")  # nothing to go on from: the run begins
+    assert cfg.resume is False and cfg.get("load_from") is None
     torch.save({"state_dict": {}}, checkpoint := str(tmp_path / "epoch_1.pth"))
-    launch.set_resume(cfg, checkpoint)
-    assert cfg.resume is True and cfg.load_from == checkpoint
+    for resume in (checkpoint, "auto", str(tmp_path)):
+        launch.set_resume(cfg, resume)
+        assert cfg.resume is True and cfg.load_from == checkpoint
 
 
 @pytest.mark.parametrize("backbone", ["TimmViT", "mimtransfer.TimmViT", "TimmSwin", "mimtransfer.TimmSwin"])

@@ -68,7 +68,26 @@ def test_by_iteration_without_tests_and_other_runs(tmp_path):
                                       {"mIoU": 40.0, "aAcc": 80.0, "step": 2}])
     log(tmp_path, "20260102_000000", [{"mIoU": 99.0, "step": 0}])  # a test knows no iteration
     curves = read_curves(tmp_path, {"epochs": None, "iters": 2}, since="2025-06-01T00:00:00+00:00")
-    assert curves == {"loss": [[2, 3.0]], "miou": [[2, 40.0]], "aacc": [[2, 80.0]]}
+    assert curves == {"loss": [[1, None], [2, 3.0]], "miou": [[2, 40.0]], "aacc": [[2, 80.0]]}
+
+
+def test_a_resume_with_another_batch_moves_what_was_before(tmp_path):
+    """Four iterations of 8 images are two of 16; the fifth and sixth were trained again."""
+    loss = [{"loss": float(k), "iter": k, "step": k} for k in range(1, 7)]
+    marker = {"resumed_from_iter": 4, "step": 2}
+    log(tmp_path, "20260101_000000", [*loss, {"mIoU": 10.0, "step": 4}, {"mIoU": 12.0, "step": 6}])
+    log(tmp_path, "20260102_000000", [marker, {"loss": 0.5, "iter": 3, "step": 3}, {"mIoU": 20.0, "step": 3}])
+    curves = read_curves(tmp_path, {"epochs": None, "iters": 3})
+    assert curves == {"loss": [[0.5, 1.0], [1, 2.0], [1.5, 3.0], [2, 4.0], [3, 0.5]], "miou": [[2, 10.0], [3, 20.0]]}
+
+
+def test_evaluations_by_epoch_stay_where_they_are(tmp_path):
+    loss = {"loss": 1.0, "iter": 8, "epoch": 1, "step": 8}
+    log(tmp_path, "20260101_000000", [loss, {"coco/bbox_mAP": 0.1, "step": 1}])
+    log(tmp_path, "20260102_000000", [{"resumed_from_iter": 8, "step": 4}, {**loss, "iter": 8, "epoch": 2},
+                                      {"coco/bbox_mAP": 0.2, "step": 2}])
+    curves = read_curves(tmp_path, {"epochs": 2, "iters": 8})
+    assert curves == {"loss": [[4, 1.0], [8, 1.0]], "box_ap": [[4, 10.0], [8, 20.0]]}
 
 
 def test_long_curves_are_averaged(tmp_path):

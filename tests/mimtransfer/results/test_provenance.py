@@ -75,3 +75,28 @@ def test_versions_name_the_operators_in_use(monkeypatch, file, expected):
     found = provenance.versions()
     assert found["mmcv._ext"] == expected and found["mmdet"] == "3.3.0" and "mmseg" not in found
     assert found["python"] == ".".join(map(str, sys.version_info[:3]))
+
+
+def test_what_is_not_read_is_in_no_digest(tmp_path):
+    """A link to nothing ended the run in a traceback, a linked folder was passed over, notebook copies counted."""
+    for place in (tmp_path / "a", tmp_path / "b"):
+        (place / "ant").mkdir(parents=True)
+        (place / "ant/1.png").write_bytes(b"1")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/2.png").write_bytes(b"2")
+
+    def digest(name):
+        loader = {"dataset": {"type": "ClassFolder", "root": str(tmp_path / name)}}
+        return provenance.data_digests({"train_dataloader": loader})["train"]
+
+    (tmp_path / "b/ant/.ipynb_checkpoints").mkdir()
+    (tmp_path / "b/ant/.ipynb_checkpoints/1.png").write_bytes(b"1")
+    (tmp_path / "b/ant/._1.png").write_bytes(b"1")
+    (tmp_path / "b/ant/lost.png").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "b/ant/again").symlink_to(tmp_path / "b")
+    assert digest("a") == digest("b")
+    (tmp_path / "b/bee").symlink_to(tmp_path / "elsewhere")
+    assert digest("a") != digest("b")
+    (tmp_path / "a/bee").mkdir()
+    (tmp_path / "a/bee/2.png").write_bytes(b"2")
+    assert digest("a") == digest("b")

@@ -10,6 +10,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from record_toys import RecordToyNet, loader, meta_of, pretraining, segmentation, train
 
+from mimtransfer.checkpoints.safe_load import read_checkpoint
 from mimtransfer.results.fingerprint import fingerprint, protocol_config
 from mimtransfer.results.record import read_record
 from mimtransfer.results.record_hook import RecordHook
@@ -74,7 +75,7 @@ def test_a_killed_run_goes_on_with_its_account(tmp_path):
         train(pretraining(tmp_path / "a", [{"type": "RecordToyKill", "at": 8}]))
     assert not (tmp_path / "a/result.json").exists()
     path = tmp_path / "a/epoch_2.pth"
-    checkpoint = torch.load(path, weights_only=True)
+    checkpoint = read_checkpoint(path, mapped=False)
     signed = checkpoint["meta"]["mimtransfer"]
     assert signed["cost"]["images"] == 2 + 10
     signed["cost"] = {"images": 12, "seconds": 1200.0, "wall_s": 5000.0, "peak_memory_bytes": 1 << 50}

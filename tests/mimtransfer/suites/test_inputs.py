@@ -9,7 +9,7 @@ from suite_toys import checkout, run
 
 from mimtransfer.suites.inputs import StatCache, changes, data_digests, digest, path_digest
 from mimtransfer.suites.local import command
-from mimtransfer.suites.state import Study, newest_checkpoint, repair_pointer
+from mimtransfer.suites.state import Study
 
 
 @pytest.fixture
@@ -207,6 +207,19 @@ def test_folders_of_data(tmp_path):
     assert path_digest(str(tmp_path / "nowhere"), cache) == "missing"
 
 
+def test_folders_with_links(tmp_path):
+    """A link to nothing ended the digest in a traceback; what lies behind a link was not in it."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "data/lost.jpg").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "data/link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/up").symlink_to(tmp_path / "data")
+    cache, place = StatCache(tmp_path / "cache.json"), str(tmp_path / "data")
+    first = path_digest(place, cache)
+    (tmp_path / "elsewhere/1.jpg").write_bytes(b"1")
+    assert path_digest(place, cache) != first
+
+
 def test_which_data_a_config_reads(tmp_path):
     names = {
         "train_dataloader": {"dataset": {"type": "RepeatDataset", "dataset": {
@@ -227,18 +240,3 @@ def test_a_broken_cache_counts_as_empty(tmp_path):
     assert cache.get("key", lambda: (1, [])) == 1
     cache.save()
     assert StatCache(tmp_path / "cache.json").get("key", lambda: (2, [])) == 1
-
-
-def test_a_pointer_to_a_checkpoint_that_is_gone(folder):
-    """As mmengine leaves it when it is killed between deleting the older checkpoint and naming the newer."""
-    place = Path("work_dirs/suite/mae-seed0")
-    (place / "last_checkpoint").write_text(str(place / "epoch_9.pth"))
-    assert newest_checkpoint(place) is None
-    (place / "epoch_3.pth").write_bytes((place / "epoch_2.pth").read_bytes()[:40])  # half of a file
-    os.utime(place / "epoch_2.pth", (2e9, 2e9))
-    repair_pointer(place)
-    assert newest_checkpoint(place) == place / "epoch_2.pth"
-    for path in place.glob("epoch_[12].pth"):
-        path.unlink()
-    repair_pointer(place)
-    assert not (place / "last_checkpoint").exists()

@@ -3,6 +3,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from suite_toys import checkout
 
 from mimtransfer.cli.launch import load_config
@@ -77,7 +78,7 @@ def test_command_lines(folder):
     study = Study(folder, "study.py")
     det = Path("work_dirs/study/det_mapet-seed1")
     det.mkdir(parents=True)
-    (det / "epoch_2.pth").write_text("")
+    torch.save(dict(meta={}, state_dict={}), det / "epoch_2.pth")
     (det / "last_checkpoint").write_text("/on/another/machine/epoch_2.pth")
     lines = {name: " ".join(command(study, study.suite.jobs[name])) for name in (
         "pictures", "codes-seed7", "mapet-seed1", "mae-seed5", "det_mapet-seed1", "det_random-seed0",

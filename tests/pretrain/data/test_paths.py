@@ -3,9 +3,13 @@ import os
 import random
 
 import pytest
+from mmengine.fileio import list_dir_or_file
+from mmengine.logging import MMLogger
+from PIL import Image
 
+from mimtransfer.datasets.tree import HIDDEN, LOOP, walk
 from mimtransfer.errors import UserError
-from pretrain.data.images import EXTENSIONS
+from pretrain.data.images import EXTENSIONS, ImageFolder
 from pretrain.data.paths import PathTable, find_images, read_list
 
 
@@ -95,3 +99,65 @@ def test_path_table_gives_back_its_paths():
     assert len(table) == 4
     assert [table[i] for i in range(4)] == paths
     assert len(PathTable([])) == 0
+
+
+@pytest.fixture
+def said(monkeypatch):
+    """Collect what is logged."""
+    lines = []
+    monkeypatch.setattr("pretrain.data.paths.print_log", lambda line, **_: lines.append(line))
+    return lines
+
+
+def test_what_cannot_be_read_is_named_and_left_out(tmp_path, said, monkeypatch):
+    """One link to itself ended the run, a pipe was listed as an image, and no folder without permission could stay."""
+    touch(tmp_path, "a/1.jpg", "a/._1.jpg", "locked/2.jpg", ".ipynb_checkpoints/3.jpg", ".DS_Store")
+    (tmp_path / "a" / "self").symlink_to(tmp_path / "a" / "self")
+    (tmp_path / "a" / "up").symlink_to(tmp_path)
+    (tmp_path / "a" / "lost.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    os.mkfifo(tmp_path / "a" / "pipe.jpg")
+    scan = os.scandir
+
+    def scandir(path):
+        if os.fsencode(path).rstrip(b"/").endswith(b"locked"):  # a test may run as root, who may read everything
+            raise PermissionError(13, "Permission denied")
+        return scan(path)
+
+    monkeypatch.setattr("os.scandir", scandir)
+    assert find_images(str(tmp_path), EXTENSIONS) == [b"a/1.jpg"]
+    (line,) = said
+    assert "(7 in all)" in line and "\n" not in line
+    tree = walk(tmp_path)
+    assert {(os.fsdecode(path), reason) for path, reason in tree.left_out} == {
+        ("a/._1.jpg", HIDDEN), (".ipynb_checkpoints", HIDDEN), (".DS_Store", HIDDEN), ("a/up", LOOP),
+        ("a/self", "cannot be read: Too many levels of symbolic links"), ("a/lost.jpg", "a link to nothing"),
+        ("a/pipe.jpg", "no regular file"), ("locked", "cannot be read: Permission denied"),
+    }
+
+
+def test_names_that_are_no_text_are_logged(tmp_path, said):
+    """Python's logging printed `--- Logging error ---` and a traceback in place of the line."""
+    os.mkfifo(os.fsencode(tmp_path) + b"/\xff.jpg")
+    touch(tmp_path, "1.jpg")
+    assert find_images(str(tmp_path), EXTENSIONS) == [b"1.jpg"]
+    assert said[0].encode("utf-8").endswith(b"left out \\xff.jpg (no regular file)")
+
+
+def test_an_image_with_such_a_name_is_named_when_it_breaks(tmp_path, capfd):
+    log = tmp_path / "log.txt"
+    MMLogger.get_instance(f"names {tmp_path}", log_file=str(log))
+    with open(os.fsencode(tmp_path) + b"/\xff.jpg", "wb") as file:
+        file.write(b"no image")
+    Image.new("RGB", (8, 8)).save(tmp_path / "1.jpg")
+    images = ImageFolder(dict(type="ResizeWhole", size=8), root=str(tmp_path))
+    assert {int(images[k]["record"].index) for k in range(2)} == {0}
+    assert "Logging error" not in capfd.readouterr().err and "\\xff.jpg cannot be read" in log.read_text()
+
+
+def test_the_tree_that_mmseg_lists(tmp_path):
+    touch(tmp_path, "a/1.jpg", ".hidden/2.jpg", "a/.3.jpg", "b/4.jpg")
+    (tmp_path / "c").symlink_to(tmp_path / "a")
+    (tmp_path / "d.jpg").symlink_to(tmp_path / "lost")
+    listed = sorted(os.fsencode(path) for path in list_dir_or_file(str(tmp_path), list_dir=False, recursive=True))
+    assert walk(tmp_path, as_mmseg=True).files == listed == [b".hidden/2.jpg", b"a/1.jpg", b"b/4.jpg", b"c/1.jpg"]
+    assert walk(tmp_path).files == [b"a/1.jpg", b"b/4.jpg"]

@@ -25,8 +25,8 @@ def test_maps_come_back_in_half_precision(in_file, maps, tmp_path):
     assert (bank.num_images, bank.grid) == (5, (2, 3))
     bank.write(torch.tensor([4, 0, 2]), maps[[4, 0, 2]])
     bank.write(torch.tensor([], dtype=torch.int64), maps[:0])
+    bank.flush()
     if in_file:
-        bank.flush()
         bank = MapBank.open(path)
     found = bank.read(torch.tensor([0, 1, 2, 4, 4]))
     assert found.dtype == torch.float32
@@ -58,7 +58,7 @@ def test_imagenet_costs_half_a_gigabyte_of_disk_and_no_memory(tmp_path):
     last = torch.tensor([0, num_images - 1])
     bank.write(last, torch.stack([torch.full((14, 14), 0.25), torch.eye(14)]))
     assert path.stat().st_size == 392 * num_images + 128 <= 0.51e9
-    assert path.stat().st_blocks * 512 < 1e6  # so nothing has gone through all of it
+    assert path.stat().st_blocks * 512 >= path.stat().st_size  # reserved: a full disk is found now, not while maps come
     assert isinstance(MapBank.open(path)._maps, np.memmap)
     assert torch.equal(MapBank.open(path).read(last), torch.stack([torch.full((14, 14), 0.25), torch.eye(14)]))
 

@@ -259,7 +259,7 @@ def test_random_masking_is_uniform():
 
 
 def test_published_counts():
-    # papers.md section 0: masked 88, thrown 78, visible 30; and 117, 30, 49; MAE masks 147.
+    # AMT (arXiv 2211.15362) and MAE at 14 x 14: masked 88, thrown 78, visible 30; and 117, 30, 49; MAE masks 147.
     assert RandomMasking(0.45, 0.40).counts(196) == (30, 88, 78)
     assert RandomMasking(0.60, 0.15).counts(196) == (49, 117, 30)
     assert RandomMasking(0.75).counts(196) == (49, 147, 0)

@@ -18,7 +18,7 @@ from mapet_in_float_masks import float_masks, predict
 from torch import Tensor
 
 from mimtransfer.backbones.vit import TimmViT
-from mimtransfer.checkpoints.formats import read_dialect
+from mimtransfer.checkpoints.formats import read_format
 from mimtransfer.checkpoints.load import load_backbone
 from mimtransfer.registry import MODELS
 from pretrain.layout import TokenLayout
@@ -59,7 +59,7 @@ def build(method: str, case: dict) -> tuple[TokenPrediction, dict[str, Tensor]]:
     )
     state = {name: official(name, shape) for name, shape in case["shapes"].items()}
     named = state if method == "MaPeT" else {f"encoder.{name}": value for name, value in state.items()}
-    left = model.encoder.load_state_dict(read_dialect(named).encoder, strict=False)
+    left = model.encoder.load_state_dict(read_format(named).encoder, strict=False)
     assert not left.missing_keys and all(name.startswith("lm_head") for name in left.unexpected_keys)
     token, head = ("mask_positional_token", "decoder") if method == "MaPeT" else ("mask_token", "lm_head")
     with torch.no_grad():

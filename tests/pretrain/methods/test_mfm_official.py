@@ -16,7 +16,7 @@ from deterministic import numbers
 from torch import Tensor
 
 from mimtransfer.backbones.vit import TimmViT
-from mimtransfer.checkpoints.formats import read_dialect
+from mimtransfer.checkpoints.formats import read_format
 from mimtransfer.checkpoints.load import load_backbone
 from mimtransfer.registry import CORRUPTIONS, MODELS
 from pretrain.methods.frequency_loss import FrequencyLoss
@@ -56,7 +56,7 @@ def official_state(model: MFM) -> dict[str, Tensor]:
 def build(kind: str) -> MFM:
     model = MODELS.build(dict(type="MFM", encoder=ENCODERS[kind], data_preprocessor=PREPROCESSOR))
     state = official_state(model)
-    left = model.encoder.load_state_dict(read_dialect({"model": state}).encoder, strict=False)
+    left = model.encoder.load_state_dict(read_format({"model": state}).encoder, strict=False)
     assert not left.unexpected_keys and all("running_" in key or "num_" in key for key in left.missing_keys)
     model.head.load_state_dict({name[8:]: value for name, value in state.items() if name.startswith("decoder.")})
     return model.train()

@@ -9,7 +9,7 @@ from mimtransfer.errors import UserError
 # Scale of the pictures of frost.
 _FROST_SCALE = {32: 0.2, 64: 0.3, 224: 1.0}
 
-PARAMETERS = {
+PARAMETERS: dict[int, dict[str, list]] = {
     32: {
         "gaussian_noise": [0.04, 0.06, 0.08, 0.09, 0.10],
         "shot_noise": [500, 250, 100, 75, 50],

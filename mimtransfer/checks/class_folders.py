@@ -1,0 +1,66 @@
+"""Look at the class folders of a classifier: which classes, which files count, can they be decoded."""
+from __future__ import annotations
+
+import os.path as osp
+from collections.abc import Iterator
+
+from mmengine.config import Config
+
+from mimtransfer.checks import FAIL, OK, WARN, Finding
+from mimtransfer.checks.image_files import spread, unreadable_images
+from mimtransfer.datasets.class_folders import class_images, words_of
+from mimtransfer.datasets.class_names import class_names
+from mimtransfer.datasets.configured import leaves, max_corrupt
+from mimtransfer.datasets.tree import printable
+from mimtransfer.datasets.unreadable import UnreadableImage, open_rgb
+from mimtransfer.errors import UserError
+
+
+def class_findings(cfg: Config, splits: tuple[str, ...], count: int | None) -> Iterator[Finding]:
+    """Yield what is wrong with the data of a classification config.
+
+    A classifier needs as many outputs as there are classes, and the same classes in every split.
+
+    Args:
+        count: images decoded in each split, spread evenly; None: all.
+    """
+    named: dict[str, set[str]] = {}
+    seen: list[dict] = []
+    for split in splits:
+        loader = cfg.get(f"{split}_dataloader")
+        for dataset in leaves(loader.dataset) if loader else ():
+            if str(dataset.get("type")).rpartition(".")[2] != "ClassFolder" or dataset in seen:
+                continue
+            seen.append(dataset)
+            where, root = f"{split} data", osp.expanduser(dataset.get("root") or "")
+            try:
+                found = class_images(root)
+                classes = set(found.classes)
+                if dataset.get("trained_classes") is not None:
+                    classes = set(class_names(dataset["trained_classes"]))
+            except UserError as error:
+                what, _, mend = str(error).rpartition("; ")
+                yield Finding(FAIL, f"{where}: {what}", mend)
+                continue
+            named[split] = classes
+            if "num_classes" in cfg.model and len(classes) != cfg.model.num_classes:
+                yield Finding(FAIL, f"{where}: {len(classes)} classes, but model.num_classes is "
+                              f"{cfg.model.num_classes}", "make them equal")
+            if found.left_out:
+                yield Finding(WARN, f"{where}: left out in {root!r}: {words_of(found.left_out)}",
+                              "rename or remove what should not be passed over")
+            broken = []
+            for path, _ in spread(found.samples, count):
+                try:
+                    open_rgb(path)
+                except UnreadableImage as error:
+                    broken.append(f"{printable(osp.relpath(path, root))} ({error})")
+            problems = list(unreadable_images(broken, max_corrupt(dataset), f"images in {root!r}"))
+            yield from (problem._replace(what=f"{where}: {problem.what}") for problem in problems)
+            if not problems and not found.left_out:
+                yield Finding(OK, f"{where}, {root}: {len(found.samples)} images of {len(found.classes)} classes")
+    first = next(iter(named), "")
+    for split, classes in named.items():
+        if odd := sorted(classes ^ named[first])[:5]:
+            yield Finding(FAIL, f"the {first} data and the {split} data have other classes, not in both: "
+                          f"{', '.join(odd)}", "rename or add folders")

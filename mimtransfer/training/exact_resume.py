@@ -1,0 +1,96 @@
+"""Randomness and data of a resumed run: what an uninterrupted one would have drawn and shown."""
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.dist import get_rank, get_world_size
+from mmengine.hooks import Hook
+
+from mimtransfer.datasets.sampler import EpochSampler
+from mimtransfer.errors import UserError
+from mimtransfer.registry import HOOKS
+from mimtransfer.training.hooks import SeedHook
+
+
+@HOOKS.register_module()
+class ExactResumeHook(Hook):
+    """Let a resumed run show and draw what an uninterrupted one would have.
+
+    In an epoch that was left in its middle, the images that have been shown are passed over (of `EpochSampler`). In
+    runs without `SeedHook`, as mmdet's and mmseg's, python, numpy and torch are seeded before each iteration and,
+    where the training process itself loads the data, before each batch. Loader workers are seeded by mmengine, and what
+    they have drawn until a checkpoint is drawn again when an iteration-based run is resumed. Left open are mmdet's and
+    mmseg's runs by epochs whose workers persist: after a resume those begin again with the seeds of the first epoch.
+    """
+
+    priority = "VERY_HIGH"
+
+    def __init__(self) -> None:
+        self._shown = 0
+        self._seeds = True
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Note how far the epoch of the checkpoint had come."""
+        self._shown = (checkpoint.get("meta") or {}).get("images_of_epoch", 0) if runner._resume else 0
+
+    def before_train(self, runner) -> None:
+        """Look at the other hooks, and let each batch begin with a state of its own."""
+        self._seeds = not any(isinstance(hook, SeedHook) for hook in runner.hooks)
+        loop = runner.train_loop
+        if self._seeds and hasattr(loop, "dataloader_iterator") and loop.dataloader.num_workers == 0:
+            loop.dataloader_iterator = _SeededBatches(loop.dataloader_iterator, runner.seed or 0)
+
+    def before_train_epoch(self, runner) -> None:
+        """Pass over the images that have been shown; seed what is drawn before the first iteration."""
+        if self._seeds:
+            seed_all(runner.seed or 0, runner.iter, 1)
+        if not self._shown:
+            return
+        shown, self._shown = self._shown, 0
+        if not can_begin_within(runner) or shown % images_of_step(runner):
+            raise UserError(f"--resume: the checkpoint was saved {shown} images into an epoch, which the batch of "
+                            f"{images_of_step(runner)} images does not divide; go on with the batch and the processes "
+                            "of the run before, or from a checkpoint of a whole epoch")
+        runner.train_dataloader.sampler.skip = shown // get_world_size()
+
+    def before_train_iter(self, runner, batch_idx: int, data_batch: Any = None) -> None:
+        """Seed; see the class."""
+        if self._seeds:
+            seed_all(runner.seed or 0, runner.iter, 0)
+
+
+class _SeededBatches:
+    """An iterator that is seeded before each batch by its number."""
+
+    def __init__(self, batches: Iterator, seed: int) -> None:
+        self._batches, self._seed, self._number = batches, seed, 0
+
+    def __iter__(self) -> _SeededBatches:
+        return self
+
+    def __next__(self) -> Any:
+        seed_all(self._seed, self._number, 1)
+        self._number += 1
+        return next(self._batches)
+
+
+def seed_all(seed: int, number: int, stream: int) -> None:
+    """Seed python, numpy and torch from (run seed, rank, number, stream)."""
+    words = np.random.SeedSequence([seed, get_rank(), number, stream]).generate_state(2)
+    random.seed(int(words[0]))
+    np.random.seed(int(words[0]))
+    torch.manual_seed(int(words[1]))  # CUDA as well
+
+
+def images_of_step(runner) -> int:
+    """Return how many images all processes show in one iteration."""
+    return runner.train_dataloader.batch_size * get_world_size()
+
+
+def can_begin_within(runner) -> bool:
+    """Say whether the data of a run can be shown from the middle of an epoch on."""
+    return isinstance(runner.train_dataloader.sampler, EpochSampler) and bool(runner.train_dataloader.batch_size)
