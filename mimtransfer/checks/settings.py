@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
@@ -214,7 +214,7 @@ class _Walk:
                 hint = near_matches(name, dir(v2))
                 yield f"{path}.{number}: {name!r} is not in torchvision.transforms.v2; {hint}"
             else:
-                one = signature(built)
+                one = signature(cast(Any, built))
                 needed = name != "TimmAugment"
                 yield from self.keys(step, f"{path}.{number}", name, one, "transform", lax=True, needed=needed)
 
