@@ -27,8 +27,8 @@ _TWO_STAGE: dict[str, dict[str, tuple[Any, Any]]] = {
     "test_cfg.rpn": _PROPOSALS,
     "test_cfg.rcnn": {"score_thr": (float, EMPTY), "nms": _NMS, "max_per_img": (int, EMPTY)},
 }
-_SEGMENTOR = Signature({"mode": (Literal["whole", "slide"], "whole"), "crop_size": (Sequence[int], None),
-                        "stride": (Sequence[int], None)}, open=True)
+_SEGMENTOR = Signature({"mode": (Literal["whole", "slide"], "whole"), "crop_size": (Sequence[int] | int, None),
+                        "stride": (Sequence[int] | int, None)}, open=True)
 _DEFAULT_HOOKS = ("runtime_info", "timer", "sampler_seed", "logger", "param_scheduler", "checkpoint", "visualization")
 _PACKAGES = {"WandbVisBackend": "wandb", "ClearMLVisBackend": "clearml", "MLflowVisBackend": "mlflow",
              "NeptuneVisBackend": "neptune", "DVCLiveVisBackend": "dvclive", "AimVisBackend": "aim"}

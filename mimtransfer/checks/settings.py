@@ -273,7 +273,7 @@ def _misspelt_sections(cfg: Mapping) -> Iterator[str]:
     """Yield top-level keys that are nearly one of the Runner's."""
     known = set(inspect.signature(Runner.__init__).parameters) - {"self", "cfg"}
     for key in cfg:
-        if key not in known and len(key) > 6 and (meant := near(key, known)):
+        if key not in known and len(key) > 6 and (meant := near(key, known)) and not key.startswith(f"{meant}_"):
             yield f"nothing reads the key {key!r}; did you mean {meant!r}?"
 
 

@@ -231,7 +231,8 @@ def _unbuildable(error: Exception, message: str, frames: list[FrameType]) -> str
     if not building or not inside or isinstance(error, OSError | MemoryError):
         return None
     # No value of a config makes code name what does not exist, or call a function with a wrong keyword.
-    if isinstance(error, NameError | ImportError) or (isinstance(error, TypeError) and "argument" in message):
+    keyword = isinstance(error, TypeError) and "unexpected keyword argument" in message
+    if keyword or isinstance(error, NameError | ImportError):
         return None
     arguments = building[-1].f_locals.get("args") or {}
     plain = (bool, int, float, str, list, tuple)
