@@ -74,6 +74,19 @@ def check_device(device: str) -> None:
                         "give cpu")
 
 
+def check_sides(path: str) -> None:
+    """Refuse an image that is so narrow that nothing is left of it when it is resized for a model.
+
+    Raises:
+        UserError: it is.
+    """
+    with Image.open(path) as file:
+        width, height = file.size
+    if max(width, height) > MOST_NARROW * min(width, height):
+        raise UserError(f"{path!r} has {width} x {height} pixels: resized for the model its short side would be less "
+                        f"than a pixel; expected a long side of at most {MOST_NARROW} short ones")
+
+
 def load_model(cfg: Config, checkpoint: str, device: str) -> nn.Module:
     """Build the model of a transfer config with the weights of a checkpoint, wholly.
 
@@ -128,11 +141,7 @@ class Predictor:
         """
         if why := unreadable(path):
             raise UnreadableImage(why)
-        with Image.open(path) as file:
-            width, height = file.size
-        if max(width, height) > MOST_NARROW * min(width, height):
-            raise UserError(f"{path!r} has {width} x {height} pixels: resized for the model its short side would be "
-                            f"less than a pixel; expected sides of a ratio of at most {MOST_NARROW}")
+        check_sides(path)
         sample = self.model.test_step(pseudo_collate([self.pipeline(dict(img_path=path, img_id=0))]))[0].cpu()
         image = _rgb(path)
         picture = f"{name}.jpg"
