@@ -174,7 +174,10 @@ def initialisation(cfg: Config) -> str:
 
 def enter_scope(cfg: Config) -> None:
     """Make mmdet's or mmseg's registries the default ones, as the Runner will; files that they read are then named."""
-    init_default_scope(cfg.get("default_scope", "mimtransfer"))
+    scope = cfg.get("default_scope") or "mimtransfer"
+    if not isinstance(scope, str):
+        raise UserError(f"config: default_scope is {scope!r}, expected mimtransfer, mmdet or mmseg")
+    init_default_scope(scope)
     if cfg.get("default_scope") in ("mmdet", "mmseg"):
         from mimtransfer.datasets.reading import stand_in
 

@@ -171,7 +171,8 @@ def reason(config: dict, path: tuple, kind: str, new) -> str:
 def judge(config: dict, path: tuple, kind: str, new) -> tuple[str, str]:
     """Return ("refused", line), ("harmless", reason) or ("traceback", text)."""
     DefaultScope._instance_dict.clear()
-    init_default_scope(config.get("default_scope") if isinstance(config.get("default_scope"), str) else "mimtransfer")
+    scope = config.get("default_scope") or "mimtransfer"
+    init_default_scope(scope if isinstance(scope, str) else "mimtransfer")
     try:
         lines = wrong_settings(Config(config))
         if lines:
