@@ -136,7 +136,7 @@ class _Walk:
         """Check a dict and what is in it. It builds its `type`, or else `default`; without both it is only walked."""
         name = node.get("type", default)
         known = find(name, kind, self.scope) if isinstance(name, str) else [name] if callable(name) else []
-        if not isinstance(node.get("_scope_", ""), str):
+        if "_scope_" in node and (not node["_scope_"] or not isinstance(node["_scope_"], str)):
             yield f"{path}._scope_ is {shown(node['_scope_'])}, expected a text"
         if "type" in node and (not name or not isinstance(name, str)) and not callable(name):
             yield f"{path}.type is {shown(name)}, expected the name of a class"
