@@ -68,6 +68,7 @@ test-fast: $(READY)
 fuzz: $(READY)
 	@echo 'seed $(SEED); the same examples again: make fuzz SEED=$(SEED) FUZZ=$(FUZZ)'
 	FUZZ=$(FUZZ) $(PYTEST) -m hypothesis --hypothesis-profile=fuzz --hypothesis-seed=$(SEED)
+	$(PY) -W ignore tests/helpers/fuzz_configs.py --count 500 --seed $(SEED)
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .

@@ -27,6 +27,13 @@ class PretrainRunner(Runner):
         return super().wrap_model(model_wrapper_cfg, model)
 
 
+def register_all() -> None:
+    """Register data, hooks and methods; strategies and tokenizers register themselves at their first lookup."""
+    import pretrain.data
+    import pretrain.hooks
+    import pretrain.methods  # noqa: F401
+
+
 def build_runner(cfg: Config, notes: Sequence[str] = ()) -> Runner:
     """Build a Runner for pretraining.
 
@@ -37,11 +44,7 @@ def build_runner(cfg: Config, notes: Sequence[str] = ()) -> Runner:
     Raises:
         UserError: the training set is smaller than a batch.
     """
-    # Registers them all; the strategies and tokenizers register themselves at their first lookup.
-    import pretrain.data
-    import pretrain.hooks
-    import pretrain.methods  # noqa: F401
-
+    register_all()
     runner = PretrainRunner.from_cfg(cfg)
     runner.register_hook(ScheduleHook(notes))
     check_epoch(runner)

@@ -3,6 +3,9 @@ import argparse
 import os
 import sys
 
+# As in tools/pretrain.py: this folder holds a file of the package's name.
+sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
 
 def parse_args() -> argparse.Namespace:
     """Read the command line. Only the standard library so far: `--help` answers at once."""
@@ -43,6 +46,9 @@ def main() -> None:
             show("operators", doctor.check_operators(["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]))
             if args.config:
                 from mimtransfer.checks.config import check_config
+                from pretrain.runner import register_all
+
+                register_all()
 
                 num_files = None if args.all else args.maps
                 show(args.config, check_config(args.config, args.cfg_options, args.pretrained, num_files))

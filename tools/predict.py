@@ -26,8 +26,10 @@ def main() -> None:
     from mimtransfer.cli.explain import clean_exit
 
     with clean_exit():
-        from mimtransfer.cli.prediction import find_images
+        from mimtransfer.cli.prediction import check_device, find_images
 
+        if args.device is not None:
+            check_device(args.device)
         images = find_images(args.images)
         from mmengine.device import get_device
         from tqdm import tqdm

@@ -51,15 +51,20 @@ def main() -> None:
     from mimtransfer.cli.explain import clean_exit
 
     with clean_exit():
+        from mimtransfer.checks.settings import check_settings
         from mimtransfer.cli import launch
         from mimtransfer.training.batch import count_processes
         from mimtransfer.training.rescale import rescale_schedule
         from mimtransfer.training.safeguards import set_safeguards
+        from pretrain.runner import build_runner, register_all
 
         shipped = launch.load_config(args.config, [])
         cfg = launch.load_config(args.config, args.cfg_options)
         launch.set_work_dir(cfg, args.work_dir, args.config)
         launch.set_launcher(cfg, args.launcher)
+        launch.enter_scope(cfg)
+        register_all()
+        check_settings(cfg)
         launch.set_resume(cfg, args.resume)
         launch.set_seed(cfg, args.seed)
         launch.set_amp(cfg, args.amp)
@@ -70,8 +75,6 @@ def main() -> None:
             cfg.model.compile_loss = True
 
         set_safeguards(cfg, args.save_on_sigterm)
-
-        from pretrain.runner import build_runner
 
         build_runner(cfg, notes).train()
 

@@ -33,6 +33,7 @@ def main() -> None:
 
     with clean_exit():
         from mimtransfer.checks.data import check_data
+        from mimtransfer.checks.settings import check_settings
         from mimtransfer.cli import launch
         from mimtransfer.evaluation.tta import merge_views, set_tta
         from mimtransfer.training.batch import count_processes
@@ -45,6 +46,8 @@ def main() -> None:
         folder = None if args.checkpoint is None else os.path.dirname(args.checkpoint) or "."
         launch.set_work_dir(cfg, args.work_dir or folder, args.config)
         launch.set_launcher(cfg, args.launcher)
+        launch.enter_scope(cfg)
+        check_settings(cfg)
         launch.set_resume(cfg, None)
         launch.set_seed(cfg, args.seed)
         launch.set_amp(cfg, args.amp)
@@ -54,7 +57,6 @@ def main() -> None:
         launch.check_out(args.out)
         if args.tta:
             set_tta(cfg)
-        launch.enter_scope(cfg)
         check_data(cfg, splits=("test",))
         cfg.load_from = args.checkpoint
 

@@ -36,6 +36,7 @@ def main() -> None:
     with clean_exit():
         from mimtransfer.checks.data import SPLITS, check_data
         from mimtransfer.checks.recipe import TransferCheckHook, recipe_of
+        from mimtransfer.checks.settings import check_settings
         from mimtransfer.cli import launch
         from mimtransfer.datasets.configured import set_max_corrupt
         from mimtransfer.training.batch import count_processes
@@ -50,6 +51,8 @@ def main() -> None:
         if args.overfit is not None and args.work_dir is None:
             cfg.work_dir += f"_overfit{args.overfit}"  # beside the work dir of the real run
         launch.set_launcher(cfg, args.launcher)
+        launch.enter_scope(cfg)
+        check_settings(cfg)
         launch.set_resume(cfg, args.resume)
         launch.set_seed(cfg, args.seed)
         launch.set_amp(cfg, args.amp)
@@ -60,7 +63,6 @@ def main() -> None:
             notes = rescale_schedule(cfg, shipped, processes, args.cfg_options)
         launch.count_accumulation(cfg)
         launch.set_pretrained(cfg, args.pretrained)
-        launch.enter_scope(cfg)
         set_max_corrupt(cfg.train_dataloader, args.max_corrupt)
         check_data(cfg, ("train",) if args.overfit is not None else SPLITS)
         if args.overfit is not None:

@@ -3,6 +3,7 @@
 
     environment.py   versions, operators, devices
     config.py        a whole config: does it read, are the data there and sane, does the checkpoint fit
+    settings.py      every key and value of a config, held against what it builds (signatures.py, values.py)
     data.py          the data of a transfer config, split by split: classes, heads, evaluators, and what follows
     annotations.py   COCO jsons: what is missing, of another type, or names nothing
     objects.py       COCO jsons: boxes, areas and masks that cannot be, and whether an object is left to learn from

@@ -8,6 +8,7 @@ from mmengine.registry import MODELS
 from mimtransfer.checkpoints.load import load_backbone
 from mimtransfer.checks import FAIL, OK, Finding
 from mimtransfer.checks.data import data_findings
+from mimtransfer.checks.settings import wrong_settings
 from mimtransfer.cli import launch
 from mimtransfer.cli.explain import explain
 
@@ -26,6 +27,7 @@ def check_config(path: str, cfg_options: list[str], pretrained: str | None, num_
     except Exception as error:
         yield _explained(error)
         return
+    yield from (Finding(FAIL, line) for line in wrong_settings(cfg))
     try:
         yield from data_findings(cfg, count=num_files)
     except Exception as error:

@@ -108,7 +108,8 @@ def _set_data(cfg: Config, dataset: dict, num_images: int) -> None:
     evaluated.dataset = Config(dict(d={**dataset, "pipeline": pipeline, "test_mode": False})).d
     evaluated.sampler, evaluated.batch_sampler = dict(type="DefaultSampler", shuffle=False), None
     dataset["pipeline"] = [_still(step) for step in dataset["pipeline"] if _name(step) not in _RANDOM]
-    loader.dataset, loader.batch_size = dataset, min(loader.batch_size, num_images)
+    # Batch normalisation of pooled maps needs two values for each channel: a single image is shown twice.
+    loader.dataset, loader.batch_size = dataset, max(2, min(loader.batch_size, num_images))
     loader.sampler, loader.batch_sampler = dict(type="InfiniteSampler", shuffle=True), None
     cfg.val_dataloader = evaluated
     cfg.test_dataloader = cfg.test_evaluator = cfg.test_cfg = None

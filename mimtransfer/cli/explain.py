@@ -78,7 +78,7 @@ def explain(error: Exception) -> str | None:
     if isinstance(error, UserError):
         return message + where
     frames = list(_frames(error))
-    for explanation in (_unknown_name, _wrong_argument, _config, _missing_file, failed_write):
+    for explanation in (_unknown_name, _wrong_argument, _config, _missing_file, failed_write, _one_value, _unbuildable):
         line = explanation(error, message, frames)
         if line is not None:
             return " ".join(line.splitlines()) + where
@@ -214,6 +214,32 @@ def _wrong_argument(error: Exception, message: str, frames: list[FrameType]) -> 
     if not unexpected and frames[-1] is building[-1]:
         return f"config of {name}: {message.partition('() ')[2] or message}"
     return None  # the call is in the code, not in the config
+
+
+def _one_value(error: Exception, message: str, frames: list[FrameType]) -> str | None:
+    """Explain batch normalisation of a single value for each channel, as pooling gives for a batch of one image."""
+    if not isinstance(error, ValueError) or not message.startswith("Expected more than 1 value per channel"):
+        return None
+    return (f"batch normalisation got a single value for each channel ({message.rpartition('input size ')[2]}): set "
+            "train_dataloader.batch_size to 2 or more for each process, or a norm_cfg of type GN")
+
+
+def _unbuildable(error: Exception, message: str, frames: list[FrameType]) -> str | None:
+    """Explain what a constructor made of its arguments, when it did not expect them: the values are the config's."""
+    building = [frame for frame in frames if frame.f_code.co_name == "build_from_cfg" and "obj_cls" in frame.f_locals]
+    inside = [frame for frame in frames if frame.f_code.co_name in ("__init__", "__new__")]
+    if not building or not inside or isinstance(error, OSError | MemoryError):
+        return None
+    # No value of a config makes code name what does not exist, or call a function with a wrong keyword.
+    keyword = isinstance(error, TypeError) and "unexpected keyword argument" in message
+    if keyword or isinstance(error, NameError | ImportError):
+        return None
+    arguments = building[-1].f_locals.get("args") or {}
+    plain = (bool, int, float, str, list, tuple)
+    shown = ", ".join(f"{key}={value!r}" for key, value in arguments.items() if isinstance(value, plain))
+    name = getattr(building[-1].f_locals["obj_cls"], "__name__", "?")
+    return (f"config of {name}: it cannot be built ({type(error).__name__}: {message[:200]}); look at {shown[:300]}, "
+            "MIMTRANSFER_TRACEBACK=1 shows where")
 
 
 # Config files and other files

@@ -1,7 +1,6 @@
 """From a command line to a config that is ready to run: shared by tools/{pretrain,train,test}.py."""
 from __future__ import annotations
 
-import inspect
 import logging
 import os.path as osp
 from collections.abc import Iterator
@@ -19,51 +18,28 @@ from torch import nn
 
 from mimtransfer.checkpoints.newest import newest_checkpoint, newest_or_why, why_not_whole
 from mimtransfer.checkpoints.safe_load import allow_mmengine_checkpoints, read_checkpoint, state_dict_of
-from mimtransfer.cli.options import read_options
-from mimtransfer.errors import UserError, near_matches
+from mimtransfer.cli.overrides import apply_options
+from mimtransfer.errors import UserError
 from mimtransfer.openmmlab.config_bases import read_config
 from mimtransfer.results.record import FILE_NAME, read_record
-from mimtransfer.training import rescale
 from mimtransfer.training.batch import recorded_batch
-
-# Keys that mmengine, or we, read from the config itself, not through an argument of Runner.
-_RUNNER_KEYS = ("compile", "sync_bn", "find_unused_parameters", "activation_checkpointing", "efficient_conv_bn_eval",
-                "runner_type", "tta_model", "tta_pipeline", rescale.SWITCH)
 
 
 def load_config(path: str, cfg_options: list[str]) -> Config:
     """Read a config file with its bases and apply `KEY=VALUE` overrides.
 
     Raises:
-        UserError: an override is not `KEY=VALUE`, or config and Runner know no such key.
+        UserError: an override is not `KEY=VALUE`, config and Runner know no such key, or nothing reads it.
     """
     # CheckpointHook makes a FileClient in every run, which warns that it is deprecated, and then of its alias.
     file_client.print_log = lambda *args, **kwargs: None
     cfg = read_config(path)
     apply_options(cfg, cfg_options, path)
+    for loader in _dicts(cfg._cfg_dict):
+        if loader.get("num_workers", 1) == 0:  # torch refuses what is only for worker processes
+            loader.pop("persistent_workers", None)
+            loader.pop("prefetch_factor", None)
     return cfg
-
-
-def apply_options(cfg: Config, cfg_options: list[str], path: str) -> None:
-    """Apply `KEY=VALUE` overrides to a config; `path` names it in errors. Raises as `load_config`."""
-    if not cfg_options:
-        return
-    known = [*cfg.keys(), *inspect.signature(Runner.__init__).parameters, *_RUNNER_KEYS]
-    for option in cfg_options:
-        key, equals, value = option.partition("=")
-        if not equals:
-            raise UserError(f"--cfg-options: got {option!r}, expected KEY=VALUE without spaces")
-        if value.startswith(("dict(", "{")):
-            raise UserError(f"--cfg-options {option}: a value is a number, a word or a list: write {key}.type=NAME, "
-                            f"and {key}._delete_=True where the other keys of {key} shall go")
-        top = key.split(".")[0]
-        if top not in known:
-            hint = near_matches(top, known) or f"the config has {', '.join(sorted(cfg.keys()))}"
-            raise UserError(f"--cfg-options {option}: {path} has no key {top!r}; {hint}")
-    try:
-        cfg.merge_from_dict(read_options(cfg_options))
-    except ValueError as error:
-        raise UserError(f"--cfg-options: {error}") from None
 
 
 def set_work_dir(cfg: Config, work_dir: str | None, config_path: str) -> None:
@@ -198,7 +174,10 @@ def initialisation(cfg: Config) -> str:
 
 def enter_scope(cfg: Config) -> None:
     """Make mmdet's or mmseg's registries the default ones, as the Runner will; files that they read are then named."""
-    init_default_scope(cfg.get("default_scope", "mimtransfer"))
+    scope = cfg.get("default_scope") or "mimtransfer"
+    if not isinstance(scope, str):
+        raise UserError(f"config: default_scope is {scope!r}, expected mimtransfer, mmdet or mmseg")
+    init_default_scope(scope)
     if cfg.get("default_scope") in ("mmdet", "mmseg"):
         from mimtransfer.datasets.reading import stand_in
 

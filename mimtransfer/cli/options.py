@@ -1,12 +1,14 @@
 """Overrides of a config, `KEY=VALUE` on the command line: written and read here, so that both agree.
 
 mmengine's `DictAction` reads numbers, booleans, words and nested lists; it drops spaces and takes any comma for a list.
-A value in quotes is taken as it is, and so is a list or tuple that holds quotes.
+A value in quotes is taken as it is, and so is a list or tuple that holds quotes. Words with spaces, and paths that
+exist or whose folder exists, are one text with all their spaces and commas.
 """
 from __future__ import annotations
 
 import argparse
 import ast
+import os
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -40,11 +42,21 @@ def read_options(texts: Iterable[str]) -> dict[str, Any]:
                 found[key] = ast.literal_eval(value)
             except SyntaxError:
                 raise ValueError(f"{text}: the value is no string in quotes") from None
+        elif _is_path(value):
+            found[key] = value
         elif (items := _quoted_items(value)) is not None:
             found[key] = items
         else:
             found |= parser.parse_args(["--options", text]).options
     return found
+
+
+def _is_path(value: str) -> bool:
+    """Say whether a value with spaces or commas is one text: `DictAction` drops spaces and splits at commas."""
+    if value[:1] in ("[", "(") or not re.search("[ ,]", value):
+        return False
+    there = "/" in value and (os.path.exists(value) or os.path.isdir(os.path.dirname(value)))
+    return there or (" " in value and "," not in value) or (" " in value and "/" in value and ", " not in value)
 
 
 def _quoted_items(value: str) -> list | tuple | None:

@@ -25,6 +25,7 @@ from mimtransfer.datasets.tree import left_out_images, printable, some, walk
 from mimtransfer.datasets.unreadable import UnreadableImage
 from mimtransfer.errors import UserError, near_files
 
+MOST_NARROW = 200  # long to short side
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm")
 
 
@@ -55,6 +56,35 @@ def find_images(paths: list[str]) -> list[str]:
         else:
             raise UserError(f"{path!r}: no such file or folder{near_files(path)}")
     return found
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that torch does not know or that is not here.
+
+    Raises:
+        UserError: it does not exist.
+    """
+    try:
+        wanted = torch.device(device)
+    except RuntimeError:
+        raise UserError(f"--device {device}: no such device; expected cpu, cuda or cuda:N") from None
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if wanted.type == "cuda" and (wanted.index or 0) >= count:
+        raise UserError(f"--device {device}: torch sees {count} CUDA devices on this machine; leave --device out, or "
+                        "give cpu")
+
+
+def check_sides(path: str) -> None:
+    """Refuse an image that is so narrow that nothing is left of it when it is resized for a model.
+
+    Raises:
+        UserError: it is.
+    """
+    with Image.open(path) as file:
+        width, height = file.size
+    if max(width, height) > MOST_NARROW * min(width, height):
+        raise UserError(f"{path!r} has {width} x {height} pixels: resized for the model its short side would be less "
+                        f"than a pixel; expected a long side of at most {MOST_NARROW} short ones")
 
 
 def load_model(cfg: Config, checkpoint: str, device: str) -> nn.Module:
@@ -111,6 +141,7 @@ class Predictor:
         """
         if why := unreadable(path):
             raise UnreadableImage(why)
+        check_sides(path)
         sample = self.model.test_step(pseudo_collate([self.pipeline(dict(img_path=path, img_id=0))]))[0].cpu()
         image = _rgb(path)
         picture = f"{name}.jpg"

@@ -1,8 +1,8 @@
 """The protocol of a run: the part of its resolved config that decides the score, and a fingerprint of it.
 
 Two runs may share a column of the table only when their fingerprints are equal. What says where things lie, how they
-are logged or how fast they are loaded is left out, and so are the seed and the initialisation, because these are what a
-table compares.
+are logged or how fast they are loaded is left out, and so are the seed of the run and the initialisation, because these
+are what a table compares.
 """
 import hashlib
 import json
@@ -19,8 +19,8 @@ _LEFT_OUT = frozenset([
     # where things lie
     "data_root", "root", "folder", "work_dir", "output_dir", "outfile_prefix", "backend_args", "file_client_args",
     "load_from", "resume", "checkpoint",
-    # the initialisation and the seed
-    "seed", "pretrained", "label",
+    # the initialisation
+    "pretrained", "label",
     # how many unreadable images the run would go on from
     "max_corrupt",
     # how fast, at the same result
@@ -29,6 +29,8 @@ _LEFT_OUT = frozenset([
     # what is logged, and how often
     "classwise", "use_mp_eval", "print_cfg", "val_interval", "val_begin", "dynamic_intervals",
 ])
+# The seed of a run orders its images. Any other seed, of a subset, a corruption or an attack, decides what is scored.
+_ORDER = frozenset(["sampler", "batch_sampler"])
 # Hooks that watch a run or do what every run does. Any other may change the result (EMA, early stopping) and stays in.
 OBSERVING_HOOKS = frozenset([
     "RecordHook", "ReconstructionHook", "PredictionPictureHook", "FiniteLossHook", "CheckpointHook",
@@ -148,10 +150,12 @@ def _data_roots(value: Any) -> Iterator[str]:
             yield from _data_roots(item)
 
 
-def _canonical(value: Any, roots: list[str]) -> Any:
+def _canonical(value: Any, roots: list[str], owner: str = "") -> Any:
     if isinstance(value, Mapping):
         kept = {str(key): item for key, item in value.items() if key not in _LEFT_OUT and not _initialises(key, item)}
-        return {key: _canonical(item, roots) for key, item in kept.items()}
+        if owner in _ORDER:
+            kept.pop("seed", None)
+        return {key: _canonical(item, roots, key) for key, item in kept.items()}
     if isinstance(value, list | tuple):
         return [_canonical(item, roots) for item in value]
     if isinstance(value, set | frozenset):

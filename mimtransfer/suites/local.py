@@ -76,7 +76,10 @@ def find_devices(asked: str | None, jobs: int | None) -> list[str | None]:
         asked = os.environ.get("CUDA_VISIBLE_DEVICES")
         if asked is None and shutil.which("nvidia-smi"):
             query = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
-            asked = ",".join(subprocess.run(query, capture_output=True, text=True, check=False).stdout.split())
+            listed = subprocess.run(query, capture_output=True, text=True, check=False)
+            # Without a driver it prints an error, with status 0 or not.
+            numbers = [line.strip() for line in listed.stdout.splitlines() if line.strip().isdigit()]
+            asked = ",".join(numbers) if listed.returncode == 0 else None
     if asked and asked != "cpu":
         if jobs is not None:
             raise UserError("--jobs is for the CPU; a GPU runs one job at a time: choose GPUs with --devices 0,1")

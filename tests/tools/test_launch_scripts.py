@@ -91,3 +91,13 @@ def test_wrong_calls(call, script, args, text):
 def test_slurm_outside_a_checkout(call, tmp_path):
     status, _, error = call("slurm.sh", "train", "c.py", **{**SLURM, "SLURM_SUBMIT_DIR": str(tmp_path)})
     assert status == 2 and "is no checkout" in error
+
+
+@pytest.mark.parametrize("body", [
+    "exit 127", "echo 'NVIDIA-SMI has failed because it could not communicate with the NVIDIA driver.'; exit 9",
+    "echo 'No devices were found'",
+])
+def test_an_error_of_nvidia_smi_is_no_gpu(call, tmp_path, body):
+    (tmp_path / "nvidia-smi").write_text(f"#!/usr/bin/env bash\n{body}\n")
+    status, words, _ = call("torchrun.sh", "train", "a.py")
+    assert status == 0 and options(words)[0]["--nproc-per-node"] == "1"

@@ -20,7 +20,8 @@ if [ ! -f "$root/tools/$tool.py" ]; then
     exit 2
 fi
 if [ -z "${GPUS:-}" ]; then
-    GPUS=$(nvidia-smi --list-gpus 2>/dev/null | wc -l)
+    # Not there, or there without a driver: then it prints an error, which is no GPU.
+    GPUS=$( (nvidia-smi --list-gpus 2>/dev/null || true) | grep -c '^GPU ' || true)
     [ "$GPUS" -gt 0 ] || GPUS=1
 fi
 # torchrun sets OMP_NUM_THREADS=1 for each process itself; a value of yours counts.

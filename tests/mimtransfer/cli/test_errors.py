@@ -246,3 +246,16 @@ def test_near_matches_and_near_files(tmp_path):
     assert near_matches("xyz", ["RandomMasking"]) == "" == near_matches("xyz", [])
     assert near_files(str(tmp_path / "no" / "a.pth")) == f"; the folder {str(tmp_path / 'no')!r} does not exist"
     assert near_files(str(tmp_path / "tests_errors_lazy_shape.py")) == "; did you mean 'tests_errors_lazy_shapes.py'?"
+
+
+def test_a_value_that_a_constructor_cannot_use_is_told_with_its_class():
+    line = told(SHAPES.build, {"type": "Square", "side": "wide"})
+    assert line.startswith("config of Square: it cannot be built (TypeError: ") and "side='wide'" in line
+    assert "\n" not in line
+
+
+def test_batch_normalisation_of_one_value_is_told():
+    from torch import nn, rand
+
+    line = told(lambda: nn.BatchNorm2d(4).train()(rand(1, 4, 1, 1)))
+    assert "set train_dataloader.batch_size to 2 or more" in line and "\n" not in line

@@ -108,3 +108,33 @@ def test_our_backbones_start_from_a_pretraining(path, tmp_path, backbone):
     cfg = launch.load_config(path, [f"model.backbone.type={backbone}"])
     launch.set_pretrained(cfg, checkpoint)
     assert cfg.model.backbone.init_cfg == dict(type="Pretrained", checkpoint=checkpoint)
+
+
+def test_loaders_without_workers_lose_what_is_for_workers(tmp_path):
+    path = tmp_path / "loaders.py"
+    loader = "dict(num_workers=4, persistent_workers=True, prefetch_factor=2)"
+    path.write_text(f"train_dataloader = {loader}\ntest_cfg = dict(memory_dataloader={loader})\n")
+    options = ["train_dataloader.num_workers=0", "test_cfg.memory_dataloader.num_workers=0"]
+    cfg = launch.load_config(str(path), options)
+    assert cfg.train_dataloader == cfg.test_cfg.memory_dataloader == {"num_workers": 0}
+    assert launch.load_config(str(path), []).train_dataloader.persistent_workers is True
+
+
+@pytest.mark.parametrize("option, told", [
+    ("image_size=512", r"nothing reads 'image_size' any more.*; set train_dataloader\.dataset\.pipeline\.0\.scale"),
+    ("train_pipeline.0.scale=512", r"set train_dataloader\.dataset\.pipeline\.0\.scale$"),
+    ("unused=1", r"nothing reads 'unused' any more, .* has made its values of it already$"),
+])
+def test_an_override_that_nothing_reads_is_refused(tmp_path, option, told):
+    path = tmp_path / "sizes.py"
+    path.write_text(
+        "image_size = 1024\nunused = 'x'\ntrain_pipeline = [dict(type='Resize', scale=(image_size, image_size))]\n"
+        "train_dataloader = dict(dataset=dict(pipeline=train_pipeline))\n"
+    )
+    with pytest.raises(UserError, match=told):
+        launch.load_config(str(path), [option])
+
+
+def test_what_is_read_by_a_tool_may_be_overridden(path):
+    cfg = launch.load_config(path, ["task=detection", "protocol=x", "default_scope=mmdet", "auto_scale_lr.enable=True"])
+    assert (cfg.task, cfg.protocol, cfg.default_scope, cfg.auto_scale_lr.enable) == ("detection", "x", "mmdet", True)

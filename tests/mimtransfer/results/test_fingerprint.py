@@ -118,6 +118,15 @@ HARMFUL = {
     "true for one": edit("train_dataloader.sampler.shuffle", 1),
     "none for absent": edit("model.neck", None),
     "empty for absent": edit("model.test_cfg", {}),
+    # The seed of the run is elsewhere; each of these draws other images, corruptions or attacks.
+    "another subset": edit("train_dataloader.dataset.seed", 1),
+    "the default subset, written out": edit("train_dataloader.dataset.seed", 0),
+    "another subset in k-NN": edit("val_cfg.memory_dataloader", {"dataset": {"seed": 1}}),
+    "other corruptions": edit("val_cfg.seed", 1),
+    "another attack": edit("val_cfg.attacks", [{"type": "PGD", "seed": 1}]),
+    "another subset in a nested data set": edit("train_dataloader.dataset.dataset", {"seed": 1}),
+    "a seeded masking": edit("model.strategy", {"type": "X", "seed": 1}),
+    "a seeded transform": edit("train_dataloader.dataset.pipeline.0.seed", 1),
 }
 
 
@@ -133,6 +142,15 @@ def test_fingerprint_sees(name):
     changed = config()
     HARMFUL[name](changed)
     assert of(changed) != of(config())
+
+
+def test_the_order_of_the_memory_of_knn_is_no_protocol():
+    def knn(**sampler):
+        cfg = config()
+        cfg["val_cfg"] = {"type": "KNNLoop", "memory_dataloader": {"sampler": {"type": "DefaultSampler", **sampler}}}
+        return of(cfg)
+
+    assert knn(seed=9) == knn() != of(config())
 
 
 def test_data_may_lie_anywhere():

@@ -6,6 +6,7 @@ from fabricate_records import init_from, pretrain, transfer
 
 from mimtransfer.errors import UserError
 from mimtransfer.results import render
+from mimtransfer.results.fingerprint import protocol_config
 from mimtransfer.results.record import Run
 from mimtransfer.results.table import ProtocolMismatch, build_table
 
@@ -102,6 +103,16 @@ def test_different_protocols_in_a_column_are_refused():
         "    optim_wrapper.optimizer.lr: A 0.0001, B 0.0002",
         "    train_cfg.max_epochs: A '<absent>', B 3",
     ]
+
+
+def test_two_subsets_of_the_labels_are_no_repeats():
+    def run(name, subset):
+        cfg = {"train_cfg": {"type": "EpochBasedTrainLoop", "max_epochs": 5}, "randomness": {"seed": 0},
+               "train_dataloader": {"dataset": {"type": "ClassFolder", "num_images": 100, "seed": subset}}}
+        return transfer(name, "classification", config=protocol_config(cfg), top1=40.0 + subset)
+
+    with pytest.raises(ProtocolMismatch, match=r"differ in train_dataloader\.dataset\.seed"):
+        build_table(runs([run("first", 0), run("second", 1)]))
 
 
 def test_different_data_under_equal_configs_are_refused():
