@@ -4,6 +4,7 @@
     options.py     KEY=VALUE overrides, read and written
     explain.py     clean_exit: what the user did wrong, told from the error
     prediction.py  a trained detector or segmentor on any images
+    prediction_files.py  the JSON files of that
 
 Nothing is imported here: `--help` answers at once.
 """

@@ -15,7 +15,7 @@ from pycocotools.mask import decode
 
 import mimtransfer  # noqa: F401  before mmdet and mmseg
 from mimtransfer.checks import overfit
-from mimtransfer.cli.prediction import PredictionsFile
+from mimtransfer.cli.prediction_files import PredictionsFile
 from mimtransfer.datasets.scenes.write import SceneSet, make_scenes
 from mimtransfer.errors import UserError
 
