@@ -33,6 +33,7 @@ def main() -> None:
         from mmengine.device import get_device
         from tqdm import tqdm
 
+        from mimtransfer.checks.channels import check_channels
         from mimtransfer.cli import launch
         from mimtransfer.cli.prediction import CocoResults, Predictor, names_for
         from mimtransfer.datasets.tree import printable
@@ -42,6 +43,7 @@ def main() -> None:
         cfg = launch.load_config(args.config, args.cfg_options)
         launch.set_launcher(cfg, "none")
         launch.enter_scope(cfg)
+        check_channels(cfg)
         args.checkpoint = launch.checkpoint_at(args.checkpoint)
         predictor = Predictor(cfg, args.checkpoint, args.out, args.score_thr, args.device or get_device(),
                               args.ann_file)

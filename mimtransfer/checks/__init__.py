@@ -4,6 +4,7 @@
     environment.py   versions, operators, devices
     config.py        a whole config: does it read, are the data there and sane, does the checkpoint fit
     data.py          the data of a transfer config, split by split: classes, heads, evaluators, and what follows
+    channels.py      images of other channels than RGB
     annotations.py   COCO jsons: what is missing, of another type, or names nothing
     objects.py       COCO jsons: boxes, areas and masks that cannot be, and whether an object is left to learn from
     index_maps.py    index maps: which files count, their values and sizes
