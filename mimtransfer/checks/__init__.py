@@ -11,7 +11,8 @@
     image_files.py   image files: are they there, can they be decoded, have they the size that is said
     class_folders.py folders of classes
     recipe.py        lr, batch, length and normalisation against the recipe and the pretraining
-    overfit.py       can the pipeline learn a few images by heart
+    overfit.py       a config that learns a few images by heart
+    overfit_verdict.py  whether it could, and the most likely cause when it could not
 """
 from __future__ import annotations
 
