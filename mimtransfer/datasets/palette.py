@@ -18,7 +18,7 @@ def palette_of(dataset: dict) -> list[Colour]:
         RGB, 0 to 255, in the order of `classes_of`.
     """
     classes = classes_of(dataset)
-    configured = (dataset.get("metainfo") or {}).get("palette")
+    configured: Any = (dataset.get("metainfo") or {}).get("palette")
     if _is_list(configured) and len(configured) == len(classes):
         return [_colour(value) for value in configured]
     own: Any = getattr(dataset_class(dataset), "METAINFO", {}).get("palette")
