@@ -1,6 +1,8 @@
 """mimtransfer: from masked image modelling to COCO and ADE20K transfer tables, in one codebase."""
+from mimtransfer.openmmlab.attention_points import install as _keep_points_wide
 from mimtransfer.openmmlab.mmcv_ext import install as _supply_mmcv_ext
 
 __version__ = "0.1.0"
 
 _supply_mmcv_ext()  # nothing happens where mmcv is compiled; first, before anything can import mmdet or mmseg
+_keep_points_wide()

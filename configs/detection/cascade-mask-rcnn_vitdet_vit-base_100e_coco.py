@@ -10,4 +10,5 @@ _base_ = [
     "../_base_/schedule/vitdet_100e.py",
     "../_base_/detection_iters_runtime.py",
 ]
+custom_imports = dict(imports=["mimtransfer", "mimtransfer.openmmlab.cascade"])
 protocol = "ViTDet Cascade Mask R-CNN, COCO, 100 epochs"

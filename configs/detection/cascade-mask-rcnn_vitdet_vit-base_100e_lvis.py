@@ -11,17 +11,13 @@ _base_ = [
     "../_base_/schedule/vitdet_lvis.py",
     "../_base_/detection_iters_runtime.py",
 ]
+custom_imports = dict(imports=["mimtransfer", "mimtransfer.openmmlab.cascade"])
 protocol = "ViTDet Cascade Mask R-CNN, LVIS, 100 epochs"
 # mmengine replaces lists as a whole: the three heads of the base, with 1203 classes and another loss.
 bbox_head = dict(
     _base_.bbox_head,
     num_classes=1203,
     loss_cls=dict(type="mimtransfer.FederatedLoss", num_classes=1203),
-    init_cfg=[
-        dict(type="Normal", std=0.01, bias=-4.595, override=dict(name="fc_cls")),  # 1 % at the start
-        dict(type="Normal", std=0.001, override=dict(name="fc_reg")),
-        dict(type="Xavier", distribution="uniform", override=[dict(name="shared_fcs")]),
-    ],
 )
 model = dict(
     roi_head=dict(

@@ -17,11 +17,6 @@ model = dict(
         bbox_head=dict(
             num_classes=1203,
             loss_cls=dict(_delete_=True, type="mimtransfer.FederatedLoss", num_classes=1203),
-            init_cfg=[
-                dict(type="Normal", std=0.01, bias=-4.595, override=dict(name="fc_cls")),  # 1 % at the start
-                dict(type="Normal", std=0.001, override=dict(name="fc_reg")),
-                dict(type="Xavier", distribution="uniform", override=[dict(name="shared_fcs")]),
-            ],
         ),
         mask_head=dict(num_classes=1203),
     ),

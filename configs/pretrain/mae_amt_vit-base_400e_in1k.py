@@ -14,6 +14,6 @@ model = dict(
     ),
     norm_pix_loss=False,
 )
-custom_hooks = [*_base_.custom_hooks, dict(type="MapBankHook", begin=40, interval=40)]
+custom_hooks = [*_base_.custom_hooks, dict(type="MapBankHook", begin=41, interval=40)]
 train_cfg = dict(max_epochs=400)
 param_scheduler = warmup_cosine(epochs=400, warmup=40)

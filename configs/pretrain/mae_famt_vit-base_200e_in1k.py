@@ -8,6 +8,6 @@ _base_ = ["./mae_amt_vit-base_400e_in1k.py"]
 from mimtransfer.training.recipes import warmup_cosine
 
 model = dict(strategy=dict(type="FAMTMasking"))
-custom_hooks = [*_base_.custom_hooks[:-1], dict(_base_.custom_hooks[-1], interval=20)]  # MapBankHook
+custom_hooks = [*_base_.custom_hooks[:-1], dict(_base_.custom_hooks[-1], begin=40, interval=20)]  # MapBankHook
 train_cfg = dict(max_epochs=200)
 param_scheduler = warmup_cosine(epochs=200, warmup=40)

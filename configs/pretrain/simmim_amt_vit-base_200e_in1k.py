@@ -25,7 +25,7 @@ model = dict(
         warmup=dict(type="RandomMasking", mask_ratio=22 / 49, unit=2),
     )
 )
-custom_hooks = [*_base_.custom_hooks, dict(type="MapBankHook", begin=40, interval=40)]
+custom_hooks = [*_base_.custom_hooks, dict(type="MapBankHook", begin=41, interval=40)]
 train_dataloader = dict(batch_size=128)
 train_cfg = dict(max_epochs=200)
 optim_wrapper = dict(accumulative_counts=2)

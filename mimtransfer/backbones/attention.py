@@ -1,4 +1,4 @@
-"""Attention on the whole patch grid, for transfer: windows and relative positions around timm's own blocks.
+"""Attention that knows where its tokens lie on the patch grid: windows and relative positions around timm's own blocks.
 
 Windows with a few global blocks: ViTDet (Li et al. 2022, arXiv 2203.16527, sec. 3).
 Decomposed relative positions: MViTv2 (Li et al. 2021, arXiv 2112.01526, Eq. 4), as ViTDet uses them.
@@ -6,8 +6,7 @@ Relative position bias per layer: BEiT (Bao et al. 2021, arXiv 2106.08254), as M
 
 The classes take over the submodules of a block that timm built, so every option of timm's Block and Attention (q/k
 norm, layer scale, drop path ...) and every parameter name stays; they only add `rel_pos_h`, `rel_pos_w` or
-`relative_position_bias_table`. Without `grid` they are exactly timm's: that is how `TimmViT.encode` runs them on a
-subset of tokens.
+`relative_position_bias_table`. Nothing here runs without `grid`: positions that are left out would go unnoticed.
 """
 from typing import NamedTuple
 
@@ -44,11 +43,8 @@ class DecomposedAttention(Attention):
         self.rel_pos_h = nn.Parameter(torch.zeros(2 * size[0] - 1, self.head_dim))
         self.rel_pos_w = nn.Parameter(torch.zeros(2 * size[1] - 1, self.head_dim))
 
-    def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False,
-                grid: tuple[int, int] | None = None) -> Tensor:
+    def forward(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
         """Attend among the N = h*w tokens of `grid`, [B, N, D] -> [B, N, D]."""
-        if grid is None:
-            return super().forward(x, attn_mask, is_causal)
         window = (self.window_size,) * 2 if self.window_size else grid
         q, k, v = self.qkv(x).unflatten(2, (3, self.num_heads, -1)).unflatten(1, grid).unbind(3)  # [B, h, w, K, d]
         q, k = self.q_norm(q), self.k_norm(k)
@@ -113,12 +109,27 @@ class BiasAttention(Attention):
         self.relative_position_bias_table = nn.Parameter(
             torch.zeros(self.table_size[0] * self.table_size[1] + 3, self.num_heads))
 
-    def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False,
-                grid: tuple[int, int] | None = None) -> Tensor:
-        """Attend among N = P + h*w tokens, prefix tokens first, [B, N, D] -> [B, N, D]."""
-        if grid is None:
-            return super().forward(x, attn_mask, is_causal)
-        return super().forward(x, attn_mask=self.bias(grid, x.shape[1] - grid[0] * grid[1]).to(x.dtype))
+    def forward(self, x: Tensor, grid: tuple[int, int], patches: Tensor | None = None) -> Tensor:
+        """Attend among prefix tokens and patches, in this order, [B, N, D] -> [B, N, D].
+
+        Args:
+            x: N = P + h*w tokens, or P + n with `patches`.
+            grid: (h, w) of the whole image.
+            patches: [B, n] int64, the patches that there are; None for all, row-major.
+        """
+        if patches is None:
+            bias = self.bias(grid, x.shape[1] - grid[0] * grid[1])
+        else:
+            bias = self._bias_among(grid, patches, x.shape[1] - patches.shape[1])
+        return super().forward(x, attn_mask=bias.to(x.dtype))
+
+    def _bias_among(self, grid: tuple[int, int], patches: Tensor, num_prefix_tokens: int) -> Tensor:
+        """Return the rows and columns of `bias` for some patches of each image, [B, K, P+n, P+n]."""
+        whole = self.bias(grid, num_prefix_tokens)[0]  # [K, P+L, P+L]
+        prefix = torch.arange(num_prefix_tokens, device=patches.device).expand(len(patches), -1)
+        tokens = torch.cat([prefix, patches + num_prefix_tokens], dim=1)  # [B, P+n]
+        pairs = tokens[:, :, None] * whole.shape[2] + tokens[:, None, :]
+        return whole.flatten(1)[:, pairs].transpose(0, 1)
 
     def bias(self, grid: tuple[int, int], num_prefix_tokens: int) -> Tensor:
         """Return the bias of each head for a grid, [1, K, P+L, P+L]."""
@@ -166,16 +177,17 @@ class GridBlock(Block):
             self.attn = (DecomposedAttention(self.attn, size, window_size) if rel_pos == "decomposed"
                          else BiasAttention(self.attn, size))
 
-    def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False,
-                grid: tuple[int, int] | None = None) -> Tensor:
-        """Transform tokens [B, N, D]; with `grid` they are its h*w patches, after prefix tokens where no window is."""
-        if grid is None:
-            return super().forward(x, attn_mask, is_causal)
+    def forward(self, x: Tensor, grid: tuple[int, int], patches: Tensor | None = None) -> Tensor:
+        """Transform tokens [B, N, D]: the h*w patches of `grid`, after prefix tokens where no window is. With a bias
+        and no windows also some `patches` only, see `BiasAttention`.
+        """
         # Drop path acts on the whole image, not on single windows as in timm's SAM.
-        x = x + self.drop_path1(self.ls1(self._attend(self.norm1(x), grid)))
+        x = x + self.drop_path1(self.ls1(self._attend(self.norm1(x), grid, patches)))
         return x + self.drop_path2(self.ls2(self.mlp(self.norm2(x))))
 
-    def _attend(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
+    def _attend(self, x: Tensor, grid: tuple[int, int], patches: Tensor | None) -> Tensor:
+        if patches is not None:
+            return self.attn(x, grid=grid, patches=patches)
         if not self.window_size or self.rel_pos == "decomposed":  # which makes its windows itself
             return self._attend_all(x, grid)
         windows, padded_grid = window_partition(x.unflatten(1, grid), self.window_size)  # [B*windows, s, s, D]

@@ -124,8 +124,8 @@ class TimmSwin(PretrainedBackbone):
         cut = tokens.unflatten(2, self.stem_grid).unflatten(1, grid)  # [B, h, w, r, c, D_stem]
         return cut.transpose(2, 3).flatten(3, 4).flatten(1, 2)
 
-    def encode(self, tokens: Tensor) -> Tensor:
-        """Run all stages and the final norm on the map of `add_position`, -> [B, L, D]."""
+    def encode(self, tokens: Tensor, grid: tuple[int, int] | None = None) -> Tensor:
+        """Run all stages and the final norm on the map of `add_position`, which has its `grid`, -> [B, L, D]."""
         return self.norm(self.layers(tokens)).flatten(1, 2)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:

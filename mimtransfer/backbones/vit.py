@@ -33,7 +33,7 @@ class TimmViT(PretrainedBackbone):
     gradient gets one, so DDP needs no search for unused ones.
 
     With windows or decomposed relative positions `forward` drops the prefix tokens, as ViTDet does; they stay in the
-    module, without gradient, for the checkpoint and for `encode`.
+    module, without gradient, for the checkpoint. `encode` refuses these two; it takes `rel_pos='bias'`.
 
     Args:
         arch: Name of a plain ViT in timm, tiny to huge.
@@ -151,18 +151,28 @@ class TimmViT(PretrainedBackbone):
         return tokens + resample_abs_pos_embed(positions, new_size=grid, old_size=self.grid_size, num_prefix_tokens=0,
                                                antialias=self.pos_antialias)
 
-    def encode(self, tokens: Tensor) -> Tensor:
-        """Run the transformer on any subset of tokens, with plain attention.
+    def encode(self, tokens: Tensor, grid: tuple[int, int] | None = None, patches: Tensor | None = None) -> Tensor:
+        """Run the transformer on any subset of tokens, with global attention.
 
         Args:
             tokens: [B, N, D] patch tokens, positions already added.
+            grid: (h, w) of the whole image; only a relative position bias needs it.
+            patches: [B, N] int64, which patches the tokens are; None where they are all of `grid`, row-major.
 
         Returns:
             [B, P+N, D], prefix tokens first, after the final norm.
+
+        Raises:
+            UserError: Windows or decomposed relative positions, which have no place for prefix tokens; a bias without
+                `grid`.
         """
+        if self.drops_prefix or (self.uses_grid and grid is None):
+            raise UserError(f"TimmViT.encode: window_size and rel_pos={self.rel_pos!r} would be left out: take "
+                            f"rel_pos=None without windows, or rel_pos='bias' and give encode the grid")
+        place = {"grid": grid, "patches": patches} if self.uses_grid else {}
         x = self.norm_pre(self.pos_drop(self.prepend_prefix(tokens)))
         for block in self.blocks:
-            x = self._run(block, x)
+            x = self._run(block, x, **place)
         return self.norm(x)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:

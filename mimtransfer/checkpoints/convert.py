@@ -19,6 +19,7 @@ from torch import Tensor
 from mimtransfer.checkpoints.formats import pretraining_of, read_format
 from mimtransfer.checkpoints.names import HF_CLIP, HF_DINOV2, HF_VIT, VITDET, State, Table
 from mimtransfer.checkpoints.resample import Grid, Positions, split_positions
+from mimtransfer.checkpoints.rotary import check_positions
 from mimtransfer.checkpoints.safe_load import read_checkpoint
 from mimtransfer.errors import UserError
 
@@ -59,6 +60,7 @@ def convert(source: str | os.PathLike, target: str | os.PathLike, to: str) -> st
     if not fmt.encoder:
         inside = ", ".join(map(repr, fmt.rest[:3])) or "no tensors"
         raise UserError(f"checkpoint {source!r} holds no encoder that is known (it has {inside})")
+    check_positions(source, checkpoint, fmt)
     written = FORMATS[to](fmt.encoder, tuple((pretraining or {}).get("grid") or ()) or None)
     # Parts of a fused tensor share its memory, and a pickle would hold the whole of it with each part.
     state = {name: value.clone(memory_format=torch.contiguous_format) for name, value in written.state.items()}

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from mimtransfer.checkpoints.formats import Format, pretraining_of, read_format
 from mimtransfer.checkpoints.resample import Positions, fit_other, fit_positions, fold_prefix, grid_of, split_positions
+from mimtransfer.checkpoints.rotary import check_positions
 from mimtransfer.checkpoints.safe_load import read_checkpoint
 from mimtransfer.errors import UserError
 from mimtransfer.files import sha256_file
@@ -84,8 +85,9 @@ def load_backbone(backbone: nn.Module, path: str | os.PathLike) -> LoadReport:
     wanted = backbone.state_dict()
     assert not any(tensor.is_meta for tensor in wanted.values()), "nothing can be loaded into a backbone on meta"
 
-    fitted, resized, misfits = _fit(backbone, wanted, fmt.encoder, pretraining)
     patterns = tuple(getattr(backbone, "expected_missing_keys", tuple)())
+    check_positions(path, checkpoint, fmt, may_lack="pos_embed" in patterns)
+    fitted, resized, misfits = _fit(backbone, wanted, fmt.encoder, pretraining)
     absent = [name for name in wanted if name not in fitted and name not in misfits]
     # Integer buffers (index tables, batch counters) follow from the configuration.
     expected = [
@@ -245,8 +247,8 @@ def _misfit_message(
                 "are not supported so far: give a checkpoint of RGB images")
     elif there != here:
         hint = f"the file is {there}, the backbone {here}: build it with the architecture of the file"
-    elif missing == ["pos_embed"]:
-        hint = "the file has no position embedding: build the backbone without one (pos_embed='none')"
+    elif missing == ["pos_embed"] and any("relative_position_bias_table" in name for name in fmt.encoder):
+        hint = "its positions are relative, as BEiT's: build the backbone without others (pos_embed='none')"
     elif missing == ["norm.weight", "norm.bias"]:
         hint = "the file has no final norm: build the backbone without one (final_norm=False)"
     elif missing == ["cls_token"]:

@@ -37,7 +37,8 @@ def set_fsdp(cfg: Config, fsdp: bool) -> None:
         if str(hook["type"]).rpartition(".")[2] == "EMAHook":
             raise UserError("--fsdp cannot average weights: take EMAHook out of custom_hooks, or train without --fsdp")
     cfg.pop("model_wrapper_cfg", None)
-    cfg.strategy = dict(type="mimtransfer.BlockFSDPStrategy")
+    # mmengine's Runner reads cfg.sync_bn, its FlexibleRunner does not.
+    cfg.strategy = dict(type="mimtransfer.BlockFSDPStrategy", sync_bn=cfg.get("sync_bn"))
 
 
 @STRATEGIES.register_module()
@@ -53,6 +54,7 @@ class BlockFSDPStrategy(FSDPStrategy):
         super().__init__(state_dict_cfg="full", **kwargs)
 
     def _wrap_model(self, model: nn.Module) -> nn.Module:
+        model = self.convert_model(model)  # BN to SyncBN, which mmengine's FSDPStrategy leaves out
         blocks = {id(block) for block in transformer_blocks(model)}
         policy = partial(lambda_auto_wrap_policy, lambda_fn=lambda module: id(module) in blocks)
         self.model_wrapper: dict[str, Any] = dict(auto_wrap_policy=policy)

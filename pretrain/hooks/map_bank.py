@@ -40,7 +40,8 @@ class MapBankHook(Hook):
     Rows of images that cannot be read stay zero; they are never shown.
 
     Args:
-        begin: whole epochs of training before the first filling (AMT: 40).
+        begin: whole epochs of training before the first filling. AMT's paper says 40; its released code trains epochs
+            0 to 40, so 41, before the first map, and 81 before the second: our configs of AMT follow the code, 41.
         interval: epochs between fillings (AMT: 40).
         batch_size: images of a rank at once; None: as in training.
         num_workers: loader processes of a rank; None: as in training.

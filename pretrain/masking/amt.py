@@ -30,7 +30,7 @@ class AMTMasking(Measured, WeightedMasking):
         mask_ratio: see `MaskingStrategy`; the authors mask 0.45 and throw 0.40, or mask 0.75 and throw nothing.
         throw: see `WeightedMasking`.
         legacy_crop: weigh by the top left corner of the map whatever was cropped, as the released code does.
-        warmup: see `Measured`; the authors train 40 epochs with `dict(type='RandomMasking', mask_ratio=0.75)`.
+        warmup: see `Measured`; the authors train 41 epochs with `dict(type='RandomMasking', mask_ratio=0.75)`.
     """
 
     def __init__(

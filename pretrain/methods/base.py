@@ -9,6 +9,7 @@ import torch
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
+from mimtransfer.backbones.vit import TimmViT
 from mimtransfer.draws import SampleGenerator
 from mimtransfer.errors import UserError
 from mimtransfer.registry import MASKINGS, MODELS
@@ -25,8 +26,15 @@ class MIMethod(BaseModel):
         data_preprocessor: config of mmengine's preprocessor, which normalises on the device.
         compile_loss: compile the loss with `torch.compile`. Shapes are static, so it compiles once.
         init_cfg: of mmengine.
+
+    Attributes:
+        encodes_tokens: patches are hidden, so the method runs `encode` on tokens, and not the encoder on whole images.
+
+    Raises:
+        UserError: a plain ViT without positions, or with options that only whole images can have.
     """
 
+    encodes_tokens = True
     data_preprocessor: Any  # of mmengine; it has `mean` and `std` where it normalises
 
     def __init__(
@@ -39,9 +47,20 @@ class MIMethod(BaseModel):
     ):
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.encoder = MODELS.build(encoder)
+        if isinstance(self.encoder, TimmViT):
+            self._check_positions()
         self.strategy: Any = None if strategy is None else MASKINGS.build(strategy)
         self.compile_loss = compile_loss
         self._compiled: Any = None
+
+    def _check_positions(self) -> None:
+        name, encoder = type(self).__name__, self.encoder
+        if encoder.pos_embed is None and encoder.rel_pos is None:
+            raise UserError(f"{name}: got an encoder without positions, to which all masked patches of an image are "
+                            "the same; expected pos_embed='sincos' or 'learned', or rel_pos='bias'")
+        if self.encodes_tokens and encoder.drops_prefix:
+            raise UserError(f"{name}: got an encoder with windows or rel_pos='decomposed', which are for transfer; "
+                            "expected neither (rel_pos='bias' works), and add them in the config of the transfer")
 
     def forward(self, inputs: Tensor, record: AugRecord | None = None, data_samples: None = None, mode: str = "loss"):
         """Draw a layout, then compute losses or reconstructions.
@@ -106,9 +125,13 @@ class MIMethod(BaseModel):
 
 @torch.no_grad()
 def init_plain_vit(encoder: nn.Module) -> None:
-    """Initialise a `TimmViT`: weights, tokens and positions truncated normal, std 0.02, cut at one std; biases at 0."""
+    """Initialise a `TimmViT`: weights, tokens and positions truncated normal, std 0.02, cut at one std; biases and
+    relative positions at 0.
+    """
     for name, parameter in encoder.named_parameters():
-        if parameter.dim() > 1 and parameter.requires_grad:
+        if name.endswith("relative_position_bias_table"):
+            nn.init.zeros_(parameter)
+        elif parameter.dim() > 1 and parameter.requires_grad:
             nn.init.trunc_normal_(parameter, std=0.02, a=-0.02, b=0.02)
         elif name.endswith("bias"):
             nn.init.zeros_(parameter)

@@ -2,10 +2,10 @@
 
 With the tokenizer VQ-KD it is BEiT v2 (Peng et al., 2022, arXiv 2208.06366) without its patch aggregation.
 
-Same weights, image and mask give the loss of the official code (microsoft/unilm, beit2) with absolute positions to
-rounding. Departures: positions are learned and absolute, there a relative position bias that all blocks share
-(`TimmViT.encode` takes any subset of tokens, so it has no bias); keys have a bias, which does not change attention;
-patches may be thrown.
+Same weights, image and mask give the loss of the official code (microsoft/unilm, beit2) to rounding, with absolute
+positions or with a relative position bias. Departures: positions are learned and absolute in our configs, there a
+relative position bias that all blocks share; with `rel_pos='bias', pos_embed='none'` in the encoder each block learns
+one of its own. Keys have a bias, which does not change attention; patches may be thrown.
 """
 import torch
 from torch import Tensor, nn
@@ -32,12 +32,15 @@ class BEiT(TokenPrediction):
 
     def predict(self, images: Tensor, layout: TokenLayout) -> Tensor:
         """Return logits of the codes of masked patches, [B, M, num_codes]."""
-        visible, masked, _ = layout
+        visible, masked, thrown = layout
         encoder, grid = self.encoder, self.encoder.patch_grid(images)
         tokens = encoder.embed(images)  # [B, L, D]
         tokens = torch.where(layout.mask()[:, :, None], self.mask_token.to(tokens.dtype), tokens)
-        tokens = take(encoder.add_position(tokens, grid), torch.cat([masked, visible], dim=1))
-        latent = encoder.encode(tokens)[:, encoder.num_prefix_tokens :]
+        tokens = encoder.add_position(tokens, grid)
+        if not thrown.shape[1]:
+            return self.head(take(encoder.encode(tokens, grid)[:, encoder.num_prefix_tokens :], masked))
+        kept = torch.cat([masked, visible], dim=1)
+        latent = encoder.encode(take(tokens, kept), grid, kept)[:, encoder.num_prefix_tokens :]
         return self.head(latent[:, : masked.shape[1]])
 
     def reset_parameters(self) -> None:

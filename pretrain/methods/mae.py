@@ -80,7 +80,7 @@ class MAE(MIMethod):
         """Return the predicted (normalised) pixels of the masked patches, [B, M, p*p*3]."""
         grid = self.encoder.patch_grid(images)
         tokens = self.encoder.add_position(self.encoder.embed(images), grid)  # [B, L, D]
-        latent = self.encoder.encode(take(tokens, layout.visible))  # [B, P+V, D]
+        latent = self.encoder.encode(take(tokens, layout.visible), grid, layout.visible)  # [B, P+V, D]
         return self.decoder(latent, layout, grid)
 
     def reconstruct(self, images: Tensor, layout: TokenLayout) -> Tensor:

@@ -43,6 +43,8 @@ class MFM(MIMethod):
             first step, an image size that does not fit.
     """
 
+    encodes_tokens = False
+
     def __init__(
         self,
         encoder: dict,

@@ -1,15 +1,15 @@
 """SimMIM: Xie et al., "SimMIM: a Simple Framework for Masked Image Modeling", CVPR 2022, arXiv 2111.09886.
 
 Same weights, image and mask give the loss of the official code (microsoft/SimMIM) to rounding, for a ViT with absolute
-positions and for Swin. With thrown patches it is SimMIM under AMT (Gui et al., AAAI 2023, arXiv 2211.15362, sec. 3):
-they are dropped after positions are added, and are in no loss.
+positions or with a relative position bias, and for Swin. With thrown patches it is SimMIM under AMT (Gui et al., AAAI
+2023, arXiv 2211.15362, sec. 3): they are dropped after positions are added, and are in no loss.
 
 Departures from official SimMIM: its ViT is pretrained without absolute positions, with a relative position bias that
-all blocks share; ours has absolute positions, learned ones in our configs, as AMT's SimMIM has (`TimmViT.encode` takes
-any subset of tokens, so it has no bias). It masks ceil(L r) cells where our strategies take floor(L r); the ratios in
-our configs make L r whole, at its count. Our head is a linear layer on masked tokens with pixels in the order
-(p, p, C), there a 1x1 convolution on all tokens and a pixel shuffle with the order (C, p, p): the same map. Our mean is
-exact, its divisor has 1e-5 more.
+all blocks share; ours has learned absolute ones in our configs, as AMT's SimMIM has. With `rel_pos='bias',
+pos_embed='none'` in the encoder it has the official positions, but each block learns a bias of its own. It masks
+ceil(L r) cells where our strategies take floor(L r); the ratios in our configs make L r whole, at its count. Our head
+is a linear layer on masked tokens with pixels in the order (p, p, C), there a 1x1 convolution on all tokens and a pixel
+shuffle with the order (C, p, p): the same map. Our mean is exact, its divisor has 1e-5 more.
 
 Departures from AMT's SimMIM: any number of patches may survive, there it must be a square number; and the loss compares
 predictions with the pixels of the same patches, there with those of the whole image, which fails once patches are
@@ -83,10 +83,11 @@ class SimMIM(MIMethod):
         hidden = layout.mask().view(*tokens.shape[:2], *[1] * (tokens.dim() - 2))
         tokens = encoder.add_position(torch.where(hidden, self.mask_token.to(tokens.dtype), tokens), grid)
         if thrown.shape[1]:
-            tokens = take(tokens, torch.cat([masked, visible], dim=1))
-            latent = encoder.encode(tokens)[:, encoder.num_prefix_tokens :][:, : masked.shape[1]]
+            kept = torch.cat([masked, visible], dim=1)
+            latent = encoder.encode(take(tokens, kept), grid, kept)[:, encoder.num_prefix_tokens :]
+            latent = latent[:, : masked.shape[1]]
         else:
-            latent = take(encoder.encode(tokens)[:, encoder.num_prefix_tokens :], masked)
+            latent = take(encoder.encode(tokens, grid)[:, encoder.num_prefix_tokens :], masked)
         return self.head(latent)
 
     def reconstruct(self, images: Tensor, layout: TokenLayout) -> Tensor:

@@ -7,7 +7,9 @@ import pytest
 import torch
 from coloured_classes import paint_classes
 from mmengine.config import Config
+from sharded_norms import sharded_norms
 from sharded_run import run_tool
+from torch.multiprocessing import spawn
 
 from mimtransfer.backbones.vit import TimmViT
 from mimtransfer.checkpoints.load import load_backbone
@@ -117,3 +119,12 @@ def test_blocks_of_a_swin_are_units():
     model = torch.nn.ModuleDict(dict(backbone=TimmSwin("swin_tiny_patch4_window7_224", model_kwargs=dict(
         embed_dim=12, depths=(1, 2), num_heads=(1, 2)))))
     assert len(transformer_blocks(model)) == 3
+
+
+@pytest.mark.parametrize(("sync_bn", "kind"), [("torch", "SyncBatchNorm"), (None, "BatchNorm2d")])
+def test_batch_norm_is_synchronised_where_the_config_says_so(sync_bn, kind, tmp_path):
+    # The kinds only: torch's SyncBatchNorm computes on GPUs alone.
+    spawn(sharded_norms, args=(str(tmp_path / "store"), str(tmp_path), sync_bn), nprocs=2)
+    for rank in range(2):
+        kinds, num_units = torch.load(tmp_path / f"{rank}.pt")
+        assert kinds == [kind] and num_units > 1

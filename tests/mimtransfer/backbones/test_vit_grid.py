@@ -12,6 +12,7 @@ from timm.models.vision_transformer_sam import VisionTransformerSAM
 
 from mimtransfer.backbones import TimmViT
 from mimtransfer.backbones.attention import BiasAttention, GridBlock
+from mimtransfer.errors import UserError
 
 WIDTH = {"embed_dim": 32, "depth": 3, "num_heads": 2}
 
@@ -123,13 +124,42 @@ def test_options_of_transfer_only_add_names() -> None:
     assert TimmViT(model_kwargs=WIDTH).expected_missing_keys() == ()
 
 
-def test_encode_is_plain_attention_in_every_configuration() -> None:
-    plain = randomized(TimmViT(model_kwargs=WIDTH))
+def test_encode_leaves_no_position_out() -> None:
     tokens = torch.randn(2, 9, 32)
-    for options in ({"window_size": 2, "rel_pos": "decomposed"}, {"rel_pos": "bias"}):
-        vit = randomized(TimmViT(model_kwargs=WIDTH, **options))
-        vit.load_state_dict(plain.state_dict(), strict=False)
-        torch.testing.assert_close(vit.encode(tokens), plain.encode(tokens), atol=0, rtol=0)
+    for options in ({"window_size": 2}, {"rel_pos": "decomposed"}, {"window_size": 2, "rel_pos": "bias"}):
+        with pytest.raises(UserError, match=r"TimmViT.encode: window_size and rel_pos=.* would be left out"):
+            TimmViT(img_size=48, model_kwargs=WIDTH, **options).encode(tokens, (3, 3))
+    vit = randomized(TimmViT(img_size=48, rel_pos="bias", pos_embed="none", model_kwargs=WIDTH)).eval()
+    with pytest.raises(UserError, match="give encode the grid"):
+        vit.encode(tokens)
+    images = torch.randn(2, 3, 32, 80)
+    encoded = vit.encode(vit.embed(images), (2, 5))[:, 1:]
+    torch.testing.assert_close(encoded, vit(images)[0].flatten(2).transpose(1, 2), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("registers", [0, 2])
+def test_bias_of_some_patches_is_that_of_the_whole_grid_without_the_others(registers, monkeypatch) -> None:
+    kwargs = WIDTH | {"reg_tokens": registers}
+    vit = randomized(TimmViT(img_size=(48, 64), rel_pos="bias", pos_embed="none", model_kwargs=kwargs)).double().eval()
+    tokens, num_prefix = torch.randn(2, 12, 32).double(), 1 + registers
+    patches = torch.tensor([[7, 0, 11, 2], [3, 4, 9, 8]])
+    some = vit.encode(tokens.gather(1, patches[..., None].expand(-1, -1, 32)), (3, 4), patches)
+    some[:, num_prefix:].square().sum().backward()
+    grads = {name: parameter.grad.clone() for name, parameter in vit.named_parameters() if parameter.grad is not None}
+    vit.zero_grad()
+    # All patches ask, but only those that are there can be asked.
+    unseen = torch.full((2, 1, 1, num_prefix + 12), -torch.inf).double()
+    unseen[..., :num_prefix] = 0
+    unseen[:, 0, 0].scatter_(1, patches + num_prefix, 0)
+    bias = BiasAttention.bias
+    monkeypatch.setattr(BiasAttention, "bias", lambda self, grid, prefix: bias(self, grid, prefix) + unseen)
+    whole = vit.encode(tokens, (3, 4))
+    kept = whole[:, num_prefix:].gather(1, patches[..., None].expand(-1, -1, 32))
+    torch.testing.assert_close(some, torch.cat([whole[:, :num_prefix], kept], 1), atol=1e-12, rtol=0)
+    kept.square().sum().backward()
+    for name, grad in grads.items():
+        torch.testing.assert_close(grad, vit.get_parameter(name).grad, atol=1e-10, rtol=0, msg=name)
+    assert grads["blocks.2.attn.relative_position_bias_table"].abs().max() > 0
 
 
 def test_zero_relative_positions_change_nothing() -> None:

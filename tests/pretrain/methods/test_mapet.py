@@ -229,6 +229,6 @@ def test_mistakes_give_one_line():
     with pytest.raises(UserError, match="without mean and std"):
         build(data_preprocessor=None)
     with pytest.raises(UserError, match="not timm's plain ones"):
-        build(encoder=dict(VIT, rel_pos="decomposed"))
+        build(encoder=dict(VIT, rel_pos="bias"))
     assert build(num_codes=16).tokenizer.num_codes == 16
     assert isinstance(build().tokenizer, BrightnessTokenizer)

@@ -4,7 +4,8 @@ How `fixtures/mapet_official.json` was made: XLeiTPositionalAugmented of aimagel
 the sizes of each case, every parameter filled by `official`, permutations of `numbers("order")` after the class token,
 masks of its attention_mask_full_mapet_1, in training mode; loss and logits as in its engine.py. It predicts in raster
 order. `fixtures/beit_official.json`: VisionTransformerForMaskedImageModeling of microsoft/unilm's
-beit2/modeling_pretrain.py with absolute positions, likewise.
+beit2/modeling_pretrain.py with absolute positions or, with `shared_bias`, a relative position bias that all blocks
+share, likewise; and every n-th value of its encoder's output [B, L, D].
 """
 import json
 from pathlib import Path
@@ -27,16 +28,16 @@ from pretrain.methods.two_stream import two_stream_mask
 
 FIXTURES = Path(__file__).parent / "fixtures"
 MAPET = json.loads((FIXTURES / "mapet_official.json").read_text())["cases"]
-(BEIT,) = json.loads((FIXTURES / "beit_official.json").read_text())["cases"]
+BEIT = json.loads((FIXTURES / "beit_official.json").read_text())["cases"]
 PREPROCESSOR = dict(type="ImgDataPreprocessor", mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
 
 
 def official(name: str, shape: list[int]) -> Tensor:
-    """Make a tensor of the official model: 0.15 times normal numbers, and 1 added to the weights of norms and layer
-    scale.
+    """Make a tensor of the official model: 0.15 times normal numbers, in a shared bias 1 times, and 1 added to the
+    weights of norms and layer scale.
     """
     is_scale = "gamma" in name or ("norm" in name and name.endswith("weight"))
-    return numbers(name, tuple(shape), 0.15) + is_scale
+    return numbers(name, tuple(shape), 1.0 if "rel_pos_bias" in name else 0.15) + is_scale
 
 
 def encoder_of(case: dict) -> dict:
@@ -47,6 +48,7 @@ def encoder_of(case: dict) -> dict:
         img_size=tuple(size) if isinstance(size, list) else size,
         patch_size=case["patch_size"],
         layer_scale=case["layer_scale"],
+        **(dict(rel_pos="bias", pos_embed="none") if "shared_bias" in case else {}),
         model_kwargs={key: case[key] for key in ("embed_dim", "depth", "num_heads")},
     )
 
@@ -113,17 +115,26 @@ def test_mapet_equals_the_official_code(case):
         assert grad.double().norm().item() == pytest.approx(expected, rel=1e-4, abs=1e-7), name
 
 
-def test_beit_equals_the_official_code():
-    model, _ = build("BEiT", BEIT)
-    images, order, ids = batch_of(model, BEIT["num_codes"])
-    layout = TokenLayout.from_order(order, BEIT["masked"])
-    grads = check(model, BEIT, images, Targets(layout, ids), transposed=False)
-    for name, expected in BEIT["grad_norms"].items():
+@pytest.mark.parametrize("case", BEIT, ids=lambda case: case["name"])
+def test_beit_equals_the_official_code(case):
+    model, _ = build("BEiT", case)
+    images, order, ids = batch_of(model, case["num_codes"])
+    layout = TokenLayout.from_order(order, case["masked"])
+    encodings = []
+    model.encoder.norm.register_forward_hook(lambda *call: encodings.append(call[-1].detach()))
+    grads = check(model, case, images, Targets(layout, ids), transposed=False)
+    tokens = encodings[0][:, 1:].flatten()
+    assert tokens[:: tokens.numel() // 61].tolist() == pytest.approx(case["encodings"], abs=1e-5)
+    assert tokens.double().abs().sum().item() == pytest.approx(case["encodings_abs_sum"], rel=1e-6)
+    for name, expected in case["grad_norms"].items():
         if name.endswith(("q_bias", "v_bias")):
             grad = grads["encoder." + name.replace("q_bias", "qkv.bias").replace("v_bias", "qkv.bias")]
             grad = grad.chunk(3)[0 if name.endswith("q_bias") else 2]
         elif name == "mask_token":
             grad = grads[name]
+        elif "rel_pos_bias" in name:  # there one table, here the same numbers in each block
+            tables = [f"encoder.blocks.{i}.attn.relative_position_bias_table" for i in range(case["depth"])]
+            grad = sum(grads[table] for table in tables)
         elif name.startswith("lm_head"):
             grad = grads[name.replace("lm_head", "head")]
         else:

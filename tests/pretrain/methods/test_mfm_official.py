@@ -2,7 +2,8 @@
 
 How `fixtures/mfm_official.json` was made: the classes MFM, VisionTransformerForMFM and ResNetForMFM of Jiahao000/MFM's
 models/mfm.py with the sizes below, every parameter filled by `official`, masks of its FreqMaskGenerator, images of
-`images_of`; in training mode; then the encoder's input (every n-th value of it), loss, and norms of gradients.
+`images_of`; in training mode; then the encoder's input (every n-th value of it), loss, norms of gradients, and of the
+smallest models the prediction and the criterion's distance of each bin (left half of the spectra, channels first).
 """
 import json
 from copy import deepcopy
@@ -19,7 +20,7 @@ from mimtransfer.backbones.vit import TimmViT
 from mimtransfer.checkpoints.formats import read_format
 from mimtransfer.checkpoints.load import load_backbone
 from mimtransfer.registry import CORRUPTIONS, MODELS
-from pretrain.methods.frequency_loss import FrequencyLoss
+from pretrain.methods.frequency_loss import FrequencyLoss, SpectralDistance
 from pretrain.methods.mfm import MFM
 
 FIXTURE = json.loads((Path(__file__).parent / "fixtures" / "mfm_official.json").read_text())
@@ -132,6 +133,40 @@ def test_loss_and_gradients_of_a_resnet_equal_the_official_code_in_float64(case,
     loss = model.loss(images, model.draw_layout(images, None))["loss"]
     assert loss.item() == pytest.approx(case["float64"]["loss"], rel=1e-10)
     check_gradients(model, loss, case["float64"]["grad_norms"], 1e-9)
+
+
+@pytest.mark.parametrize("case", [case for case in OFFICIAL if "distances" in case], ids=lambda case: case["name"])
+def test_prediction_and_the_distance_of_each_bin_equal_the_official_code(case, monkeypatch):
+    model = build(case["encoder"])
+    filtered = case["low_pass"] is not None
+    model.corruption = CORRUPTIONS.build(
+        dict(type="FrequencyMasking", radius=case["radius"]) if filtered else dict(type="SuperResolution")
+    )
+    model.frequency_loss = criterion = FrequencyLoss(**case["options"])
+    monkeypatch.setattr(model, "generator", lambda images, record: Fixed(case["low_pass"]))
+    images = model.data_preprocessor(dict(inputs=images_of(2, 32) * 255))["inputs"]
+    drawn = model.draw_layout(images, None)
+    with torch.no_grad():
+        check_values(model.predict(drawn.images), case["prediction"], case["prediction_abs_sum"])
+    powers, apply = [], SpectralDistance.apply
+
+    def keep_power(error, spectrum, power, weight, gamma):
+        powers.append(power.detach().clone())
+        return apply(error, spectrum, power, weight, gamma)
+
+    monkeypatch.setattr(SpectralDistance, "apply", keep_power)
+    model.loss(images, drawn)
+    distances = powers[0] ** (criterion.gamma / 2)
+    if criterion.focal_gamma is not None:
+        distances = distances * criterion._focal_weights(powers[0])
+    check_values(distances, case["distances"], case["distances_sum"])
+
+
+def check_values(found: Tensor, expected: list[float], expected_sum: float) -> None:
+    """Compare every n-th value and the sum of all absolute ones."""
+    values = found.flatten()[:: found.numel() // 61]
+    assert values.tolist() == pytest.approx(expected, rel=2e-6, abs=5e-6)
+    assert found.double().abs().sum().item() == pytest.approx(expected_sum, rel=1e-6)
 
 
 def check_gradients(model: MFM, loss: Tensor, norms: dict[str, float], tolerance: float) -> None:

@@ -1,12 +1,14 @@
 """SimMIM against the official code, and how it starts.
 
 How `fixtures/simmim_official.json` was made: the classes of microsoft/SimMIM's models/simmim.py, with the arguments of
-each case (ViT: absolute positions, no relative ones, layer scale, final norm), every parameter filled by `official`
-below, images and the order of cells by `numbers`, as in the test; then loss, backward pass, and the sums of the
-decoder's output under the mask.
+each case (ViT: layer scale, final norm, and absolute positions or, with `shared_bias`, a relative position bias that
+all blocks share), every parameter filled by `official` below, images and the order of cells by `numbers`, as in the
+test; then loss, norms of all gradients, the sums of the decoder's output under the mask, and every n-th value of the
+encoder's output [B, L, D].
 """
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from torch import Tensor
 from mimtransfer.checkpoints.load import load_backbone
 from mimtransfer.registry import MODELS
 from pretrain.layout import TokenLayout
+from pretrain.methods.simmim import SimMIM  # registers it
 
 OFFICIAL = json.loads((Path(__file__).parent / "fixtures" / "simmim_official.json").read_text())["cases"]
 VIT = dict(
@@ -37,11 +40,11 @@ SWIN = dict(
 
 
 def official(name: str, shape: list[int]) -> Tensor:
-    """Make a tensor of the official model: 0.05 times normal numbers, and 1 added to the weights of norms and layer
-    scale; index tables are not used.
+    """Make a tensor of the official model: 0.05 times normal numbers, in a shared bias 1 times, and 1 added to the
+    weights of norms and layer scale; index tables are not used.
     """
     is_scale = "gamma" in name or ("norm" in name and name.endswith("weight"))
-    return numbers(name, tuple(shape), 0.05) + is_scale
+    return numbers(name, tuple(shape), 1.0 if "rel_pos_bias" in name else 0.05) + is_scale
 
 
 def encoder_of(case: dict) -> dict:
@@ -49,12 +52,13 @@ def encoder_of(case: dict) -> dict:
     if "depths" in case:
         return dict(SWIN, img_size=case["img_size"], window_size=case["window_size"], model_kwargs=arguments)
     sizes = dict(img_size=case["img_size"], patch_size=case["patch_size"])
-    return dict(VIT, **sizes, model_kwargs=arguments)
+    positions = dict(rel_pos="bias", pos_embed="none") if "shared_bias" in case else {}
+    return dict(VIT, **sizes, **positions, model_kwargs=arguments)
 
 
 @pytest.mark.parametrize("case", OFFICIAL, ids=lambda case: case["name"])
 def test_loss_and_gradients_equal_the_official_code(case, tmp_path):
-    model = MODELS.build(dict(type="SimMIM", encoder=encoder_of(case)))
+    model = SimMIM(encoder=encoder_of(case))
     state = {name: official(name, shape) for name, shape in case["shapes"].items()}
     torch.save({"model": state}, tmp_path / "official.pth")
     report = load_backbone(model.encoder, tmp_path / "official.pth")
@@ -72,9 +76,14 @@ def test_loss_and_gradients_equal_the_official_code(case, tmp_path):
     order = numbers("noise", (2, (grid[0] // unit) ** 2), 1.0).argsort(1)
     layout = TokenLayout.from_order(order, case["masked"]).repeat(unit, grid)
 
+    encodings = []
+    model.encoder.norm.register_forward_hook(lambda *call: encodings.append(call[-1].detach()))
     loss = model.loss(images, layout)["loss"]
     loss.backward()
     assert loss.item() == pytest.approx(case["loss"], rel=1e-5)
+    tokens = encodings[0].reshape(2, -1, model.encoder.embed_dim)[:, model.encoder.num_prefix_tokens :].flatten()
+    assert tokens[:: tokens.numel() // 61].tolist() == pytest.approx(case["encodings"], abs=1e-5)
+    assert tokens.double().abs().sum().item() == pytest.approx(case["encodings_abs_sum"], rel=1e-6)
     pred = model.predict(images, layout).double()
     assert pred.sum().item() == pytest.approx(case["pred_sum"], rel=1e-5, abs=1e-5 * case["pred_abs_sum"])
     assert pred.abs().sum().item() == pytest.approx(case["pred_abs_sum"], rel=1e-5)
@@ -85,12 +94,15 @@ def test_loss_and_gradients_equal_the_official_code(case, tmp_path):
     }
     names = dict(model.named_parameters())
     for name, expected in case["grad_norms"].items():
-        if name.endswith("v_bias"):
-            grad = names[name.replace("v_bias", "qkv.bias")].grad.chunk(3)[2]
+        if name.endswith(("q_bias", "v_bias")):
+            grad = names[name[:-6] + "qkv.bias"].grad.chunk(3)[0 if name.endswith("q_bias") else 2]
         elif name in ours:
             grad = ours[name]
+        elif "rel_pos_bias" in name:  # there one table, here the same numbers in each block
+            grad = sum(block.attn.relative_position_bias_table.grad for block in model.encoder.blocks)
         else:
-            grad = names[name.replace("gamma_1", "ls1.gamma").replace("0.downsample", "1.downsample")].grad
+            name = name.replace("gamma_1", "ls1.gamma").replace("gamma_2", "ls2.gamma")
+            grad = names[re.sub(r"(\d)\.downsample", lambda found: f"{int(found[1]) + 1}.downsample", name)].grad
         assert grad.double().norm().item() == pytest.approx(expected, rel=1e-4), name
 
 

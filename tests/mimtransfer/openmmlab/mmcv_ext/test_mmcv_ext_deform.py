@@ -3,7 +3,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mmcv.ops import DeformConv2dPack, ModulatedDeformConv2dPack, deform_conv2d, modulated_deform_conv2d
-from mmcv.ops.multi_scale_deform_attn import MultiScaleDeformableAttnFunction, multi_scale_deformable_attn_pytorch
+from mmcv.ops.multi_scale_deform_attn import (
+    MultiScaleDeformableAttention,
+    MultiScaleDeformableAttnFunction,
+    multi_scale_deformable_attn_pytorch,
+)
 
 from mimtransfer.openmmlab.mmcv_ext import deform_conv
 from mimtransfer.openmmlab.mmcv_ext.deform_attn import attend
@@ -230,3 +234,51 @@ def test_attention_in_half_precision_is_float32_rounded_once(device, dtype):
     out = MultiScaleDeformableAttnFunction.apply(narrow[0], shapes, starts, *narrow[1:], 64)
     expected = attend(narrow[0].float(), shapes, starts, *(t.float() for t in narrow[1:]), deterministic=False)
     assert torch.equal(out, expected.to(dtype))
+
+
+def attend_by_function(value, shapes, starts, points, weights):
+    return MultiScaleDeformableAttnFunction.apply(value, shapes, starts, points, weights, 64)
+
+
+def attend_in_torch(value, shapes, starts, points, weights):
+    return multi_scale_deformable_attn_pytorch(value, shapes, points, weights)
+
+
+@pytest.mark.parametrize("attention", [attend_by_function, attend_in_torch])
+@pytest.mark.parametrize("autocast", [False, True])
+def test_points_stay_in_float32_with_values_in_bf16(device, attention, autocast):
+    # A ramp over 128 columns, in 8 channels of 16 cells each, so that bf16 holds each value to 1/16 of a cell.
+    columns = torch.arange(128)
+    ramp = (columns[:, None] - 16 * torch.arange(8)).clamp(0, 16).float()  # [W, C]
+    value = ramp.expand(1, 4, 128, 8).reshape(1, 4 * 128, 1, 8).to(device, torch.bfloat16).requires_grad_()
+    points = torch.rand(1, 500, 1, 1, 1, 2, generator=torch.Generator().manual_seed(0)).to(device)
+    points = (0.2 + 0.6 * points).requires_grad_()  # nowhere near the zeros around the map
+    weights = torch.ones(1, 500, 1, 1, 1, device=device, dtype=torch.bfloat16)
+    with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=autocast):
+        shapes, starts = torch.tensor([[4, 128]], device=device), torch.tensor([0], device=device)
+        out = attention(value, shapes, starts, points, weights)
+    assert out.dtype == torch.bfloat16
+    seen = out.float().sum(-1)[0]  # the column where each point lies
+    wanted = points[0, :, 0, 0, 0, 0] * 128 - 0.5
+    assert (seen - wanted).abs().max() < 0.04  # half a step of bf16 below 16 is 1/32; other channels are exact
+    grad_value, grad_points = torch.autograd.grad(out.float().sum(), (value, points))
+    assert grad_value.dtype == torch.bfloat16 and grad_points.dtype == torch.float32
+    # A cell to the right adds 1, wherever the point lies.
+    torch.testing.assert_close(grad_points[..., 0], torch.full_like(grad_points[..., 0], 128.0))
+
+
+def test_the_module_of_mmcv_attends_at_the_same_points_in_bf16(device):
+    torch.manual_seed(0)
+    layer = MultiScaleDeformableAttention(embed_dims=8, num_heads=1, num_levels=1, batch_first=True).to(device).eval()
+    with torch.no_grad():  # values as they come; the offsets at the start are 1 to 4 cells, which bf16 holds
+        layer.value_proj.weight.copy_(torch.eye(8))
+        layer.output_proj.weight.copy_(torch.eye(8))
+    value = torch.randint(0, 16, (1, 4 * 128, 8), device=device).float()
+    query = torch.zeros(1, 300, 8, device=device)
+    common = dict(value=value, identity=torch.zeros_like(query), reference_points=torch.rand(1, 300, 1, 2).to(device),
+                  spatial_shapes=torch.tensor([[4, 128]], device=device),
+                  level_start_index=torch.tensor([0], device=device))
+    exact = layer(query, **common)
+    with torch.autocast(torch.device(device).type, torch.bfloat16):
+        rounded = layer(query, **common)
+    torch.testing.assert_close(rounded, exact, atol=0.1, rtol=0)

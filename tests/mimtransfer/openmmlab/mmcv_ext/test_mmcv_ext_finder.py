@@ -113,3 +113,19 @@ from mmcv.ops import get_compiler_version, get_compiling_cuda_version
 from mmengine.utils.dl_utils.misc import mmcv_full_available
 print(mmcv_full_available(), bool(get_compiler_version()), bool(get_compiling_cuda_version()))"""
     assert run(code, "-W", "ignore").splitlines()[-1] == "True True True"
+
+
+@pytest.mark.parametrize("first", ["mimtransfer, mmcv.ops", "mmcv_and_then_mimtransfer"])
+def test_points_of_deformable_attention_are_kept_whoever_imports_first(first):
+    imports = "import mimtransfer, mmcv.ops" if "," in first else """
+import mimtransfer.openmmlab.mmcv_ext
+sys.meta_path = [f for f in sys.meta_path if getattr(f, '__name__', '') != 'AttentionPointsFinder']
+import mmcv.ops, importlib
+assert not hasattr(mmcv.ops.multi_scale_deform_attn.MultiScaleDeformableAttnFunction, 'keeps_points_wide')
+importlib.reload(mimtransfer); importlib.reload(mimtransfer)"""
+    code = imports + """
+from mmcv.ops import multi_scale_deform_attn as module
+print(module.MultiScaleDeformableAttnFunction.keeps_points_wide, len(module.MultiScaleDeformableAttnFunction.mro()),
+      sum(getattr(f, '__name__', '') == 'AttentionPointsFinder' for f in sys.meta_path))"""
+    kept, parents, finders = run(code).split()[-3:]
+    assert (kept, finders) == ("True", "1") and int(parents) <= 8
