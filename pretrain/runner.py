@@ -9,6 +9,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
+from mimtransfer.checks.channels import check_channels
 from mimtransfer.cli.launch import check_epoch
 from mimtransfer.training.schedule_hook import ScheduleHook
 
@@ -42,8 +43,9 @@ def build_runner(cfg: Config, notes: Sequence[str] = ()) -> Runner:
         notes: lines about the schedule for the log.
 
     Raises:
-        UserError: the training set is smaller than a batch.
+        UserError: the training set is smaller than a batch, or images have other channels than RGB.
     """
+    check_channels(cfg)
     register_all()
     runner = PretrainRunner.from_cfg(cfg)
     runner.register_hook(ScheduleHook(notes))

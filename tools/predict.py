@@ -10,9 +10,10 @@ def parse_args() -> argparse.Namespace:
     add = parser.add_argument
     add("config", help="config file that the checkpoint was trained with")
     add("checkpoint", help="checkpoint of tools/train.py")
-    add("images", nargs="+", help="image files, or folders of them")
+    add("images", nargs="+", help="image files, folders of them, patterns (quoted: 'dir/**/*.jpg')")
     add("--out", default="predictions", metavar="DIR", help="for pictures, class maps, predictions.json")
-    add("--score-thr", type=float, default=0.3, help="leave out boxes and masks with lower scores")
+    add("--score-thr", type=float, default=0.3, help="of boxes and masks drawn and in predictions.json")
+    add("--ann-file", metavar="JSON", help="COCO json with the ids of these images (default: the config's)")
     add("--device", help="cpu, cuda, cuda:1 ... (default: a GPU when there is one)")
     add("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="override config keys")
     return parser.parse_args()
@@ -34,8 +35,9 @@ def main() -> None:
         from mmengine.device import get_device
         from tqdm import tqdm
 
+        from mimtransfer.checks.channels import check_channels
         from mimtransfer.cli import launch
-        from mimtransfer.cli.prediction import Predictor, names_for
+        from mimtransfer.cli.prediction import CocoResults, Predictor, names_for
         from mimtransfer.datasets.tree import printable
         from mimtransfer.datasets.unreadable import UnreadableImage
         from mimtransfer.errors import UserError
@@ -43,12 +45,16 @@ def main() -> None:
         cfg = launch.load_config(args.config, args.cfg_options)
         launch.set_launcher(cfg, "none")
         launch.enter_scope(cfg)
+        check_channels(cfg)
         args.checkpoint = launch.checkpoint_at(args.checkpoint)
-        predictor = Predictor(cfg, args.checkpoint, args.out, args.score_thr, args.device or get_device())
-        with predictor.write_json() as out:
+        predictor = Predictor(cfg, args.checkpoint, args.out, args.score_thr, args.device or get_device(),
+                              args.ann_file)
+        with predictor.write_json() as out, CocoResults(args.out) as results:
             for path, name in zip(tqdm(images, unit="image"), names_for(images)):
                 try:
-                    out.add(predictor(path, name))
+                    prediction = predictor(path, name)
+                    out.add(prediction.entry)
+                    results.add(prediction)
                 except UnreadableImage as error:
                     tqdm.write(f"{printable(path)} cannot be read ({error}), left out", file=sys.stderr)
                     out.leave_out(path, str(error))
@@ -57,6 +63,9 @@ def main() -> None:
             raise UserError(f"none of {len(images)} images can be read, the first is {printable(images[0])!r} "
                             f"({out.unreadable[0]['reason']}); copy or download them again")
         print(f"{out.num_images} pictures and {out.path}{left_out}")
+        if results.files:
+            names = " and ".join(file.path for file in results.files.values())
+            print(f"{names} for COCO, all scores, of {results.num_images} images that the annotation file lists")
 
 
 if __name__ == "__main__":

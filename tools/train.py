@@ -17,6 +17,7 @@ def parse_args() -> argparse.Namespace:
     add("--seed", type=int, help="seed of the run (default: the config's)")
     add("--max-corrupt", type=int, metavar="N", help="go on from up to N unreadable training images (default: 0)")
     add("--overfit", type=int, metavar="N", help="sanity check: learn N images by heart; status 1 if it cannot")
+    add("--overfit-iters", type=int, metavar="N", help="iterations of --overfit at most (default: 600)")
     add("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none", help="pytorch: torchrun")
     add("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="override config keys")
     add("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
@@ -39,12 +40,15 @@ def main() -> None:
         from mimtransfer.checks.settings import check_settings
         from mimtransfer.cli import launch
         from mimtransfer.datasets.configured import set_max_corrupt
+        from mimtransfer.errors import UserError
         from mimtransfer.training.batch import count_processes
         from mimtransfer.training.fsdp import set_fsdp
         from mimtransfer.training.rescale import rescale_schedule
         from mimtransfer.training.safeguards import set_safeguards
         from mimtransfer.training.schedule_hook import ScheduleHook
 
+        if args.overfit_iters is not None and args.overfit is None:
+            raise UserError("--overfit-iters without --overfit N: give both, or train_cfg.max_iters of the run itself")
         shipped = launch.load_config(args.config, [])
         cfg = launch.load_config(args.config, args.cfg_options)
         launch.set_work_dir(cfg, args.work_dir, args.config)
@@ -66,9 +70,10 @@ def main() -> None:
         set_max_corrupt(cfg.train_dataloader, args.max_corrupt)
         check_data(cfg, ("train",) if args.overfit is not None else SPLITS)
         if args.overfit is not None:
-            from mimtransfer.checks.overfit import set_overfit, verdict
+            from mimtransfer.checks.overfit import set_overfit
+            from mimtransfer.checks.overfit_verdict import verdict
 
-            set_overfit(cfg, args.overfit)
+            note = set_overfit(cfg, args.overfit, args.overfit_iters)
         set_safeguards(cfg, args.save_on_sigterm)
 
         from mmengine.runner import FlexibleRunner, Runner
@@ -82,7 +87,7 @@ def main() -> None:
             runner.register_hook(TransferCheckHook(recipe))
         runner.train()
         if args.overfit is not None:
-            passed, line = verdict(runner)
+            passed, line = verdict(runner, note)
             runner.logger.info(line)
             raise SystemExit(0 if passed else 1)
         launch.evaluate_if_never(runner)

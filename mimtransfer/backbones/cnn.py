@@ -14,6 +14,7 @@ from timm.layers import to_2tuple
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mimtransfer.backbones.channels import check_channels, check_in_chans
 from mimtransfer.backbones.pretrained import PretrainedBackbone
 from mimtransfer.errors import UserError
 from mimtransfer.registry import MODELS
@@ -97,6 +98,7 @@ class TimmCNN(PretrainedBackbone):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Return maps [B, D_i, h_i, w_i] of images [B, C, H, W] after the stages `out_indices`, in their order."""
+        check_channels("TimmCNN", images)
         x, outputs = images, []
         for i, name in enumerate(self.steps):
             x = self.get_submodule(name)(x)
@@ -145,6 +147,7 @@ def _build(arch: str, drop_path_rate: float, model_kwargs: dict) -> nn.Module:
     if taken:
         raise UserError(f"model_kwargs of TimmCNN may not hold {', '.join(taken)}: "
                         f"use the arguments of TimmCNN itself")
+    check_in_chans("TimmCNN", model_kwargs)
     if not runs_in_order(arch):
         raise UserError(f"arch={arch!r} is no convolutional network of stages that run one after another: take e.g. "
                         "'resnet50', 'regnety_016' or 'convnext_tiny'; for others there are TimmViT and TimmSwin")

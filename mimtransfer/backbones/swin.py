@@ -12,6 +12,7 @@ import timm
 from timm.layers import to_2tuple
 from torch import Tensor, nn
 
+from mimtransfer.backbones.channels import check_channels, check_in_chans
 from mimtransfer.backbones.pretrained import PretrainedBackbone
 from mimtransfer.errors import UserError
 from mimtransfer.registry import MODELS
@@ -106,6 +107,7 @@ class TimmSwin(PretrainedBackbone):
         Raises:
             UserError: H or W is not a multiple of the patch.
         """
+        check_channels("TimmSwin", images)
         (height, width), (ph, pw) = images.shape[-2:], self.patch_size
         if height % ph or width % pw:
             raise UserError(f"images of {height}x{width} are not a multiple of the patch {ph}x{pw} of TimmSwin: "
@@ -128,6 +130,7 @@ class TimmSwin(PretrainedBackbone):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Return maps [B, D_i, h_i, w_i] of images [B, C, H, W] after the stages `out_indices`, in their order."""
+        check_channels("TimmSwin", images)
         x = self.patch_embed(images)
         maps = {}
         for i, stage in enumerate(self.layers):
@@ -171,6 +174,7 @@ def _build(arch: str, img_size: tuple[int, int], window_size: int | None, drop_p
     if taken:
         raise UserError(f"model_kwargs of TimmSwin may not hold {', '.join(taken)}: "
                         f"use the arguments of TimmSwin itself")
+    check_in_chans("TimmSwin", model_kwargs)
     if window_size is not None:
         model_kwargs["window_size"] = window_size
     try:

@@ -5,6 +5,7 @@ import timm
 from timm.layers import PatchEmbed
 from timm.models.vision_transformer import VisionTransformer
 
+from mimtransfer.backbones.channels import check_in_chans
 from mimtransfer.errors import UserError
 
 # Set by TimmViT's own arguments, or the business of a masking strategy (patch_drop_rate) or a head.
@@ -31,6 +32,7 @@ def build_plain_vit(arch: str, *, img_size: tuple[int, int], patch_size: tuple[i
     taken = sorted(set(_RESERVED) & set(model_kwargs))
     if taken:
         raise UserError(f"model_kwargs of TimmViT may not hold {', '.join(taken)}: use the arguments of TimmViT itself")
+    check_in_chans("TimmViT", model_kwargs)
     try:
         vit = timm.create_model(arch, pretrained=False, num_classes=0, global_pool="", img_size=img_size,
                                 patch_size=patch_size, drop_path_rate=drop_path_rate, init_values=layer_scale,

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from mimtransfer.backbones.attention import GridBlock
+from mimtransfer.backbones.channels import check_channels
 from mimtransfer.backbones.position import sincos2d
 from mimtransfer.backbones.pretrained import PretrainedBackbone
 from mimtransfer.backbones.timm_arch import build_plain_vit
@@ -128,8 +129,9 @@ class TimmViT(PretrainedBackbone):
         """Embed patches, [B, C, H, W] -> [B, L, D], without position.
 
         Raises:
-            UserError: H or W is not a multiple of the patch.
+            UserError: H or W is not a multiple of the patch, or C is not 3.
         """
+        check_channels("TimmViT", images)
         (height, width), (ph, pw) = images.shape[-2:], self.patch_size
         if height % ph or width % pw:
             raise UserError(f"images of {height}x{width} are not a multiple of the patch {ph}x{pw}: "

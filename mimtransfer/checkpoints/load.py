@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -241,7 +241,11 @@ def _misfit_message(
     if missing:
         parts.append(f"not in the file: {_grouped(missing, 3)}")
     there, here = _structure(fmt.encoder), _structure(wanted)
-    if there != here:
+    channels = [_channels_of(state, misfits) for state in (fmt.encoder, wanted)]
+    if None not in channels and channels[0] != channels[1] and there == here:
+        hint = (f"the file is of images with {channels[0]} channels, the backbone takes {channels[1]} (RGB); others "
+                "are not supported so far: give a checkpoint of RGB images")
+    elif there != here:
         hint = f"the file is {there}, the backbone {here}: build it with the architecture of the file"
     elif missing == ["pos_embed"] and any("relative_position_bias_table" in name for name in fmt.encoder):
         hint = "its positions are relative, as BEiT's: build the backbone without others (pos_embed='none')"
@@ -253,6 +257,12 @@ def _misfit_message(
         hint = "build the backbone with the options of the checkpoint"
     fits = f"only {num_fitted} of {total} backbone tensors fit"
     return f"checkpoint {path!r} ({fmt.source}): {fits}: {'; '.join(parts)}; {hint}"
+
+
+def _channels_of(state: Mapping[str, Tensor], misfits: Sequence[str]) -> int | None:
+    """Return how many channels the stem reads, when the stem is what does not fit."""
+    stem = next((name for name, value in state.items() if value.ndim == 4), None)
+    return state[stem].shape[1] if stem is not None and stem in misfits else None
 
 
 def _structure(state: Mapping[str, Tensor]) -> str:

@@ -5,13 +5,15 @@
     config.py        a whole config: does it read, are the data there and sane, does the checkpoint fit
     settings.py      every key and value of a config, held against what it builds (signatures.py, values.py)
     data.py          the data of a transfer config, split by split: classes, heads, evaluators, and what follows
+    channels.py      images of other channels than RGB
     annotations.py   COCO jsons: what is missing, of another type, or names nothing
     objects.py       COCO jsons: boxes, areas and masks that cannot be, and whether an object is left to learn from
     index_maps.py    index maps: which files count, their values and sizes
     image_files.py   image files: are they there, can they be decoded, have they the size that is said
     class_folders.py folders of classes
     recipe.py        lr, batch, length and normalisation against the recipe and the pretraining
-    overfit.py       can the pipeline learn a few images by heart
+    overfit.py       a config that learns a few images by heart
+    overfit_verdict.py  whether it could, and the most likely cause when it could not
 """
 from __future__ import annotations
 

@@ -85,16 +85,6 @@ def coco_problems(
         yield from object_problems(coco, classes, masks, evaluated, filter_cfg or {})
 
 
-def file_names(coco: dict[str, Any], kind: str) -> list[str]:
-    """Return the image files as the data set of this type names them."""
-    if kind == "LVISV1Dataset":
-        return [im["coco_url"].replace("http://images.cocodataset.org/", "") for im in coco["images"]]
-    names = [im["file_name"] for im in coco["images"]]
-    if kind.startswith("LVIS"):  # names of COCO 2014, files of COCO 2017
-        names = [name[-16:] if name.startswith("COCO") else name for name in names]
-    return names
-
-
 def _entries(coco: dict[str, Any], with_crowds: bool, lvis: bool) -> Iterator[Finding]:
     """Yield entries that are no objects, lack a key, or hold a value of another type."""
     for kind in _LISTS:

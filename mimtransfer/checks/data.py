@@ -15,10 +15,12 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 
 from mimtransfer.checks import FAIL, OK, WARN, Finding, counted
-from mimtransfer.checks.annotations import coco_problems, file_names, read_coco
+from mimtransfer.checks.annotations import coco_problems, read_coco
+from mimtransfer.checks.channels import channel_findings
 from mimtransfer.checks.class_folders import class_findings
 from mimtransfer.checks.image_files import coco_images
 from mimtransfer.checks.index_maps import map_findings
+from mimtransfer.datasets.coco_ids import file_names
 from mimtransfer.datasets.configured import classes_of, leaves, max_corrupt
 from mimtransfer.errors import UserError
 from mimtransfer.openmmlab.lvis_package import prepare_lvis
@@ -47,6 +49,7 @@ def data_findings(cfg: Config, splits: tuple[str, ...] = SPLITS, count: int | No
     Args:
         count: images and index maps decoded in each data set, spread evenly; None: all.
     """
+    yield from channel_findings(cfg)
     seen: list = []
     listed: dict[str, dict[str, set[int]]] = {}  # split -> image file -> its ids
     for split in splits:

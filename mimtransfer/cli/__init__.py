@@ -5,6 +5,7 @@
     overrides.py   overrides applied to a config, refused where nothing reads the key
     explain.py     clean_exit: what the user did wrong, told from the error
     prediction.py  a trained detector or segmentor on any images
+    prediction_files.py  the JSON files of that
 
 Nothing is imported here: `--help` answers at once.
 """

@@ -1,11 +1,13 @@
 """Look at what a trained detector or segmentor finds in any images: pictures, class maps, JSON."""
 from __future__ import annotations
 
-import json
+import glob
 import logging
 import os
 import os.path as osp
-from typing import Any
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,7 +21,10 @@ from torch import nn
 
 from mimtransfer.checkpoints.safe_load import read_checkpoint, state_dict_of
 from mimtransfer.cli.launch import check_checkpoint
+from mimtransfer.cli.prediction_files import PredictionsFile, ResultsFile
+from mimtransfer.datasets.coco_ids import CocoIds
 from mimtransfer.datasets.configured import classes_of, leaves
+from mimtransfer.datasets.palette import palette_of
 from mimtransfer.datasets.reading import unreadable
 from mimtransfer.datasets.tree import left_out_images, printable, some, walk
 from mimtransfer.datasets.unreadable import UnreadableImage
@@ -30,32 +35,51 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm")
 
 
 def find_images(paths: list[str]) -> list[str]:
-    """Return the image files that are named, and those below the folders that are named, sorted.
+    """Return the image files that are named, those that patterns match, and those below folders, each folder sorted.
 
-    Links are followed; what is left out of a folder is logged.
+    Links are followed; what is left out of a folder is logged. An image that is named twice comes once.
+
+    Args:
+        paths: files, folders, or patterns with `*`, `?`, `[...]`, and `**` for folders of any depth.
 
     Raises:
-        UserError: a path does not exist, or a folder holds no image.
+        UserError: a path does not exist, a pattern matches nothing, or a folder holds no image.
     """
     found = []
     for path in paths:
         if osp.isdir(path):
-            try:
-                tree = walk(path)
-            except OSError as error:
-                raise UserError(f"{path!r} cannot be read ({error.strerror}); check its rights") from None
-            inside = sorted(osp.join(path, os.fsdecode(name)) for name in tree.files)
-            inside = [name for name in inside if name.lower().endswith(SUFFIXES)]
-            if left_out := left_out_images(tree, SUFFIXES):
-                print_log(f"{printable(path)}: left out {some(left_out)}", logger="current", level=logging.WARNING)
-            if not inside:
-                raise UserError(f"{path!r}: no image in this folder, expected files that end in {', '.join(SUFFIXES)}")
-            found += inside
+            found += _in_folder(path)
         elif osp.isfile(path):
             found.append(path)
+        elif glob.has_magic(path):
+            matches = sorted(glob.glob(path, recursive=True))
+            images = [name for name in matches if name.lower().endswith(SUFFIXES) and osp.isfile(name)]
+            # A folder that `**` matches is there for its files, which are matched themselves.
+            folders = [] if "**" in path else [name for name in matches if osp.isdir(name)]
+            if not images and not folders:
+                raise UserError(f"{path!r}: no image or folder matches this pattern, expected files that end in "
+                                f"{', '.join(SUFFIXES)}")
+            found += images + [name for folder in folders for name in _in_folder(folder)]
         else:
             raise UserError(f"{path!r}: no such file or folder{near_files(path)}")
-    return found
+    first: dict[str, str] = {}
+    for path in found:
+        first.setdefault(osp.abspath(path), path)
+    return list(first.values())
+
+
+def _in_folder(path: str) -> list[str]:
+    try:
+        tree = walk(path)
+    except OSError as error:
+        raise UserError(f"{path!r} cannot be read ({error.strerror}); check its rights") from None
+    inside = sorted(osp.join(path, os.fsdecode(name)) for name in tree.files)
+    inside = [name for name in inside if name.lower().endswith(SUFFIXES)]
+    if left_out := left_out_images(tree, SUFFIXES):
+        print_log(f"{printable(path)}: left out {some(left_out)}", logger="current", level=logging.WARNING)
+    if not inside:
+        raise UserError(f"{path!r}: no image in this folder, expected files that end in {', '.join(SUFFIXES)}")
+    return inside
 
 
 def check_device(device: str) -> None:
@@ -103,6 +127,13 @@ def load_model(cfg: Config, checkpoint: str, device: str) -> nn.Module:
     return model.to(device).eval()
 
 
+class Prediction(NamedTuple):
+    """What is found in an image."""
+
+    entry: dict[str, Any]  # for `predictions.json`
+    results: dict[str, list[dict[str, Any]]]  # kind ("bbox", "segm") -> all detections in COCO's format for results
+
+
 class Predictor:
     """Images to predictions on disk.
 
@@ -112,29 +143,34 @@ class Predictor:
         out: folder for pictures, class maps and `predictions.json`.
         score_threshold: boxes and masks below it are neither drawn nor written.
         device: "cpu", "cuda:0" ...
+        ann_file: COCO json with the ids of images and categories; None: that of the config, where it is there.
     """
 
-    def __init__(self, cfg: Config, checkpoint: str, out: str, score_threshold: float = 0.3, device: str = "cpu"):
-        self.model: Any = load_model(cfg, checkpoint, device)
+    def __init__(self, cfg: Config, checkpoint: str, out: str, score_threshold: float = 0.3, device: str = "cpu",
+                 ann_file: str | None = None):
         self.out, self.score_threshold = out, score_threshold
         dataset = next(leaves((cfg.get("test_dataloader") or cfg.val_dataloader).dataset))
         self.classes = classes_of(dataset)
+        if ann_file is not None and cfg.default_scope != "mmdet":
+            raise UserError("--ann-file: a segmentor's classes have no COCO ids; leave it out")
+        self.ids = CocoIds(dataset, ann_file)
+        self.model: Any = load_model(cfg, checkpoint, device)
         # Images have no labels here. The data of the config have an own way to be read: from the path, for ours.
         steps = [step for step in dataset.pipeline if not str(step["type"]).endswith("LoadAnnotations")]
         self.pipeline = Compose(steps)
         visualizer = {**cfg.get("visualizer", {}), "name": "predictions", "vis_backends": None}
         self.visualizer: Visualizer = VISUALIZERS.build(visualizer)
-        palette = (dataset.get("metainfo") or {}).get("palette")
-        self.visualizer.dataset_meta = dict(classes=self.classes, palette=palette or _palette(len(self.classes)))
+        self.visualizer.dataset_meta = dict(classes=self.classes, palette=palette_of(dataset))
 
     @torch.inference_mode()
-    def __call__(self, path: str, name: str) -> dict[str, Any]:
+    def __call__(self, path: str, name: str) -> Prediction:
         """Predict one image, and write its files under `<out>/<name>*`.
 
         Returns:
-            JSON entry: `image`, `width`, `height`, `picture`, then `detections` (`label`, `category`, `score`,
-            `bbox` as x y width height in pixels, `segmentation` as COCO RLE where there are masks), or `class_map` and
-            `classes` (fraction of the pixels).
+            its JSON entry, `image`, `file_name`, `width`, `height`, `picture`, then `image_id` and `detections`
+            (`label`, `category`, `category_id`, `score`, `bbox` as x y width height in pixels, `segmentation` as COCO
+            RLE where there are masks), or `class_map` and `classes` (fraction of the pixels). Ids that no json tells
+            are None. Results are empty without them.
 
         Raises:
             UnreadableImage: the file is no whole image.
@@ -146,28 +182,37 @@ class Predictor:
         image = _rgb(path)
         picture = f"{name}.jpg"
         os.makedirs(osp.dirname(osp.join(self.out, picture)) or ".", exist_ok=True)
-        entry = dict(image=path, width=image.shape[1], height=image.shape[0], picture=picture)
+        image_id, file_name = self.ids.of_image(path)
+        entry = dict(image=path, file_name=file_name, width=image.shape[1], height=image.shape[0], picture=picture)
         detects = "pred_instances" in sample
         options = dict(pred_score_thr=self.score_threshold) if detects else dict(with_labels=False)
         self.visualizer.add_datasample(name, image, sample, draw_gt=False, out_file=osp.join(self.out, picture),
                                        **options)
-        if detects:
-            return {**entry, "detections": self._detections(sample.pred_instances)}
-        return {**entry, **self._class_map(sample.pred_sem_seg.data[0].numpy(), name)}
+        if not detects:
+            return Prediction({**entry, **self._class_map(sample.pred_sem_seg.data[0].numpy(), name)}, {})
+        found = self._detections(sample.pred_instances)
+        drawn = sorted((one for one in found if one["score"] > self.score_threshold), key=lambda one: -one["score"])
+        rounded = [{**one, "score": round(one["score"], 4), "bbox": [round(value, 2) for value in one["bbox"]]}
+                   for one in drawn]
+        for one in rounded:
+            one.pop("mask_score", None)
+        return Prediction({**entry, "image_id": image_id, "detections": rounded}, _results(found, image_id))
 
     def _detections(self, found) -> list[dict[str, Any]]:
-        found = found[found.scores > self.score_threshold]
-        found = found[found.scores.argsort(descending=True)]
+        """Return all detections in the order of the model, which the evaluator keeps among equal scores."""
         entries = []
         columns = (found[key].tolist() for key in ("bboxes", "labels", "scores"))
         for i, ((x0, y0, x1, y1), label, score) in enumerate(zip(*columns)):
-            entry = dict(label=label, category=self.classes[label], score=round(score, 4))
-            entry["bbox"] = [round(value, 2) for value in (x0, y0, x1 - x0, y1 - y0)]
+            known = self.ids.categories
+            entry = dict(label=label, category=self.classes[label], category_id=known and known[label], score=score)
+            entry["bbox"] = [x0, y0, x1 - x0, y1 - y0]
             if "masks" in found:
                 from pycocotools.mask import encode
 
                 rle = encode(np.asfortranarray(found.masks[i].numpy().astype(np.uint8)))
                 entry["segmentation"] = dict(size=rle["size"], counts=rle["counts"].decode("ascii"))
+                if "mask_scores" in found:
+                    entry["mask_score"] = found.mask_scores[i].item()
             entries.append(entry)
         return entries
 
@@ -187,46 +232,47 @@ class Predictor:
         return PredictionsFile(osp.join(self.out, "predictions.json"), self.classes)
 
 
-class PredictionsFile:
-    """A JSON of `classes`, `images`, one entry each, and `unreadable`, that is whole after every image.
+class CocoResults:
+    """`results.bbox.json` and, where there are masks, `results.segm.json`: what COCO's server takes.
 
     Args:
-        path: written anew.
-        classes: names of the labels.
+        out: folder of the files; each is made when the first image with ids is added, those of an earlier call go.
     """
 
-    def __init__(self, path: str, classes: tuple[str, ...]):
-        self.path, self.num_images = path, 0
-        self.unreadable: list[dict[str, str]] = []
-        self._file = open(path, "w", encoding="utf-8")  # noqa: SIM115  closed by __exit__
-        self._file.write(f'{{"classes": {json.dumps(list(classes))},\n"images": [')
-        self._finish()
+    def __init__(self, out: str):
+        self.out = out
+        self.num_images = 0
+        self.files: dict[str, ResultsFile] = {}
+        self._stack = ExitStack()
+        for kind in ("bbox", "segm"):
+            Path(out, f"results.{kind}.json").unlink(missing_ok=True)
 
-    def add(self, entry: dict[str, Any]) -> None:
-        """Add the entry of an image."""
-        self._file.seek(self._end)
-        self._file.truncate()
-        self._file.write((",\n" if self.num_images else "\n") + json.dumps(entry))
-        self.num_images += 1
-        self._finish()
+    def add(self, prediction: Prediction) -> None:
+        """Add the detections of an image."""
+        for kind, results in prediction.results.items():
+            if kind not in self.files:
+                path = osp.join(self.out, f"results.{kind}.json")
+                self.files[kind] = self._stack.enter_context(ResultsFile(path))
+            self.files[kind].add(results)
+        self.num_images += bool(prediction.results)
 
-    def leave_out(self, path: str, why: str) -> None:
-        """Note an image that cannot be read."""
-        self.unreadable.append(dict(image=path, reason=why))
-        self._file.seek(self._end)
-        self._file.truncate()
-        self._finish()
-
-    def _finish(self) -> None:
-        self._end = self._file.tell()
-        self._file.write(f'\n],\n"unreadable": {json.dumps(self.unreadable)}}}\n')
-        self._file.flush()
-
-    def __enter__(self) -> PredictionsFile:
+    def __enter__(self) -> CocoResults:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._file.close()
+        self._stack.close()
+
+
+def _results(found: list[dict[str, Any]], image_id: int | None) -> dict[str, list[dict[str, Any]]]:
+    if image_id is None:
+        return {}
+    common = [dict(image_id=image_id, category_id=one["category_id"], score=one["score"]) for one in found]
+    results = {"bbox": [{**ids, "bbox": one["bbox"]} for ids, one in zip(common, found)]}
+    if any("segmentation" in one for one in found):
+        # Without boxes: pycocotools would take their area for that of the mask.
+        results["segm"] = [{**ids, "score": one.get("mask_score", one["score"]), "segmentation": one["segmentation"]}
+                           for ids, one in zip(common, found)]
+    return results
 
 
 def names_for(images: list[str]) -> list[str]:
@@ -243,12 +289,3 @@ def _rgb(path: str) -> np.ndarray:
     import mmcv
 
     return mmcv.imread(path, channel_order="rgb")
-
-
-def _palette(num_classes: int) -> list[tuple[int, int, int]]:
-    """Return colours that differ (golden-ratio hues)."""
-    import colorsys
-
-    hues = [(i * 0.618034) % 1.0 for i in range(num_classes)]
-    colours = [colorsys.hsv_to_rgb(hue, 0.75, 0.6 + 0.4 * (i % 2)) for i, hue in enumerate(hues)]
-    return [(round(255 * red), round(255 * green), round(255 * blue)) for red, green, blue in colours]

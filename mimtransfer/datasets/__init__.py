@@ -9,6 +9,8 @@
     published.py       CIFAR, STL-10, Tiny ImageNet in their authors' layout
     sampler.py         (epoch, index) in the order of a run, and the seed of a sample
     configured.py      the data sets that a config names
+    palette.py         the colours of their classes
+    coco_ids.py        image and category ids of a COCO json
     scenes/            the embedded one, drawn on this machine (docs/scenes.md)
 
 Nothing is imported here, so that a config or a tool pays only for what it names.

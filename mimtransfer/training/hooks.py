@@ -10,6 +10,8 @@ from mmengine.fileio import get
 from mmengine.hooks import Hook
 from PIL import Image
 
+from mimtransfer.datasets.configured import leaves
+from mimtransfer.datasets.palette import palette_of
 from mimtransfer.registry import HOOKS
 
 
@@ -32,11 +34,17 @@ class PredictionPictureHook(Hook):
 
     def before_val_epoch(self, runner) -> None:
         """Begin with the first image."""
-        self._drawn = 0
+        self._begin(runner, runner.cfg.val_dataloader)
 
     def before_test_epoch(self, runner) -> None:
         """Begin with the first image."""
+        self._begin(runner, runner.cfg.test_dataloader)
+
+    def _begin(self, runner, loader: dict) -> None:
+        """Set the colours that `tools/predict.py` has; mmdet's go by the position of a class, not by its name."""
         self._drawn = 0
+        dataset = next(leaves(loader["dataset"]))
+        runner.visualizer.dataset_meta = {**(runner.visualizer.dataset_meta or {}), "palette": palette_of(dataset)}
 
     def after_val_iter(self, runner, batch_idx: int, data_batch: dict | None = None, outputs: Any = None) -> None:
         """Draw when the training is over."""

@@ -15,7 +15,7 @@ from pycocotools.mask import decode
 
 import mimtransfer  # noqa: F401  before mmdet and mmseg
 from mimtransfer.checks import overfit
-from mimtransfer.cli.prediction import PredictionsFile
+from mimtransfer.cli.prediction_files import PredictionsFile
 from mimtransfer.datasets.scenes.write import SceneSet, make_scenes
 from mimtransfer.errors import UserError
 
@@ -80,7 +80,7 @@ def test_a_detection_config_trains_and_evaluates_on_the_same_images(folder, monk
 
 
 def test_a_full_scale_config_loses_what_works_against_learning_by_heart(folder, monkeypatch):
-    monkeypatch.setattr(overfit, "_coco_subset", lambda *args: None)
+    monkeypatch.setattr(overfit, "_coco_subset", lambda *args: "")
     cfg = prepared(VITDET, folder, monkeypatch, num_images=8)
     steps = [step["type"] for step in cfg.train_dataloader.dataset.pipeline]
     assert "RandomFlip" not in steps and "RandomCrop" in steps
@@ -211,3 +211,12 @@ def test_what_cannot_be_predicted(call, capfd):
     assert "no image in this folder" in capfd.readouterr().err
     assert call("predict", DET, "none.pth", "data/scenes/val") == 2
     assert "none.pth" in capfd.readouterr().err
+
+
+def test_overfit_iterations_are_those_of_the_command(call, capfd):
+    assert call("train", SEG, "--overfit-iters", 3) == 2
+    assert "--overfit-iters without --overfit N" in capfd.readouterr().err
+    args = ["--overfit", 2, "--overfit-iters", 3, "--work-dir", "short", "--cfg-options", *WORKERS]
+    assert call("train", SEG, *args) == 1
+    log = "\n".join(path.read_text() for path in Path("short").glob("*/*.log"))
+    assert "images it was trained on after 3 iterations, expected 70; " in log and Path("short/iter_3.pth").is_file()

@@ -2,9 +2,11 @@
 from types import SimpleNamespace
 
 import numpy as np
+from mmengine.config import Config
 from mmengine.structures import BaseDataElement, InstanceData
 from PIL import Image
 
+import mimtransfer  # noqa: F401  before mmdet
 from mimtransfer.training.hooks import PredictionPictureHook
 
 
@@ -25,8 +27,10 @@ def runner(iteration):
         assert image.dtype == np.uint8 and image.shape == (2, 3, 3) and image[0, 0, 2] == 9
         drawn.append((name, int(image[0, 0, 0]), step, options))
 
-    visualizer = SimpleNamespace(add_datasample=add_datasample)
-    return SimpleNamespace(iter=iteration, max_iters=8, visualizer=visualizer), drawn
+    visualizer = SimpleNamespace(add_datasample=add_datasample, dataset_meta=None)
+    loader = dict(dataset=dict(type="mmdet.CocoDataset"))
+    cfg = Config(dict(val_dataloader=loader, test_dataloader=loader))
+    return SimpleNamespace(cfg=cfg, iter=iteration, max_iters=8, visualizer=visualizer), drawn
 
 
 def test_only_the_last_validation(tmp_path):

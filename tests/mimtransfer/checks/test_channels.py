@@ -1,0 +1,104 @@
+"""Images of other channels than RGB: one line from every tool, where torch and mmengine had a traceback each."""
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from bad_data import Boxes, Classes, Maps
+from mmengine.config import Config
+
+import mimtransfer  # noqa: F401  before mmdet and mmseg
+from mimtransfer.backbones import TimmCNN, TimmSwin, TimmViT
+from mimtransfer.checks import FAIL, data
+from mimtransfer.checks.channels import channel_findings
+from mimtransfer.checks.config import check_config
+from mimtransfer.cli import launch
+from mimtransfer.errors import UserError
+from pretrain.runner import build_runner
+
+ROOT = Path(__file__).parents[3]
+MAE = str(ROOT / "configs/debug/mae_vit-debug_2e_folder.py")
+SMALL = dict(img_size=32, patch_size=8)
+VIT = dict(embed_dim=48, depth=2, num_heads=3)
+
+IN_CHANS = "in_chans=4 of TimmViT: images of 3 channels (RGB) only are supported so far; leave in_chans out"
+CASES = {
+    "model_kwargs": (dict(backbone=dict(model_kwargs=dict(in_chans=4))), IN_CHANS),
+    "of the class": (dict(backbone=dict(in_chans=4)), IN_CHANS),
+    "mean of 1": (dict(data_preprocessor=dict(mean=[127.5], std=[60.0])), "data_preprocessor.mean has 1 values"),
+    "mean of 4": (dict(data_preprocessor=dict(mean=[127.5] * 4, std=[60.0] * 4)), "expected 3, one for each channel"),
+    "std of 2": (dict(data_preprocessor=dict(mean=[127.5] * 3, std=[60.0] * 2)), "data_preprocessor.std has 2 values"),
+}
+STEPS = {
+    "grey": (dict(type="LoadImageFromFile", color_type="grayscale"), "color_type='grayscale' reads 1 channel"),
+    "as stored": (dict(type="mmcv.LoadImageFromFile", color_type="unchanged"), "as many channels as the file has"),
+    "stacked files": (dict(type="LoadMultiChannelImageFromFiles"), "LoadMultiChannelImageFromFiles reads other"),
+}
+
+
+def refused(path):
+    """Return what doctor and the tools' own look say: the same line."""
+    found = [f for f in check_config(path, [], None, 10) if f.level == FAIL]
+    cfg = launch.load_config(path, [])
+    launch.enter_scope(cfg)
+    with pytest.raises(UserError) as stopped:
+        data.check_data(cfg)
+    assert str(stopped.value) == found[0].line and "\n" not in found[0].line
+    return found[0].line
+
+
+@pytest.mark.parametrize("kind", [Boxes, Maps, Classes])
+@pytest.mark.parametrize("case", CASES)
+def test_a_transfer_config_is_refused(kind, case, tmp_path):
+    change, says = CASES[case]
+    made = kind(tmp_path)
+    made.cfg["model"] = Config(made.cfg["model"])
+    made.cfg["model"].merge_from_dict(change)
+    made.cfg["model"] = made.cfg["model"].to_dict()
+    assert says in refused(made.write())
+
+
+@pytest.mark.parametrize("kind", [Boxes, Maps])
+@pytest.mark.parametrize("step", STEPS)
+def test_a_pipeline_that_reads_other_channels_is_refused(kind, step, tmp_path):
+    made = kind(tmp_path)
+    made.dataset("val")["pipeline"] = [STEPS[step][0]]
+    assert STEPS[step][1] in refused(made.write())
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_backbone_of_openmmlab_may_take_any_channels(step):
+    cfg = Config(dict(model=dict(backbone=dict(type="ResNet", in_channels=4), data_preprocessor=dict(mean=[0.0] * 4)),
+                      train_dataloader=dict(dataset=dict(pipeline=[STEPS[step][0]]))))
+    assert list(channel_findings(cfg)) == []
+
+
+@pytest.mark.parametrize("change, says", [
+    ({"model.encoder.model_kwargs.in_chans": 4}, IN_CHANS), ({"model.encoder.in_chans": 4}, IN_CHANS),
+    ({"model.data_preprocessor.mean": [127.5], "model.data_preprocessor.std": [60.0]}, "mean has 1 values, expected 3"),
+    ({"model.data_preprocessor.mean": [127.5] * 4}, "mean has 4 values, expected 3"),
+])
+def test_a_pretraining_config_is_refused(change, says, tmp_path):
+    cfg = Config.fromfile(MAE)
+    cfg.merge_from_dict(change)
+    cfg.work_dir = str(tmp_path)
+    assert says in next(channel_findings(cfg)).line
+    with pytest.raises(UserError, match=re.escape(says)):
+        build_runner(cfg)
+
+
+BUILD = {
+    "TimmViT": lambda **more: TimmViT("vit_tiny_patch16_224", **SMALL, model_kwargs={**VIT, **more}),
+    "TimmSwin": lambda **more: TimmSwin("swin_tiny_patch4_window7_224", img_size=64, window_size=4, model_kwargs=dict(
+        embed_dim=24, depths=(1, 1, 1, 1), num_heads=(1, 1, 1, 1), **more)),
+    "TimmCNN": lambda **more: TimmCNN("resnet18", model_kwargs=more),
+}
+
+
+@pytest.mark.parametrize("name", BUILD)
+@pytest.mark.parametrize("channels", [1, 4])
+def test_a_backbone_refuses_other_channels(name, channels):
+    with pytest.raises(UserError, match=rf"in_chans={channels} of {name}: images of 3 channels \(RGB\) only"):
+        BUILD[name](in_chans=channels)
+    with pytest.raises(UserError, match=rf"{name} got images of {channels} channels, expected 3 \(RGB\)"):
+        BUILD[name]()(torch.zeros(1, channels, 64, 64))
