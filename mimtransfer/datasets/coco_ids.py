@@ -2,8 +2,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import os.path as osp
 from typing import Any
+
+from mmengine.logging import print_log
 
 from mimtransfer.datasets.configured import classes_of
 from mimtransfer.errors import UserError
@@ -31,7 +34,7 @@ class CocoIds:
         categories: id of each label, as the evaluator of mmdet counts them; None where no json is at hand.
 
     Raises:
-        UserError: `ann_file` is no COCO json, or has not all classes.
+        UserError: the json is no COCO json, or `ann_file` has not all classes; of the config's that is logged.
     """
 
     def __init__(self, dataset: dict, ann_file: str | None = None):
@@ -53,8 +56,12 @@ class CocoIds:
             raise UserError(f"{path!r} is no COCO json with images and categories ({type(error).__name__}: "
                             f"{' '.join(str(error).split())}); give another one as --ann-file") from None
         if len(categories) != len(classes):
-            raise UserError(f"{path!r} has {len(categories)} of the config's {len(classes)} classes; give the data "
-                            "set's json as --ann-file, or correct metainfo.classes")
+            says = (f"{path!r} has {len(categories)} of the config's {len(classes)} classes; give the data set's json "
+                    "as --ann-file, or correct metainfo.classes")
+            if ann_file is not None:
+                raise UserError(says)
+            print_log(f"no COCO ids: {says}", logger="current", level=logging.WARNING)  # predictions need none
+            return
         if ann_file is None:
             self._folder = osp.realpath(osp.join(dataset.get("data_root") or "",
                                                  (dataset.get("data_prefix") or {}).get("img") or ""))

@@ -80,6 +80,14 @@ def test_ids_are_those_of_the_config_for_the_very_file(tmp_path):
     assert ids.of_image(str(tmp_path / "set/train/21.jpg")) == (None, "21.jpg")  # another image of this name
 
 
+def test_a_json_of_the_config_without_all_classes_gives_no_ids(tmp_path):
+    data = made(tmp_path)
+    data.val["categories"] = [dict(id=7, name="ant")]
+    data.write()
+    ids = CocoIds(data.dataset("val"))
+    assert ids.categories is None and ids.of_image(str(tmp_path / "set/val/21.jpg")) == (None, "21.jpg")
+
+
 def test_ids_of_a_given_json_go_by_name_wherever_the_images_lie(tmp_path):
     data = made(tmp_path)
     coco = dict(images=[dict(id=5, file_name="day/1.jpg"), dict(id=6, file_name="1.jpg")],
