@@ -43,7 +43,7 @@ class DecomposedAttention(Attention):
         self.rel_pos_h = nn.Parameter(torch.zeros(2 * size[0] - 1, self.head_dim))
         self.rel_pos_w = nn.Parameter(torch.zeros(2 * size[1] - 1, self.head_dim))
 
-    def forward(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
+    def forward(self, x: Tensor, grid: tuple[int, int]) -> Tensor:  # type: ignore[override]  # GridBlock alone calls it
         """Attend among the N = h*w tokens of `grid`, [B, N, D] -> [B, N, D]."""
         window = (self.window_size,) * 2 if self.window_size else grid
         q, k, v = self.qkv(x).unflatten(2, (3, self.num_heads, -1)).unflatten(1, grid).unbind(3)  # [B, h, w, K, d]
@@ -109,7 +109,9 @@ class BiasAttention(Attention):
         self.relative_position_bias_table = nn.Parameter(
             torch.zeros(self.table_size[0] * self.table_size[1] + 3, self.num_heads))
 
-    def forward(self, x: Tensor, grid: tuple[int, int], patches: Tensor | None = None) -> Tensor:
+    def forward(  # type: ignore[override]  # GridBlock alone calls it
+        self, x: Tensor, grid: tuple[int, int], patches: Tensor | None = None
+    ) -> Tensor:
         """Attend among prefix tokens and patches, in this order, [B, N, D] -> [B, N, D].
 
         Args:
@@ -177,7 +179,9 @@ class GridBlock(Block):
             self.attn = (DecomposedAttention(self.attn, size, window_size) if rel_pos == "decomposed"
                          else BiasAttention(self.attn, size))
 
-    def forward(self, x: Tensor, grid: tuple[int, int], patches: Tensor | None = None) -> Tensor:
+    def forward(  # type: ignore[override]  # TimmViT alone calls it, always with a grid
+        self, x: Tensor, grid: tuple[int, int], patches: Tensor | None = None
+    ) -> Tensor:
         """Transform tokens [B, N, D]: the h*w patches of `grid`, after prefix tokens where no window is. With a bias
         and no windows also some `patches` only, see `BiasAttention`.
         """

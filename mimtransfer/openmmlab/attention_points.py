@@ -11,6 +11,7 @@ import sys
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from importlib.util import spec_from_file_location
 from types import ModuleType
+from typing import Any
 
 MODULE = "mmcv.ops.multi_scale_deform_attn"
 
@@ -21,7 +22,7 @@ class AttentionPointsFinder:
     @staticmethod
     def find_spec(fullname: str, path=None, target=None) -> ModuleSpec | None:
         found = PathFinder.find_spec(fullname, path, target) if fullname == MODULE else None
-        if found is None or not isinstance(found.loader, SourceFileLoader):
+        if found is None or found.origin is None or not isinstance(found.loader, SourceFileLoader):
             return None
         return spec_from_file_location(fullname, found.origin, loader=_Loader(fullname, found.origin))
 
@@ -40,7 +41,7 @@ def install() -> None:
         keep_points_wide(sys.modules[MODULE])
 
 
-def keep_points_wide(module: ModuleType) -> None:
+def keep_points_wide(module: Any) -> None:
     """Replace the two functions of mmcv's module that attend, once."""
     import torch
 
@@ -50,7 +51,7 @@ def keep_points_wide(module: ModuleType) -> None:
     if getattr(narrow, "keeps_points_wide", False):
         return
 
-    class MultiScaleDeformableAttnFunction(narrow):
+    class MultiScaleDeformableAttnFunction(narrow):  # type: ignore[valid-type,misc]  # mmcv's class, known at run time
         keeps_points_wide = True
 
         @classmethod

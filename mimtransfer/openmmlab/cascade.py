@@ -18,6 +18,8 @@ from mimtransfer.registry import MODELS
 class DetectronCascadeRoIHead(CascadeRoIHead):
     """Refine boxes in stages, predict masks once; arguments of mmdet's `CascadeRoIHead`, with one `mask_head`."""
 
+    num_stages: int
+
     def init_mask_head(self, mask_roi_extractor: dict, mask_head: dict) -> None:
         """Build one mask head, which sees the boxes of the first stage in training and the last ones in testing."""
         self.share_roi_extractor = False
@@ -52,12 +54,12 @@ class DetectronCascadeRoIHead(CascadeRoIHead):
             scores.append(self._probabilities(call["stage"], results["cls_score"]))
             return results
 
-        self._bbox_forward = keep_scores
+        self.__dict__["_bbox_forward"] = keep_scores  # hides the method until it is deleted
         try:
             rois, _, bbox_preds = super()._refine_roi(x, rois, batch_img_metas, num_proposals_per_img, **kwargs)
         finally:
             del self._bbox_forward
-        mean = sum(scores) / len(scores)
+        mean = torch.stack(scores).sum(0) / len(scores)
         # What gives these probabilities again when the last head makes probabilities of it.
         logits = mean.logit() if self.bbox_head[-1].custom_activation else mean.log()
         return rois, logits.split(num_proposals_per_img, 0), bbox_preds
