@@ -29,11 +29,11 @@ def parse_json(text: str) -> Any:
     return value
 
 
-def read_json(path: str | os.PathLike, mend: str) -> Any:
+def read_json(path: str | os.PathLike, fix: str) -> Any:
     """Read a JSON file.
 
     Args:
-        mend: what to do about a broken one, for the message.
+        fix: what to do about a broken one, for the message.
 
     Raises:
         UserError: there is no such file, it cannot be read, is a folder, pipe or device, is too large, or `parse_json`
@@ -48,18 +48,18 @@ def read_json(path: str | os.PathLike, mend: str) -> Any:
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file{near_files(str(path))}") from error
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); {mend}") from error
+        raise UserError(f"{path}: cannot be read ({error.strerror}); {fix}") from error
     except UnicodeDecodeError as error:
-        raise UserError(f"{path}: cannot be read ({error}); {mend}") from error
+        raise UserError(f"{path}: cannot be read ({error}); {fix}") from error
     except ValueError as error:
-        raise UserError(f"{path}: {error}; {mend}") from error
+        raise UserError(f"{path}: {error}; {fix}") from error
     try:
         return parse_json(text)
     except ValueError as error:
-        raise UserError(f"{path}: not valid JSON ({error}); {mend}") from error
+        raise UserError(f"{path}: not valid JSON ({error}); {fix}") from error
 
 
-def read_object(path: str | os.PathLike, fields: Mapping[str, type | tuple[type, ...]], mend: str) -> dict[str, Any]:
+def read_object(path: str | os.PathLike, fields: Mapping[str, type | tuple[type, ...]], fix: str) -> dict[str, Any]:
     """Read a JSON file that holds an object with given fields; others may be there.
 
     Args:
@@ -68,27 +68,27 @@ def read_object(path: str | os.PathLike, fields: Mapping[str, type | tuple[type,
     Raises:
         UserError: as `read_json`; it is no object, or a field is missing or of another type.
     """
-    value = read_json(path, mend)
+    value = read_json(path, fix)
     if not isinstance(value, dict):
-        raise UserError(f"{path}: holds a {type(value).__name__}, expected an object; {mend}")
+        raise UserError(f"{path}: holds a {type(value).__name__}, expected an object; {fix}")
     for name, types in fields.items():
         if name not in value:
-            raise UserError(f"{path}: field {name!r} is missing; {mend}")
+            raise UserError(f"{path}: field {name!r} is missing; {fix}")
         if not isinstance(value[name], types) or isinstance(value[name], bool):
-            raise UserError(f"{path}: field {name!r} is a {type(value[name]).__name__}; {mend}")
+            raise UserError(f"{path}: field {name!r} is a {type(value[name]).__name__}; {fix}")
     return value
 
 
 def open_array(
-    path: str | Path, what: str, dtype: type, shape: Sequence[int | None], mend: str, absent: str = ""
+    path: str | Path, what: str, dtype: type, shape: Sequence[int | None], fix: str, absent: str = ""
 ) -> Any:
     """Map a `.npy` into memory for reading.
 
     Args:
         what: it is, for the message, e.g. "map bank".
         shape: expected; None for any length.
-        mend: what to do about a broken one.
-        absent: what to do where there is none; "" for `mend`.
+        fix: what to do about a broken one.
+        absent: what to do where there is none; "" for `fix`.
 
     Raises:
         UserError: there is no such file, it is no file, cut off, no array of numbers, or another dtype or shape.
@@ -96,18 +96,18 @@ def open_array(
     import numpy as np  # records are read without
 
     if not os.path.exists(path):
-        raise UserError(f"{what} {path}: no such file; {absent or mend}")
+        raise UserError(f"{what} {path}: no such file; {absent or fix}")
     if not os.path.isfile(path):  # opening a pipe would wait for ever
-        raise UserError(f"{what} {path} is a {what_is(path)}, expected a file; {mend}")
+        raise UserError(f"{what} {path} is a {what_is(path)}, expected a file; {fix}")
     try:
         array = np.lib.format.open_memmap(path, mode="r")
     except Exception as error:  # a damaged header fails wherever its first wrong byte leads
-        raise UserError(f"{what} {path} cannot be read ({' '.join(str(error).split())[:120]}); {mend}") from error
+        raise UserError(f"{what} {path} cannot be read ({' '.join(str(error).split())[:120]}); {fix}") from error
     fits = array.ndim == len(shape) and all(side in (None, found) for side, found in zip(shape, array.shape))
     if array.dtype != dtype or not fits:
         sides = ", ".join(name if side is None else str(side) for name, side in zip(("images", "h", "w"), shape))
         raise UserError(f"{what} {path}: got an array {list(array.shape)} of {array.dtype}, expected [{sides}] of "
-                        f"{np.dtype(dtype)}; {mend}")
+                        f"{np.dtype(dtype)}; {fix}")
     return array
 
 

@@ -1,4 +1,4 @@
-"""Check versions, operators, GPUs and, of a config, its data and checkpoint; say how to mend what is wrong."""
+"""Check versions, operators, GPUs and, of a config, its data and checkpoint; say how to fix what is wrong."""
 import argparse
 import os
 import sys
@@ -20,7 +20,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Print all findings; exit with status 1 when something must be mended."""
+    """Print all findings; exit with status 1 when something must be fixed."""
     args = parse_args()
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in tools/train.py
     import mimtransfer  # noqa: F401  before mmdet and mmseg, which need mmcv's operators
@@ -53,7 +53,7 @@ def main() -> None:
                 num_files = None if args.all else args.maps
                 show(args.config, check_config(args.config, args.cfg_options, args.pretrained, num_files))
         counts = {level: sum(finding.level == level for finding in found) for level in (FAIL, WARN)}
-        print(f"{counts[FAIL]} to mend, {counts[WARN]} to look at")
+        print(f"{counts[FAIL]} to fix, {counts[WARN]} to look at")
         sys.exit(1 if counts[FAIL] else 0)
 
 

@@ -1,7 +1,7 @@
 """ViTDet Mask R-CNN, ViT-B/16, 12 epochs of iSAID: instances in aerial patches of 800, 15 classes.
 
 Command   torchrun --nproc_per_node=8 tools/train.py CONFIG --launcher pytorch --pretrained mae_vit-base.pth
-Data      data/iSAID/{train,val}: patches of 800 with overlap 200 by iSAID_Devkit, json mended by mmdet's projects/iSAID
+Data      data/iSAID/{train,val}: patches of 800 with overlap 200 by iSAID_Devkit, json fixed by mmdet's projects/iSAID
 Time      not yet run here
 Score     on patches of val (labels of test are withheld): none published for MAE with this head; not yet run here
 """

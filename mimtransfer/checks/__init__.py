@@ -28,20 +28,20 @@ class Finding(NamedTuple):
 
     level: str
     what: str
-    mend: str = ""
+    fix: str = ""
 
     @property
     def line(self) -> str:
         """What a tool says that stops for it, or logs it."""
-        return f"{self.what}; {self.mend}" if self.mend else self.what
+        return f"{self.what}; {self.fix}" if self.fix else self.what
 
     def __str__(self) -> str:
-        mend = f"\n         -> {self.mend}" if self.mend else ""
-        return f"  {self.level:<5}  {self.what}{mend}"
+        fix = f"\n         -> {self.fix}" if self.fix else ""
+        return f"  {self.level:<5}  {self.what}{fix}"
 
 
-def counted(level: str, cases: list, what: str, mend: str) -> Iterator[Finding]:
+def counted(level: str, cases: list, what: str, fix: str) -> Iterator[Finding]:
     """Yield a finding about entries, with their number and the first of them; nothing where there are none."""
     if cases:
         named = ", ".join(dict.fromkeys(map(str, cases[:50])))
-        yield Finding(level, f"{len(cases)} {what}: {named[:160]}{' ...' if len(named) > 160 else ''}", mend)
+        yield Finding(level, f"{len(cases)} {what}: {named[:160]}{' ...' if len(named) > 160 else ''}", fix)

@@ -28,7 +28,7 @@ def read_coco(path: str, where: str, without_annotations: bool = False) -> tuple
     Returns:
         the json, and None; or None and what is wrong with it.
     """
-    mend = "write one, or convert yours"
+    fix = "write one, or convert yours"
     collects = gc.isenabled()
     gc.disable()  # of millions of new lists none is garbage: looking for it takes longer than reading
     try:
@@ -36,21 +36,21 @@ def read_coco(path: str, where: str, without_annotations: bool = False) -> tuple
             coco = json.load(file)
     except (ValueError, OSError, RecursionError) as error:
         why = f"{type(error).__name__}: {error}"
-        return None, Finding(FAIL, f"{where}: {path!r} is no COCO json ({' '.join(why.split())})", mend)
+        return None, Finding(FAIL, f"{where}: {path!r} is no COCO json ({' '.join(why.split())})", fix)
     finally:
         if collects:
             gc.enable()
     if not isinstance(coco, dict):
-        return None, Finding(FAIL, f"{where}: {path!r} is no COCO json (it is a {type(coco).__name__})", mend)
+        return None, Finding(FAIL, f"{where}: {path!r} is no COCO json (it is a {type(coco).__name__})", fix)
     if without_annotations:
         coco.setdefault("annotations", [])
     for key in _LISTS:
         if key not in coco:
             hint = "write one, or evaluate with format_only=True where labels are withheld"
-            return None, Finding(FAIL, f"{where}: {path!r} has no list {key!r}", hint if key == "annotations" else mend)
+            return None, Finding(FAIL, f"{where}: {path!r} has no list {key!r}", hint if key == "annotations" else fix)
         if not isinstance(coco[key], list):
             kind = type(coco[key]).__name__
-            return None, Finding(FAIL, f"{where}: {path!r}: {key!r} is a {kind}, expected a list", mend)
+            return None, Finding(FAIL, f"{where}: {path!r}: {key!r} is a {kind}, expected a list", fix)
     if not coco["images"] or not (coco["annotations"] or without_annotations):
         counts = f"{len(coco['images'])} images and {len(coco['annotations'])} annotations"
         says = f"{where}: {path!r} lists {counts}, expected some of both"
@@ -162,8 +162,8 @@ def _categories(coco: dict[str, Any], classes: tuple[str, ...], lvis: bool) -> I
     absent = [name for name in classes if name not in names]
     if absent:
         some = f"{', '.join(map(repr, absent[:5]))}{' ...' if len(absent) > 5 else ''}"
-        mend = "set dataset.metainfo=dict(classes=...) to its names"
-        yield Finding(FAIL, f"has no category {some} but {shown}", mend)
+        fix = "set dataset.metainfo=dict(classes=...) to its names"
+        yield Finding(FAIL, f"has no category {some} but {shown}", fix)
         return
     yield from counted(FAIL, [name for name, count in Counter(names).items() if count > 1],
                        "names of categories that occur more than once", "give each its own: mmdet finds them by name")

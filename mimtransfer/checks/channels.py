@@ -40,8 +40,8 @@ def channel_findings(cfg: Config) -> Iterator[Finding]:
             try:
                 check_in_chans(_name(node), arguments)
             except UserError as error:
-                what, _, mend = str(error).partition("; ")
-                yield Finding(FAIL, what, mend)
+                what, _, fix = str(error).partition("; ")
+                yield Finding(FAIL, what, fix)
     preprocessor = model.get("data_preprocessor") or cfg.get("data_preprocessor") or {}
     for key in ("mean", "std"):
         values = preprocessor.get(key)

@@ -39,8 +39,8 @@ def class_findings(cfg: Config, splits: tuple[str, ...], count: int | None) -> I
                 if dataset.get("trained_classes") is not None:
                     classes = set(class_names(dataset["trained_classes"]))
             except UserError as error:
-                what, _, mend = str(error).rpartition("; ")
-                yield Finding(FAIL, f"{where}: {what}", mend)
+                what, _, fix = str(error).rpartition("; ")
+                yield Finding(FAIL, f"{where}: {what}", fix)
                 continue
             named[split] = classes
             if "num_classes" in cfg.model and len(classes) != cfg.model.num_classes:

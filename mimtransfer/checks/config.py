@@ -46,5 +46,5 @@ def _explained(error: Exception) -> Finding:
     if line is None:
         return Finding(FAIL, f"the check stopped: {type(error).__name__}: {' '.join(str(error).split())}",
                        "a mistake that doctor does not know: tell the developers")
-    what, _, mend = line.partition("; ")
-    return Finding(FAIL, what, mend)
+    what, _, fix = line.partition("; ")
+    return Finding(FAIL, what, fix)

@@ -80,8 +80,8 @@ def _dataset(
     try:
         classes = classes_of(dataset)
     except UserError as error:
-        what, _, mend = str(error).partition("; ")
-        yield Finding(FAIL, f"{where}: {what}", mend)
+        what, _, fix = str(error).partition("; ")
+        yield Finding(FAIL, f"{where}: {what}", fix)
         return
     if classes:
         yield from _heads(cfg.model, len(classes), where)
@@ -130,13 +130,13 @@ def _coco(
 def _joined(evaluators: list, split: str, number: int, listed: dict[str, set[int]]) -> Iterator[Finding]:
     """A COCO evaluator tells images apart by their ids alone, of all data sets that are joined."""
     says = f"{split} data: {number} data sets are joined (ConcatDataset), but"
-    mend = "evaluate each by a config of its own, or join the jsons with new ids"
+    fix = "evaluate each by a config of its own, or join the jsons with new ids"
     ids = Counter(i for numbers in listed.values() for i in numbers)
     if len(listed) < len(ids) or any(times > 1 for times in ids.values()) or any(len(n) > 1 for n in listed.values()):
         twice = [i for i, times in ids.items() if times > 1]
-        yield Finding(FAIL, f"{says} image ids occur in more than one of them, e.g. {twice[:1] or 'of one file'}", mend)
+        yield Finding(FAIL, f"{says} image ids occur in more than one of them, e.g. {twice[:1] or 'of one file'}", fix)
     elif any(evaluator.get("ann_file") for evaluator in evaluators):
-        yield Finding(FAIL, f"{says} {split}_evaluator.ann_file names one file", mend)
+        yield Finding(FAIL, f"{says} {split}_evaluator.ann_file names one file", fix)
 
 
 def _learns_masks(cfg: Config, dataset: dict) -> bool:
@@ -170,8 +170,8 @@ def _evaluator(cfg: Config, split: str, dataset: dict) -> Iterator[Finding]:
             try:
                 prepare_lvis()
             except UserError as error:
-                what, _, mend = str(error).partition("; ")
-                yield Finding(FAIL, what, mend)
+                what, _, fix = str(error).partition("; ")
+                yield Finding(FAIL, what, fix)
         ann_file = evaluator.get("ann_file")
         if not ann_file or len(inside) != 1 or "://" in ann_file:
             continue

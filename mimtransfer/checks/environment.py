@@ -1,4 +1,4 @@
-"""Look at versions, operators, devices and data before a run, and say how to mend what is wrong."""
+"""Look at versions, operators, devices and data before a run, and say how to fix what is wrong."""
 from __future__ import annotations
 
 import importlib

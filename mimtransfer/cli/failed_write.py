@@ -25,7 +25,7 @@ def failed_write(error: Exception, message: str, frames: list[FrameType]) -> str
     line = f"{path}: {error.strerror}" if path else f"{error.strerror} while a file was written"
     checkpoint = interruption.last_checkpoint()
     if checkpoint is not None:
-        line += f"; {checkpoint} is whole: make room, or mend the place, then go on with --resume"
+        line += f"; {checkpoint} is whole: make room, or fix the place, then go on with --resume"
     elif error.errno == errno.EEXIST:
         line += "; move it away, or choose another folder"
     else:

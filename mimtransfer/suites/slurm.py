@@ -130,11 +130,11 @@ def _queued_ids(folder: Path) -> dict[str, str]:
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         return {}
-    mend = "look at the queue with squeue, and remove the file"
-    ids = read_object(path, {}, mend)
+    fix = "look at the queue with squeue, and remove the file"
+    ids = read_object(path, {}, fix)
     for name, number in ids.items():  # it goes to sacct, where another word could be an option
         if not (isinstance(number, str) and re.fullmatch(r"\d+(_\d+)?", number)):
-            raise UserError(f"{path}: id of {name!r} is {repr(number)[:80]}, expected a number; {mend}")
+            raise UserError(f"{path}: id of {name!r} is {repr(number)[:80]}, expected a number; {fix}")
     import submitit
 
     new = time.time() - (folder / "jobs.json").stat().st_mtime < _LAG

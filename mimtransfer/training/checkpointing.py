@@ -234,7 +234,7 @@ def one_line(path: str, work_dir: str) -> Iterator[None]:
         newest = newest_checkpoint(work_dir)
         intact = f"{newest} is whole" if newest else "no checkpoint was saved before"
         raise UserError(f"{error.filename or path} cannot be written ({error.strerror or error}); {intact}: make room, "
-                        "or mend the place, then go on with --resume") from error
+                        "or fix the place, then go on with --resume") from error
 
 
 def any_process(flag: bool) -> bool:

@@ -70,22 +70,22 @@ class KMeansTokenizer(Tokenizer):
 
 def _check(content: Mapping[str, Any], path: str) -> None:
     """Refuse what tools/fit_tokenizer.py does not write."""
-    mend = "expected a codebook.pth of tools/fit_tokenizer.py"
+    fix = "expected a codebook.pth of tools/fit_tokenizer.py"
     if "centroids" not in content:
-        raise UserError(f"KMeansTokenizer: {path!r} holds no centroids, {mend}")
+        raise UserError(f"KMeansTokenizer: {path!r} holds no centroids, {fix}")
     centroids, patches, features = (content.get(name) for name in ("centroids", "patches", "features"))
     if not (isinstance(centroids, Tensor) and centroids.ndim == 2 and centroids.numel()
             and centroids.dtype is torch.float32):
-        raise UserError(f"KMeansTokenizer: centroids of {path!r} are no [K, D] float32, {mend}")
+        raise UserError(f"KMeansTokenizer: centroids of {path!r} are no [K, D] float32, {fix}")
     if not torch.isfinite(centroids).all():
         raise UserError(f"KMeansTokenizer: centroids of {path!r} hold NaN or infinity; fit it again")
     if not (isinstance(patches, Tensor) and patches.dtype is torch.uint8 and patches.ndim == 4
             and patches.shape == (len(centroids), patches.shape[1], patches.shape[1], 3)):
-        raise UserError(f"KMeansTokenizer: patches of {path!r} are no [K, p, p, 3] uint8, {mend}")
+        raise UserError(f"KMeansTokenizer: patches of {path!r} are no [K, p, p, 3] uint8, {fix}")
     if not isinstance(features, dict) or not isinstance(features.get("type"), str):
-        raise UserError(f"KMeansTokenizer: features of {path!r} are no config with a type, {mend}")
+        raise UserError(f"KMeansTokenizer: features of {path!r} are no config with a type, {fix}")
     if not isinstance(content.get("weights_sha256"), (str, type(None))):
-        raise UserError(f"KMeansTokenizer: weights_sha256 of {path!r} is no text, {mend}")
+        raise UserError(f"KMeansTokenizer: weights_sha256 of {path!r} is no text, {fix}")
 
 
 def nearest(points: Tensor, centroids: Tensor) -> Tensor:

@@ -40,17 +40,17 @@ class StoredTokens(Tokenizer):
     def __init__(self, path: str):
         about = check_file(os.path.join(path, "ids.json"), "StoredTokens",
                            "store them: python tools/fit_tokenizer.py configs/tokenizer/... --ids")
-        mend = "store the ids again: python tools/fit_tokenizer.py configs/tokenizer/... --ids"
-        self.about = read_object(about, dict(num_codes=int, sha256=str, tokenizer=dict, view=dict, images=str), mend)
+        fix = "store the ids again: python tools/fit_tokenizer.py configs/tokenizer/... --ids"
+        self.about = read_object(about, dict(num_codes=int, sha256=str, tokenizer=dict, view=dict, images=str), fix)
         if not 0 < self.about["num_codes"] <= 1 << 16:
-            raise UserError(f"{about}: num_codes is {self.about['num_codes']}, expected 1 to 65536; {mend}")
+            raise UserError(f"{about}: num_codes is {self.about['num_codes']}, expected 1 to 65536; {fix}")
         super().__init__(
             self.about["num_codes"], dict(sha256=self.about["sha256"], source=self.about["tokenizer"])
         )
         self.path = path
-        self._ids = open_array(os.path.join(path, "ids.npy"), "token ids", np.uint16, (None, None, None), mend)
+        self._ids = open_array(os.path.join(path, "ids.npy"), "token ids", np.uint16, (None, None, None), fix)
         boxes = os.path.join(path, "boxes.npy")
-        self._boxes = open_array(boxes, "boxes of token ids", np.float32, (len(self._ids), 4), mend)
+        self._boxes = open_array(boxes, "boxes of token ids", np.float32, (len(self._ids), 4), fix)
 
     def encode(self, images: Tensor, record: AugRecord | None) -> Tensor:
         if record is None:

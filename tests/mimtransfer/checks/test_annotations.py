@@ -56,7 +56,7 @@ def test_each_mistake_in_a_json(name):
     if text is None:  # a category that the config does not name
         assert found == []
         found, text = list(coco_problems(coco, (), masks=True)), "1 classes without one object: cell2"
-    assert [f for f in found if f.level == level and text in f.what and f.mend], found
+    assert [f for f in found if f.level == level and text in f.what and f.fix], found
 
 
 def test_no_masks_are_asked_for_by_a_box_detector():

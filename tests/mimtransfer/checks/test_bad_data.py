@@ -38,7 +38,7 @@ def test_doctor_and_precheck_agree(name, tmp_path, monkeypatch):
     said = [str(f) for f in found]
     if case.level == FAIL:
         assert any(case.says in f.what for f in fails), said
-        assert stopped == fails[0].line and "\n" not in stopped and fails[0].mend, (stopped, said)
+        assert stopped == fails[0].line and "\n" not in stopped and fails[0].fix, (stopped, said)
     else:
         assert not fails and stopped is None, (said, stopped)
         assert logged == [f.line for f in warnings]

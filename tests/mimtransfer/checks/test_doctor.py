@@ -24,7 +24,7 @@ def test_a_package_against_its_bounds(monkeypatch, version, level, text):
     monkeypatch.setattr(doctor, "_version", lambda package: version)
     finding = doctor.check_package("json", "json", "1.2", "2")
     assert (finding.level, finding.what) == (level, text)
-    assert level == OK or finding.mend == "pip install 'json>=1.2,<2'"
+    assert level == OK or finding.fix == "pip install 'json>=1.2,<2'"
 
 
 def test_a_package_that_does_not_import(monkeypatch):
