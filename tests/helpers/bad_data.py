@@ -27,6 +27,9 @@ def turned(path, orientation, size=(WIDTH, HEIGHT)):
     image.save(path, exif=exif)
 
 
+READ = [dict(type="LoadImageFromFile")]
+
+
 class Data:
     """A data set below a folder, as a test may break it before the config is written.
 
@@ -41,8 +44,17 @@ class Data:
         self.cfg = {}  # the config as a dictionary
 
     def write(self) -> str:
-        """Write the config and return its path."""
+        """Write the config, with what else a run needs, and return its path."""
         path = self.root / "config.json"
+        rest = dict(train_cfg=dict(type="EpochBasedTrainLoop", max_epochs=1), val_cfg=dict(type="ValLoop"),
+                    optim_wrapper=dict(type="OptimWrapper", optimizer=dict(type="SGD", lr=0.1)))
+        for split in ("train", "val", "test"):
+            if f"{split}_dataloader" in self.cfg:
+                options = dict(batch_size=1, sampler=dict(type="DefaultSampler", shuffle=False))
+                self.cfg[f"{split}_dataloader"] = options | self.cfg[f"{split}_dataloader"]
+        if "test_dataloader" in self.cfg:
+            rest["test_cfg"] = dict(type="TestLoop")
+        self.cfg = rest | self.cfg
         path.write_text(json.dumps(self.cfg))
         return str(path)
 
@@ -87,7 +99,7 @@ class Boxes(Data):
 
     def _dataset(self, split, **more):
         return dict(type="CocoDataset", data_root=str(self.root), ann_file=f"{split}.json",
-                    data_prefix=dict(img=split), metainfo=dict(classes=list(CLASSES)), pipeline=[], **more)
+                    data_prefix=dict(img=split), metainfo=dict(classes=list(CLASSES)), pipeline=READ, **more)
 
     def write(self):
         for split in ("train", "val"):
@@ -139,7 +151,7 @@ class Maps(Data):
         def loader(split, **more):
             return dict(dataset=dict(type="BaseSegDataset", data_root=str(root), metainfo=dict(classes=list(CLASSES)),
                                      data_prefix=dict(img_path=f"img/{split}", seg_map_path=f"map/{split}"),
-                                     pipeline=[], **more))
+                                     pipeline=READ, **more))
         self.cfg = dict(default_scope="mmseg",
                         model=dict(type="EncoderDecoder", backbone=dict(type="mimtransfer.TimmViT"),
                                    decode_head=dict(num_classes=2)),
@@ -182,7 +194,8 @@ class Classes(Data):
         self.cfg = dict(default_scope="mimtransfer", task="classification",
                         model=dict(type="Classifier", num_classes=2, backbone=dict(type="mimtransfer.TimmViT")),
                         train_dataloader=dict(dataset=dict(type="ClassFolder", root=str(self.root / "train"))),
-                        val_dataloader=dict(dataset=dict(type="ClassFolder", root=str(self.root / "val"))))
+                        val_dataloader=dict(dataset=dict(type="ClassFolder", root=str(self.root / "val"))),
+                        val_evaluator=dict(type="TopAccuracy"))
 
 
 # What makes a file unreadable, in place

@@ -38,13 +38,14 @@ STEPS = {
 
 def refused(path):
     """Return what doctor and the tools' own look say: the same line."""
-    found = [f for f in check_config(path, [], None, 10) if f.level == FAIL]
+    found = [f.line for f in check_config(path, [], None, 10) if f.level == FAIL]
     cfg = launch.load_config(path, [])
     launch.enter_scope(cfg)
     with pytest.raises(UserError) as stopped:
         data.check_data(cfg)
-    assert str(stopped.value) == found[0].line and "\n" not in found[0].line
-    return found[0].line
+    line = str(stopped.value)
+    assert line in found and "\n" not in line  # doctor names unknown arguments before
+    return line
 
 
 @pytest.mark.parametrize("kind", [Boxes, Maps, Classes])
