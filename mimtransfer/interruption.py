@@ -85,6 +85,16 @@ def _handle(number: int, process: int) -> None:
     raise Interrupted(number)
 
 
+def behind(error: BaseException) -> int | None:
+    """Return the signal that came while `error` was on its way: a bare `except` of a library (mmengine's, around the
+    formatting of a config) turns `Interrupted` into an error of its own. None: there was no signal.
+    """
+    seen: BaseException | None = error
+    while seen is not None and not isinstance(seen, Interrupted):
+        seen = seen.__cause__ or seen.__context__
+    return seen.number if seen is not None else None
+
+
 def begin(work_dir: str, delay: bool = False) -> None:
     """Note where the run of this process keeps its checkpoints.
 

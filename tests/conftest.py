@@ -31,18 +31,23 @@ SLOW_TESTS = (
 
 
 @pytest.fixture(autouse=True)
-def no_scope_left_over():
-    """Forget the default scope of a Runner that an earlier test built, or a fixture of its file: names would be looked
-    up in its library.
+def nothing_left_over():
+    """Forget the default scope and the visualizers of a Runner that an earlier test built, or a fixture of its file:
+    names would be looked up in its library, and losses be logged in its folder.
     """
-    _forget_scopes()
+    _forget_runners()
     yield
-    _forget_scopes()
+    _forget_runners()
 
 
-def _forget_scopes():
+def _forget_runners():
     if "mmengine.registry" in sys.modules:
         sys.modules["mmengine.registry"].DefaultScope._instance_dict.clear()
+    if "mmengine.visualization" in sys.modules:
+        kinds = [sys.modules["mmengine.visualization"].Visualizer]
+        for kind in kinds:
+            kind._instance_dict.clear()
+            kinds += kind.__subclasses__()
 
 
 def pytest_collection(session):

@@ -41,6 +41,9 @@ def clean_exit() -> Iterator[None]:
         except (KeyboardInterrupt, interruption.Interrupted) as stopped:
             _end(getattr(stopped, "number", signal.SIGINT))
         except Exception as error:
+            number = interruption.behind(error)
+            if number is not None:
+                _end(number)
             if os.environ.get("MIMTRANSFER_TRACEBACK", "0") not in ("", "0"):
                 raise
             line = explain(error)

@@ -234,7 +234,7 @@ def test_broken_data(case, call, folder, capsys):
     (["train", DET, "--pretrained", "mae/epoch_4.pth"], "did you mean 'epoch_3.pth'"),
     (["train", DET, "--resume", "nowhere.pth"], "--resume nowhere.pth: no such file"),
     (["train", DET, "--cfg-options", "model.backbone.type=ResNet", "--pretrained", "mae/epoch_3.pth"],
-     "the backbone is 'ResNet', expected mimtransfer.TimmViT"),
+     "model.backbone (ResNet) takes no key 'arch'"),
     (["train", SEG, "--cfg-options", "model.decode_head.num_classes=7"],
      "10 classes, but model.decode_head.num_classes is 7"),
     (["train", DET, "--cfg-options", "val_evaluator.ann_file=other.json"], "make them equal"),

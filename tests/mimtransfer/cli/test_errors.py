@@ -1,5 +1,6 @@
 """clean_exit: a mistake of the user is one line and status 2, a bug keeps its traceback."""
 import os
+import signal
 import subprocess
 import sys
 
@@ -259,3 +260,14 @@ def test_batch_normalisation_of_one_value_is_told():
 
     line = told(lambda: nn.BatchNorm2d(4).train()(rand(1, 4, 1, 1)))
     assert "set train_dataloader.batch_size to 2 or more" in line and "\n" not in line
+
+
+def test_a_signal_that_a_library_turns_into_an_error_ends_the_run_as_a_signal(capsys):
+    """mmengine formats the config of every checkpoint inside a bare `except`."""
+    with pytest.raises(SystemExit) as stop, clean_exit():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        except BaseException:
+            raise SyntaxError("Failed to format the config file") from None
+    assert stop.value.code == 128 + signal.SIGTERM
+    assert capsys.readouterr().err == "stopped by SIGTERM\n"
