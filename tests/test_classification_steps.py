@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from mmengine.evaluator import Evaluator
-from one_step import draw_quickly, train_one_step
+from one_step import draw_quickly, narrow_mlps, train_one_step
 from shipped_configs import leaves, load, unique
 from torch.utils.data import DataLoader
 
@@ -74,6 +74,7 @@ def test_one_training_step_and_one_evaluation(leaf):
     num_classes = cfg.model.get("num_classes", 1000 if "in1k" in leaf else 10)
     torch.manual_seed(0)
     with torch.device(device):
+        narrow_mlps(cfg.model.backbone)
         model = MODELS.build(cfg.model).to(device)  # tells the preprocessor, too
         inputs = torch.randint(0, 256, (2, 3, size, size), dtype=torch.uint8)
         label = torch.arange(2)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from one_step import draw_quickly, train_one_step
+from one_step import draw_quickly, narrow_mlps, train_one_step
 from shipped_configs import leaves, load, unique
 
 import pretrain.methods  # noqa: F401
@@ -86,6 +86,7 @@ def test_one_training_step(leaf):
         side = cfg.model.encoder.get("patch_size", 16)
         write_tokenizer(cfg.model.tokenizer, cfg.model.get("num_codes"), (size // side, size // side))
     with torch.device(device):
+        narrow_mlps(cfg.model.encoder)
         model = MODELS.build(cfg.model).to(device)  # tells the preprocessor, too
         inputs = torch.randint(0, 256, (1, 3, size, size), dtype=torch.uint8)
         number, flip = torch.zeros(1, dtype=torch.int64), torch.zeros(1, dtype=torch.bool)

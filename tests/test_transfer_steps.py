@@ -11,7 +11,7 @@ from itertools import groupby
 import pytest
 import torch
 from mmengine.optim import build_optim_wrapper
-from one_step import draw_quickly
+from one_step import draw_quickly, narrow_mlps
 from torch.utils._pytree import tree_flatten
 from transfer_configs import LEAVES, build, load, num_classes
 
@@ -52,6 +52,9 @@ def shrink(cfg):
     """Return (height, width) of the picture, which the model pads no further, and the number of pictures."""
     # DINO's encoder must offer as many places as there are queries, 900; elsewhere few places keep the proposals few.
     size = (224, 224) if cfg.model.get("num_queries") else (32, 64)
+    narrow_mlps(cfg.model.backbone)
+    if "rcnn" in (cfg.model.get("test_cfg") or {}):
+        cfg.model.test_cfg.rcnn.max_per_img = 10  # of LVIS each has 1203 masks
     preprocessor = cfg.model.data_preprocessor
     if "size" in preprocessor:
         preprocessor.size = size
