@@ -11,6 +11,7 @@
     checkpointing.py  save whole files, and keep two
     exact_resume.py   randomness that a resumed run repeats
     safeguards.py   what every run gets, whatever its config says
+    compilation.py  torch.compile for the part of a model that is one graph
     fsdp.py         sharded training of a ViT-H
     losses/         losses that mmdet lacks
     recipes/        schedules, sizes and pipelines that config files call by name

@@ -13,6 +13,7 @@ from mimtransfer.backbones.vit import TimmViT
 from mimtransfer.draws import SampleGenerator
 from mimtransfer.errors import UserError
 from mimtransfer.registry import MASKINGS, MODELS
+from mimtransfer.training.compilation import INDUCTOR, compile_part
 from pretrain.aug_record import AugRecord
 
 
@@ -24,17 +25,20 @@ class MIMethod(BaseModel):
             exported as they are.
         strategy: config of a masking strategy, or None for a method that masks no patches.
         data_preprocessor: config of mmengine's preprocessor, which normalises on the device.
-        compile_loss: compile the loss with `torch.compile`. Shapes are static, so it compiles once.
+        compile_loss: compile training steps with `torch.compile`: True, or the name of a backend other than inductor.
+            Shapes are static, so it compiles once, and once more when maps begin.
         init_cfg: of mmengine.
 
     Attributes:
         encodes_tokens: patches are hidden, so the method runs `encode` on tokens, and not the encoder on whole images.
+        compiled_part: name of the method that `compile_loss` compiles; it must be one graph.
 
     Raises:
         UserError: a plain ViT without positions, or with options that only whole images can have.
     """
 
     encodes_tokens = True
+    compiled_part = "loss"
     data_preprocessor: Any  # of mmengine; it has `mean` and `std` where it normalises
 
     def __init__(
@@ -42,7 +46,7 @@ class MIMethod(BaseModel):
         encoder: dict,
         strategy: dict | None = None,
         data_preprocessor: dict | None = None,
-        compile_loss: bool = False,
+        compile_loss: bool | str = False,
         init_cfg: dict | None = None,
     ):
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
@@ -50,8 +54,8 @@ class MIMethod(BaseModel):
         if isinstance(self.encoder, TimmViT):
             self._check_positions()
         self.strategy: Any = None if strategy is None else MASKINGS.build(strategy)
-        self.compile_loss = compile_loss
-        self._compiled: Any = None
+        if compile_loss:
+            compile_part(self, self, self.compiled_part, INDUCTOR if compile_loss is True else compile_loss)
 
     def _check_positions(self) -> None:
         name, encoder = type(self).__name__, self.encoder
@@ -77,7 +81,7 @@ class MIMethod(BaseModel):
         """
         layout = self.draw_layout(inputs, record)
         if mode == "loss":
-            return self._loss(inputs, layout)
+            return self.loss(inputs, layout)
         if mode == "predict":
             return layout, self.reconstruct(inputs, layout)
         raise ValueError(f"{type(self).__name__}.forward: got mode={mode!r}; expected 'loss' or 'predict'")
@@ -104,13 +108,6 @@ class MIMethod(BaseModel):
                 f"{type(self).__name__}: got images of {height} x {width} pixels and patches of {ph} x {pw}; expected "
                 f"a multiple: set the crop size to {round(height / ph) * ph or ph} x {round(width / pw) * pw or pw}"
             )
-
-    def _loss(self, images: Tensor, layout: Any) -> dict[str, Tensor]:
-        if not self.compile_loss:
-            return self.loss(images, layout)
-        if self._compiled is None:
-            self._compiled = torch.compile(self.loss, dynamic=False)
-        return self._compiled(images, layout)
 
     @abstractmethod
     def loss(self, images: Tensor, layout: Any) -> dict[str, Tensor]:

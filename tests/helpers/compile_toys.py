@@ -1,0 +1,61 @@
+"""Pretraining methods so small that a compile takes a second, and the batches of a run in which only the content changes.
+"""
+import brightness_tokenizer  # noqa: F401  registers it
+import torch
+
+import pretrain.methods  # noqa: F401
+from mimtransfer.registry import MODELS
+from pretrain.aug_record import AugRecord
+
+ENCODER = dict(type="TimmViT", arch="vit_tiny_patch16_224", img_size=32, patch_size=8,
+               model_kwargs=dict(embed_dim=48, depth=1, num_heads=3))
+RANDOM = dict(type="RandomMasking", mask_ratio=0.75)
+TOKENIZER = dict(type="BrightnessTokenizer")
+MAE = dict(type="MAE", encoder=dict(ENCODER, pos_embed="sincos"), decoder=dict(embed_dim=32, depth=1, num_heads=2))
+SWIN = dict(type="TimmSwin", arch="swin_tiny_patch4_window7_224", img_size=32, window_size=4,
+            model_kwargs=dict(embed_dim=16, depths=(1, 1), num_heads=(1, 2)))
+AMT = dict(mask_ratio=0.45, throw_ratio=0.4, warmup=RANDOM)
+# In each another graph: other layouts (block, grid, noise) are other numbers to the same one.
+METHODS = {
+    "MAE": MAE,
+    "SimMIM": dict(type="SimMIM", encoder=ENCODER, strategy=dict(type="RandomMasking", mask_ratio=0.5, unit=2)),
+    "SimMIM of a Swin": dict(type="SimMIM", encoder=SWIN, strategy=dict(type="RandomMasking", mask_ratio=0.5)),
+    "SimMIM that throws": dict(type="SimMIM", encoder=dict(ENCODER, rel_pos="bias", pos_embed="none"),
+                               strategy=dict(type="RandomMasking", mask_ratio=0.5, throw_ratio=0.25)),
+    "BEiT of blocks": dict(type="BEiT", encoder=dict(ENCODER, layer_scale=0.1), tokenizer=TOKENIZER,
+                           strategy=dict(type="BlockMasking", mask_ratio=0.375, area=(0.1, 0.375))),
+    "MaPeT": dict(type="MaPeT", encoder=ENCODER, tokenizer=TOKENIZER, strategy=RANDOM),
+    "MFM": dict(type="MFM", encoder=ENCODER, corruption=dict(type="FrequencyMasking", radius=3)),
+    "MAE, recomputed": dict(MAE, encoder=dict(MAE["encoder"], grad_checkpointing=True)),
+}
+MEASURED = {
+    "AMT": dict(MAE, strategy=dict(type="AMTMasking", **AMT)),
+    "FAMT": dict(MAE, strategy=dict(type="FAMTMasking", **AMT)),
+    "semantic": dict(MAE, strategy=dict(type="SemanticMasking", mask_ratio=0.75, warmup=RANDOM)),
+}
+PREPROCESSOR = dict(type="ImgDataPreprocessor", mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
+
+
+def build(config, **kwargs):
+    torch.manual_seed(0)
+    return MODELS.build(dict(config, data_preprocessor=PREPROCESSOR, **kwargs)).train()
+
+
+def batch(model, seed, images=2):
+    """Return the preprocessed arguments of `forward`."""
+    numbers = torch.Generator().manual_seed(seed)
+    record = AugRecord(torch.arange(images), torch.randint(0, 2**40, (images,), generator=numbers),
+                       torch.tensor([[0.1, 0.1, 0.9, 0.9]]).repeat(images, 1),
+                       torch.rand(images, generator=numbers) < 0.5)
+    pixels = torch.randint(0, 256, (images, 3, 32, 32), dtype=torch.uint8, generator=numbers)
+    data = model.data_preprocessor(dict(inputs=pixels, record=record), True)
+    return data["inputs"], data["record"]
+
+
+def step(model, seed):
+    """Return the loss of a batch and the gradients of all trained parameters, one after the other."""
+    model.zero_grad()
+    loss = model(*batch(model, seed))["loss"]
+    loss.backward()
+    grads = [parameter.grad.flatten() for parameter in model.parameters() if parameter.grad is not None]
+    return loss.detach(), torch.cat(grads)

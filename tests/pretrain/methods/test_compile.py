@@ -1,0 +1,56 @@
+"""`compile_loss`: every method is one graph, compiled once, and equals eager; a model keeps its names."""
+import copy
+
+import pytest
+import torch
+import torch._dynamo
+from compile_toys import MEASURED, METHODS, build, step
+from torch._dynamo.testing import CompileCounterWithBackend
+from torch._dynamo.utils import counters
+
+from mimtransfer.errors import UserError
+from mimtransfer.training.compilation import MAX_SHAPES, compiled_parts
+from pretrain.masking.bank import MapBank
+
+
+@pytest.fixture(autouse=True)
+def nothing_compiled_before():
+    torch._dynamo.reset()
+    counters.clear()
+
+
+def twins(config):
+    """Return one model eager, one compiled by aot_eager, and the counter of its graphs."""
+    counter = CompileCounterWithBackend("aot_eager")
+    return build(config), build(config, compile_loss=counter), counter
+
+
+def check_steps(eager, compiled, seeds):
+    for seed in seeds:
+        expected, got = step(eager, seed), step(compiled, seed)
+        torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_each_method_is_one_graph_that_other_batches_keep(name):
+    eager, compiled, counter = twins(METHODS[name])
+    assert len(compiled_parts(compiled)) == 1 and list(compiled.state_dict()) == list(eager.state_dict())
+    check_steps(eager, compiled, [0])
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        check_steps(eager, compiled, [1, 2])
+    assert counter.frame_count == 1 and counters["stats"]["unique_graphs"] == 1 and not counters["graph_break"]
+
+
+@pytest.mark.parametrize("name", MEASURED)
+def test_maps_bring_one_more_graph(name):
+    eager, compiled, counter = twins(MEASURED[name])
+    check_steps(eager, compiled, [0, 1])
+    assert counter.frame_count == 1
+    maps = torch.rand(2, 4, 4, generator=torch.Generator().manual_seed(3)).half()
+    eager.strategy.bank = compiled.strategy.bank = MapBank(maps)
+    same_counts = name == "semantic"  # 3 of 4 patches masked before and after: not even one
+    with torch._dynamo.config.patch(error_on_recompile=same_counts):
+        check_steps(eager, compiled, [2])
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        check_steps(eager, compiled, [3, 4])
+    assert counter.frame_count == 2 - same_counts and not counters["graph_break"]
