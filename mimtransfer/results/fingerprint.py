@@ -25,7 +25,7 @@ _LEFT_OUT = frozenset([
     "max_corrupt",
     # how fast, at the same result
     "num_workers", "pin_memory", "persistent_workers", "prefetch_factor", "multiprocessing_context", "launcher",
-    "with_cp", "grad_checkpointing", "compile_loss", "fused", "foreach",
+    "with_cp", "grad_checkpointing", "compile_loss", "flex_attention", "fused", "foreach",
     # what is logged, and how often
     "classwise", "use_mp_eval", "print_cfg", "val_interval", "val_begin", "dynamic_intervals",
 ])

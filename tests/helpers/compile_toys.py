@@ -1,7 +1,15 @@
 """Pretraining methods so small that a compile takes a second, and the batches of a run in which only the content changes.
 """
+import multiprocessing
+
 import brightness_tokenizer  # noqa: F401  registers it
 import torch
+import torch._dynamo
+import torch.distributed as dist
+from mmengine.model import MMDistributedDataParallel
+from mmengine.optim import OptimWrapper
+from mmengine.registry import init_default_scope
+from torch._dynamo.testing import CompileCounterWithBackend
 
 import pretrain.methods  # noqa: F401
 from mimtransfer.registry import MODELS
@@ -33,6 +41,7 @@ MEASURED = {
     "FAMT": dict(MAE, strategy=dict(type="FAMTMasking", **AMT)),
     "semantic": dict(MAE, strategy=dict(type="SemanticMasking", mask_ratio=0.75, warmup=RANDOM)),
 }
+PRELOADED = ["compile_toys", "mimtransfer.backbones"]
 PREPROCESSOR = dict(type="ImgDataPreprocessor", mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
 
 
@@ -41,21 +50,51 @@ def build(config, **kwargs):
     return MODELS.build(dict(config, data_preprocessor=PREPROCESSOR, **kwargs)).train()
 
 
-def batch(model, seed, images=2):
-    """Return the preprocessed arguments of `forward`."""
+def raw_batch(seed, images=2):
+    """Return a batch as a loader gives it; only its content depends on the seed."""
     numbers = torch.Generator().manual_seed(seed)
     record = AugRecord(torch.arange(images), torch.randint(0, 2**40, (images,), generator=numbers),
                        torch.tensor([[0.1, 0.1, 0.9, 0.9]]).repeat(images, 1),
                        torch.rand(images, generator=numbers) < 0.5)
-    pixels = torch.randint(0, 256, (images, 3, 32, 32), dtype=torch.uint8, generator=numbers)
-    data = model.data_preprocessor(dict(inputs=pixels, record=record), True)
-    return data["inputs"], data["record"]
+    return dict(inputs=torch.randint(0, 256, (images, 3, 32, 32), dtype=torch.uint8, generator=numbers), record=record)
 
 
 def step(model, seed):
     """Return the loss of a batch and the gradients of all trained parameters, one after the other."""
     model.zero_grad()
-    loss = model(*batch(model, seed))["loss"]
+    loss = model(**model.data_preprocessor(raw_batch(seed), True))["loss"]
     loss.backward()
     grads = [parameter.grad.flatten() for parameter in model.parameters() if parameter.grad is not None]
     return loss.detach(), torch.cat(grads)
+
+
+def train_in_two_processes(folder):
+    """Train eagerly and compiled under DDP; return for each rank the sums of weights, and the graphs of the compiled one.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    ranks = [context.Process(target=_train_wrapped, args=(rank, str(folder))) for rank in range(2)]
+    for rank in ranks:
+        rank.start()
+    for rank in ranks:
+        rank.join(240)
+    assert [rank.exitcode for rank in ranks] == [0, 0]
+    return [torch.load(f"{folder}/{rank}.pt") for rank in range(2)]
+
+
+def _train_wrapped(rank, folder):
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    init_default_scope("mimtransfer")
+    weights, counter = [], CompileCounterWithBackend("aot_eager")
+    wide = dict(MAE, encoder=dict(MAE["encoder"], model_kwargs=dict(embed_dim=48, depth=2, num_heads=3, mlp_ratio=64)))
+    for backend in (False, counter):
+        model = build(wide, compile_loss=backend)
+        wrapped = MMDistributedDataParallel(model, device_ids=None, broadcast_buffers=False, bucket_cap_mb=1)
+        optim = OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1))
+        with torch._dynamo.config.patch(error_on_recompile=True):
+            losses = [wrapped.train_step(raw_batch(2 * seed + rank), optim)["loss"] for seed in range(3)]
+        weights.append((torch.stack(losses), torch.nn.utils.parameters_to_vector(model.parameters())))
+    breaks = dict(torch._dynamo.utils.counters["graph_break"])
+    torch.save((weights, counter.frame_count, breaks), f"{folder}/{rank}.pt")
+    dist.destroy_process_group()

@@ -4,7 +4,7 @@ import copy
 import pytest
 import torch
 import torch._dynamo
-from compile_toys import MEASURED, METHODS, build, step
+from compile_toys import MAE, MEASURED, METHODS, build, raw_batch, step, train_in_two_processes
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch._dynamo.utils import counters
 
@@ -19,9 +19,9 @@ def nothing_compiled_before():
     counters.clear()
 
 
-def twins(config):
-    """Return one model eager, one compiled by aot_eager, and the counter of its graphs."""
-    counter = CompileCounterWithBackend("aot_eager")
+def twins(config, backend="aot_eager"):
+    """Return one model eager, one compiled, and the counter of its graphs."""
+    counter = CompileCounterWithBackend(backend)
     return build(config), build(config, compile_loss=counter), counter
 
 
@@ -43,7 +43,7 @@ def test_each_method_is_one_graph_that_other_batches_keep(name):
 
 @pytest.mark.parametrize("name", MEASURED)
 def test_maps_bring_one_more_graph(name):
-    eager, compiled, counter = twins(MEASURED[name])
+    eager, compiled, counter = twins(MEASURED[name], "eager")  # graphs are those of any backend
     check_steps(eager, compiled, [0, 1])
     assert counter.frame_count == 1
     maps = torch.rand(2, 4, 4, generator=torch.Generator().manual_seed(3)).half()
@@ -54,3 +54,12 @@ def test_maps_bring_one_more_graph(name):
     with torch._dynamo.config.patch(error_on_recompile=True):
         check_steps(eager, compiled, [3, 4])
     assert counter.frame_count == 2 - same_counts and not counters["graph_break"]
+
+
+def test_two_processes_split_the_graph_at_the_buckets_of_ddp(tmp_path):
+    """1.2 MB of MLP in each of two blocks, buckets of 1 MB: three graphs, so gradients travel while others are made."""
+    for (eager, compiled), num_graphs, breaks in (ranks := train_in_two_processes(tmp_path)):
+        assert num_graphs == 3 and not breaks
+        torch.testing.assert_close(compiled, eager, rtol=1e-5, atol=1e-6)
+    (_, (first, weights)), (_, (second, same)) = (weights for weights, *_ in ranks)
+    assert torch.equal(weights, same) and not torch.equal(first, second)
