@@ -25,7 +25,7 @@ def parse_args() -> argparse.Namespace:
         "--save-on-sigterm", action="store_true", help="on SIGTERM or SIGHUP save first, then stop (preemption)"
     )
     parser.add_argument("--amp", action="store_true", help="bf16 autocast")
-    parser.add_argument("--compile", action="store_true", help="compile the loss with torch.compile")
+    parser.add_argument("--compile", action="store_true", help="compile training steps with torch.compile (docs/gpu.md)")
     parser.add_argument("--seed", type=int, help="seed of the run (default: the config's)")
     parser.add_argument(
         "--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none", help="pytorch: torchrun"
@@ -54,6 +54,7 @@ def main() -> None:
         from mimtransfer.checks.settings import check_settings
         from mimtransfer.cli import launch
         from mimtransfer.training.batch import count_processes
+        from mimtransfer.training.compilation import check_compiler
         from mimtransfer.training.rescale import rescale_schedule
         from mimtransfer.training.safeguards import set_safeguards
         from pretrain.runner import build_runner, register_all
@@ -72,6 +73,7 @@ def main() -> None:
         notes = rescale_schedule(cfg, shipped, processes, args.cfg_options)
         launch.count_accumulation(cfg)
         if args.compile:
+            check_compiler(cfg)
             cfg.model.compile_loss = True
 
         set_safeguards(cfg, args.save_on_sigterm)

@@ -13,6 +13,7 @@ def parse_args() -> argparse.Namespace:
     add("--resume", nargs="?", const="auto", metavar="CKPT", help="go on from CKPT, or from the newest in the work dir")
     add("--save-on-sigterm", action="store_true", help="on SIGTERM or SIGHUP save first, then stop (preemption)")
     add("--amp", action="store_true", help="bf16 autocast (fp16 on GPUs without bf16)")
+    add("--compile", action="store_true", help="compile backbone and neck in training; heads stay eager (docs/gpu.md)")
     add("--fsdp", action="store_true", help="shard model and optimizer over the processes (ViT-H; with a launcher)")
     add("--seed", type=int, help="seed of the run (default: the config's)")
     add("--max-corrupt", type=int, metavar="N", help="go on from up to N unreadable training images (default: 0)")
@@ -42,6 +43,7 @@ def main() -> None:
         from mimtransfer.datasets.configured import set_max_corrupt
         from mimtransfer.errors import UserError
         from mimtransfer.training.batch import count_processes
+        from mimtransfer.training.compilation import check_compiler, compile_features
         from mimtransfer.training.fsdp import set_fsdp
         from mimtransfer.training.rescale import rescale_schedule
         from mimtransfer.training.safeguards import set_safeguards
@@ -61,6 +63,8 @@ def main() -> None:
         launch.set_seed(cfg, args.seed)
         launch.set_amp(cfg, args.amp)
         set_fsdp(cfg, args.fsdp)
+        if args.compile:
+            check_compiler(cfg)
         recipe, notes = recipe_of(shipped), []
         if args.overfit is None:  # which has a schedule of its own
             processes = count_processes(args.launcher)
@@ -82,6 +86,8 @@ def main() -> None:
         if cfg.get("task") == "classification":
             launch.check_epoch(runner)
         runner.logger.info(launch.initialisation(cfg))
+        if args.compile:
+            compile_features(runner.model)
         runner.register_hook(ScheduleHook(notes))
         if args.overfit is None:
             runner.register_hook(TransferCheckHook(recipe))

@@ -22,6 +22,7 @@ from mimtransfer.results.measurement import (
     without_detections,
 )
 from mimtransfer.results.record import SCHEMA, merge_earlier, write_record
+from mimtransfer.training.compilation import compiled_parts
 
 # Under this key of a checkpoint's meta: which run wrote it. A transfer record names its pretraining from there,
 # wherever the file has moved.
@@ -261,6 +262,7 @@ class RecordHook(Hook):
         batch = (runner.cfg.get("train_dataloader") or {}).get("batch_size")
         if self._trained:
             cost |= provenance.device()
+            cost["compiled"] = compiled_parts(runner.model)
             batch = getattr(runner.train_dataloader, "batch_size", None) or batch
         elif self._loaded is None:  # frozen features: the evaluation is all there is
             cost |= provenance.device()

@@ -12,7 +12,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+from mmengine.config import Config
+from mmengine.device import is_cuda_available
 from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
 
 from mimtransfer.errors import UserError
@@ -93,7 +96,11 @@ def compile_part(model: nn.Module, owner: nn.Module, name: str, backend: str | C
 def compile_features(model: nn.Module, backend: str | Callable = INDUCTOR) -> None:
     """Compile what makes the features of a model of transfer: backbone and neck of a detector or segmentor, the
     backbone of a classifier. Heads of mmdet and mmseg have loops over images and boxes, which break a graph.
+
+    Args:
+        model: also one that is wrapped for several processes.
     """
+    model = model.module if is_model_wrapper(model) else model  # type: ignore[assignment]
     if hasattr(model, "extract_feat"):
         compile_part(model, model, "extract_feat", backend)
     else:
@@ -110,12 +117,15 @@ def compiled_parts(model: nn.Module) -> list[str]:
     return list(map(str, found))
 
 
-def check_compiler(cuda: bool) -> None:
-    """Refuse to compile where what torch.compile calls is missing, before data are read.
+def check_compiler(cfg: Config) -> None:
+    """Refuse to compile what cannot be, and where what torch.compile calls is missing, before data are read.
 
     Raises:
-        UserError: there is no C++ compiler (CPU), no C compiler or no Triton (GPU).
+        UserError: there is no C++ compiler (CPU), no C compiler or no Triton (GPU); the model is to be sharded.
     """
+    if cfg.get("strategy"):
+        raise UserError("--compile with --fsdp: a sharded backbone is no single graph; leave one of them out")
+    cuda = is_cuda_available()
     if cuda and importlib.util.find_spec("triton") is None:
         raise UserError("--compile needs Triton on a GPU, and it is not installed: pip install triton, or leave "
                         "--compile out")
