@@ -25,7 +25,7 @@ def parse_args() -> argparse.Namespace:
         "--save-on-sigterm", action="store_true", help="on SIGTERM or SIGHUP save first, then stop (preemption)"
     )
     parser.add_argument("--amp", action="store_true", help="bf16 autocast")
-    parser.add_argument("--compile", action="store_true", help="compile training steps with torch.compile (docs/gpu.md)")
+    parser.add_argument("--compile", action="store_true", help="compile training steps by torch.compile (docs/gpu.md)")
     parser.add_argument("--seed", type=int, help="seed of the run (default: the config's)")
     parser.add_argument(
         "--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none", help="pytorch: torchrun"

@@ -68,7 +68,8 @@ class DecomposedAttention(Attention):
         y = attend_flex(q, k, v, rows, columns, self.scale)
         return y.transpose(1, 2).flatten(2).unflatten(1, grid)
 
-    def _attend_windows(self, q: Tensor, k: Tensor, v: Tensor, grid: tuple[int, int], window: tuple[int, int]) -> Tensor:
+    def _attend_windows(self, q: Tensor, k: Tensor, v: Tensor, grid: tuple[int, int],
+                        window: tuple[int, int]) -> Tensor:
         """Attend in each window of the grid, maps [B, h, w, K, d] -> [B, h, w, K*d]."""
         bias = torch.zeros_like(q[0, 0, 0]).repeat(3, 1) if self.qkv.bias is None else self.qkv.bias.to(v.dtype)
         _, k_bias, v_bias = bias.view(3, self.num_heads, 1, 1, -1).unbind(0)

@@ -151,6 +151,8 @@ class TimmViT(PretrainedBackbone):
         if self.pos_embed is None:
             return tokens
         positions = self.pos_embed[:, self.num_prefix_positions:]
+        if tuple(grid) == tuple(self.grid_size):  # timm would resample it all the same where it is compiled
+            return tokens + positions
         return tokens + resample_abs_pos_embed(positions, new_size=grid, old_size=self.grid_size, num_prefix_tokens=0,
                                                antialias=self.pos_antialias)
 

@@ -94,19 +94,14 @@ def compile_part(model: nn.Module, owner: nn.Module, name: str, backend: str | C
 
 
 def compile_features(model: nn.Module, backend: str | Callable = INDUCTOR) -> None:
-    """Compile what makes the features of a model of transfer: backbone and neck of a detector or segmentor, the
-    backbone of a classifier. Heads of mmdet and mmseg have loops over images and boxes, which break a graph.
+    """Compile what makes the features of a model of transfer: backbone and neck of a detector or segmentor, backbone
+    and pooling of a classifier. Heads of mmdet and mmseg have loops over images and boxes, which break a graph.
 
     Args:
         model: also one that is wrapped for several processes.
     """
     model = model.module if is_model_wrapper(model) else model  # type: ignore[assignment]
-    if hasattr(model, "extract_feat"):
-        compile_part(model, model, "extract_feat", backend)
-    else:
-        backbone = model.backbone
-        assert isinstance(backbone, nn.Module)
-        compile_part(model, backbone, "forward", backend)
+    compile_part(model, model, "extract_feat" if hasattr(model, "extract_feat") else "features", backend)
     print_log(f"--compile: {', '.join(compiled_parts(model))}; heads, losses and evaluation are eager. The first step "
               "compiles, for a minute or more", logger="current")
 

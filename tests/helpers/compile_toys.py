@@ -1,5 +1,4 @@
-"""Pretraining methods so small that a compile takes a second, and the batches of a run in which only the content changes.
-"""
+"""Pretraining methods so small that a compile takes a second, and batches of which only the content differs."""
 import multiprocessing
 
 import brightness_tokenizer  # noqa: F401  registers it
@@ -69,8 +68,7 @@ def step(model, seed):
 
 
 def train_in_two_processes(folder):
-    """Train eagerly and compiled under DDP; return for each rank the sums of weights, and the graphs of the compiled one.
-    """
+    """Train eagerly and compiled under DDP; return losses and weights of both, graphs and breaks, for each rank."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     ranks = [context.Process(target=_train_wrapped, args=(rank, str(folder))) for rank in range(2)]

@@ -105,6 +105,22 @@ def test_sigkill_and_resume_give_the_same_losses_and_weights(whole_run, images, 
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
+def test_eager_and_compiled_processes_go_on_from_one_another(whole_run, images, tmp_path):
+    log, work_dir = tmp_path / "log", tmp_path / "run"
+    compiled = ("--cfg-options", "model.compile_loss=aot_eager")
+    for at, options, status in ((6, compiled, -9), (10, ("--resume",), -9), (99, ("--resume", *compiled), 0)):
+        config = write_config(tmp_path / f"{at}.py", images, DROP_PATH, hooks=f"dict(type='KillHook', at={at})")
+        assert run_tool(log, config, "--work-dir", work_dir, *options) == [status], log.read_text()[-2000:]
+    losses = probe(work_dir)["losses"]  # of the last process
+    assert list(losses) == [str(i) for i in range(9, 13)]
+    assert all(losses[i] == pytest.approx(probe(whole_run)["losses"][i], rel=1e-5) for i in losses)
+    ours, theirs = weights(work_dir), weights(whole_run)
+    assert list(ours) == list(theirs)
+    torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
+    record = json.loads((work_dir / "result.json").read_text())
+    assert record["cost"]["compiled"] == ["MAE.loss: aot_eager"]
+
+
 def test_two_processes_agree_and_equal_one_process(images, tmp_path):
     log = tmp_path / "log"
     one = run_tool(log, write_config(tmp_path / "one.py", images), "--work-dir", tmp_path / "one")
@@ -161,6 +177,14 @@ def test_missing_config_names_a_near_one(monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(ROOT)
     message = fails(monkeypatch, capsys, "configs/debug/mae_vit-debug_2e_foldr.py", "--work-dir", tmp_path)
     assert "did you mean" in message
+
+
+def test_compile_without_a_compiler_gives_one_line(images, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("CXX", "none-such")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    config = write_config(tmp_path / "config.py", images)
+    message = fails(monkeypatch, capsys, config, "--compile", "--work-dir", tmp_path / "run")
+    assert "there is no 'none-such'" in message and not (tmp_path / "run").exists()
 
 
 def test_unreadable_images_are_replaced_up_to_a_limit(images, tmp_path):
