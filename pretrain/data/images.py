@@ -14,8 +14,8 @@ from mimtransfer.datasets.unreadable import read_regular
 from mimtransfer.errors import UserError
 from mimtransfer.registry import DATASETS, TRANSFORMS
 from pretrain.aug_record import AugRecord, sample_seed
+from pretrain.data.decoding import StoredImage, UnreadableImage, choose_decoder
 from pretrain.data.paths import PathTable, find_images, read_list
-from pretrain.data.stored_image import StoredImage, UnreadableImage
 from pretrain.data.transforms import Shown
 
 EXTENSIONS = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
@@ -34,6 +34,7 @@ class PretrainImages(Dataset):
         transform: config of a transform, or a built one.
         seed: the run seed; None: that of the sampler.
         max_corrupt: so many unreadable images are replaced, in each training process (rank) of a run.
+        decoder: pillow, turbo or auto (`pretrain.data.decoding`).
 
     Raises:
         UserError: from an item, when there are more unreadable images than `max_corrupt`.
@@ -41,12 +42,14 @@ class PretrainImages(Dataset):
 
     metainfo: dict = {}  # mmengine's loops ask for it
 
-    def __init__(self, transform: dict, seed: int | None = None, max_corrupt: int = 10):
+    def __init__(self, transform: dict, seed: int | None = None, max_corrupt: int = 10,
+                 decoder: str = "auto"):
         if not isinstance(max_corrupt, int) or max_corrupt < 0:
             raise UserError(f"{type(self).__name__}: got max_corrupt={max_corrupt!r}, expected an int >= 0")
         self.transform = TRANSFORMS.build(transform) if isinstance(transform, dict) else transform
         self.max_corrupt = max_corrupt
         self.seed = seed
+        self.decode = choose_decoder(decoder)
         self._unreadable = torch.zeros(len(self), dtype=torch.uint8).share_memory_()
 
     def __len__(self) -> int:
@@ -131,6 +134,7 @@ class ImageFolder(PretrainImages):
         num_images: int | None = None,
         seed: int | None = None,
         max_corrupt: int = 10,
+        decoder: str = "auto",
     ):
         if root is None and list_file is None:
             raise UserError("ImageFolder: neither `root` nor `list_file` is set (train_dataloader.dataset.root)")
@@ -154,13 +158,13 @@ class ImageFolder(PretrainImages):
                 raise UserError(f"ImageFolder: got num_images={num_images}, expected 1 to {len(paths)}, all there are")
             paths = [paths[i * len(paths) // num_images] for i in range(num_images)]
         self.paths = PathTable(paths)
-        super().__init__(transform, seed, max_corrupt)
+        super().__init__(transform, seed, max_corrupt, decoder)
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def open(self, index: int) -> StoredImage:
-        return StoredImage(read_regular(self.name(index)))
+        return self.decode(read_regular(self.name(index)))
 
     def name(self, index: int) -> str:
         return os.path.join(self.root, self.paths[index])

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from mimtransfer.datasets.unreadable import read_regular
 from mimtransfer.errors import UserError, near_files
+from pretrain.data.decoding import StoredImage
 from pretrain.data.images import EXTENSIONS, PretrainImages
 from pretrain.data.paths import find_images
-from pretrain.data.stored_image import StoredImage
 
 
 class WholeImages(PretrainImages):
@@ -38,7 +38,7 @@ class WholeImages(PretrainImages):
         return len(self.files)
 
     def open(self, index: int) -> StoredImage:
-        return StoredImage(read_regular(self.files[index]))
+        return self.decode(read_regular(self.files[index]))
 
     def name(self, index: int) -> str:
         return self.files[index]
