@@ -26,7 +26,7 @@ Way = Callable[[int], Iterable]  # epoch -> what is shown, one image or one batc
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sources", nargs="+", metavar="SOURCE", help="folder of images")
+    parser.add_argument("sources", nargs="+", metavar="SOURCE", help="what `ImageSource` reads")
     parser.add_argument("--against", metavar="FOLDER", help="what torchvision reads; default: the first source")
     parser.add_argument("--size", type=int, default=224, help="side of the crops in pixels")
     parser.add_argument("--workers", type=int, default=0, help="loader workers; 0: this process, one thread")
@@ -43,10 +43,10 @@ def parse_args() -> argparse.Namespace:
 
 def our_way(source: str, decoder: str, args: argparse.Namespace) -> tuple[Way, int]:
     """Return a source as pretraining reads it."""
-    from pretrain.data import ImageFolder
+    from pretrain.data import ImageSource
 
     transform = dict(type="RandomResizedCropFlip", size=args.size)
-    images = ImageFolder(transform, source, seed=0, decoder=decoder)
+    images = ImageSource(transform, source, seed=0, decoder=decoder)
     return _way(images, args)
 
 

@@ -5,20 +5,21 @@ from collections.abc import Sequence
 from itertools import chain
 from random import Random
 
+import numpy as np
 import torch
 from mmengine.logging import print_log
 from torch.utils.data import Dataset
 
+from mimtransfer.datasets.sources.base import EXTENSIONS
+from mimtransfer.datasets.sources.paths import PathTable, find_images, read_list
+from mimtransfer.datasets.sources.recognise import open_source
 from mimtransfer.datasets.tree import printable
 from mimtransfer.datasets.unreadable import read_regular
 from mimtransfer.errors import UserError
 from mimtransfer.registry import DATASETS, TRANSFORMS
 from pretrain.aug_record import AugRecord, sample_seed
 from pretrain.data.decoding import StoredImage, UnreadableImage, choose_decoder
-from pretrain.data.paths import PathTable, find_images, read_list
 from pretrain.data.transforms import Shown
-
-EXTENSIONS = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 
 
 class PretrainImages(Dataset):
@@ -154,9 +155,7 @@ class ImageFolder(PretrainImages):
             self.root = ""
             paths = [os.path.join(os.fsencode(r), path) for r in roots for path in find_images(r, extensions)]
         if num_images is not None:
-            if not 0 < num_images <= len(paths):
-                raise UserError(f"ImageFolder: got num_images={num_images}, expected 1 to {len(paths)}, all there are")
-            paths = [paths[i * len(paths) // num_images] for i in range(num_images)]
+            paths = [paths[i] for i in _spread(num_images, len(paths), "ImageFolder")]
         self.paths = PathTable(paths)
         super().__init__(transform, seed, max_corrupt, decoder)
 
@@ -168,3 +167,49 @@ class ImageFolder(PretrainImages):
 
     def name(self, index: int) -> str:
         return os.path.join(self.root, self.paths[index])
+
+
+@DATASETS.register_module()
+class ImageSource(PretrainImages):
+    """Stored images of any source: a folder, tar shards, zip, parquet, a saved Hugging Face data set, a list of paths.
+
+    Args:
+        source: what `mimtransfer.datasets.sources.recognise.open_source` reads.
+        split: of a saved `DatasetDict`.
+        num_images: use so many, evenly spaced.
+
+    Raises:
+        UserError: nothing is there, it cannot be read, or there are fewer images than `num_images`.
+    """
+
+    def __init__(
+        self,
+        transform: dict,
+        source: str,
+        split: str = "train",
+        num_images: int | None = None,
+        seed: int | None = None,
+        max_corrupt: int = 10,
+        decoder: str = "auto",
+    ):
+        self.source = open_source(source, split=split)
+        total = len(self.source)
+        # A range costs no memory, whatever its length.
+        self.numbers = range(total) if num_images is None else _spread(num_images, total, "ImageSource")
+        super().__init__(transform, seed, max_corrupt, decoder)
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def open(self, index: int) -> StoredImage:
+        return self.decode(self.source.read(int(self.numbers[index])))
+
+    def name(self, index: int) -> str:
+        return self.source.name(int(self.numbers[index]))
+
+
+def _spread(count: int, total: int, name: str) -> np.ndarray:
+    """Return so many numbers below `total`, evenly spaced. Raises: UserError, there are fewer."""
+    if not 0 < count <= total:
+        raise UserError(f"{name}: got num_images={count}, expected 1 to {total}, all there are")
+    return np.arange(count) * total // count

@@ -2,11 +2,12 @@
 import os
 from collections.abc import Sequence
 
+from mimtransfer.datasets.sources.base import EXTENSIONS
+from mimtransfer.datasets.sources.paths import find_images
 from mimtransfer.datasets.unreadable import read_regular
 from mimtransfer.errors import UserError, near_files
 from pretrain.data.decoding import StoredImage
-from pretrain.data.images import EXTENSIONS, PretrainImages
-from pretrain.data.paths import find_images
+from pretrain.data.images import PretrainImages
 
 
 class WholeImages(PretrainImages):

@@ -53,7 +53,8 @@ class StoredImage:
         self._source = source
         self._scale: int | None = None  # at which `_image` is decoded
         self._orientation = 1
-        if isinstance(image, JpegImageFile):
+        self._is_jpeg = isinstance(image, JpegImageFile)
+        if self._is_jpeg:
             self._orientation = _orientation(image)
         elif image is not source:
             image.load()  # may turn the picture (TIFF) or find the orientation behind the pixels (PNG)
@@ -62,6 +63,11 @@ class StoredImage:
         self._image = image
         self._size = image.size
         self.width, self.height = image.size[::-1] if self._orientation >= 5 else image.size
+
+    @property
+    def is_plain_jpeg(self) -> bool:
+        """Whether the file is an upright JPEG in colour or grey."""
+        return self._is_jpeg and self._image.mode in ("RGB", "L") and self._orientation == 1
 
     def pixels(
         self, box: tuple[int, int, int, int], size: tuple[int, int], filter: Image.Resampling, flip: bool = False
@@ -111,7 +117,7 @@ class StoredImage:
 
     def _reduction(self, box: tuple[float, ...], size: tuple[int, int], filter: Image.Resampling) -> int:
         """Say at which part of its size a file is decoded for a box of the stored picture: 1, 1/2, 1/4, 1/8."""
-        if not isinstance(self._image, JpegImageFile) or filter == Image.Resampling.NEAREST:
+        if not self._is_jpeg or filter == Image.Resampling.NEAREST:
             return 1
         top, left, bottom, right = box
         fit = min((bottom - top) / (_DRAFT_MARGIN * size[0]), (right - left) / (_DRAFT_MARGIN * size[1]))
