@@ -193,6 +193,7 @@ class ImageSource(PretrainImages):
         decoder: str = "auto",
     ):
         self.source = open_source(source, split=split)
+        self.root = source if os.path.isdir(source) else os.path.dirname(source)
         total = len(self.source)
         # A range costs no memory, whatever its length.
         self.numbers = range(total) if num_images is None else _spread(num_images, total, "ImageSource")

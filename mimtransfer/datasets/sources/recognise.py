@@ -61,8 +61,18 @@ def open_source(source: str, with_classes: bool = False, split: str = "train") -
     return FileSource.of_list(files[0], with_classes)
 
 
+def local_files(source: object) -> list[str]:
+    """Return what a source names on this machine, as far as it is there: files, or one folder."""
+    if not isinstance(source, str) or "://" in source:
+        return []
+    try:
+        return _files_of(os.path.expanduser(source))
+    except UserError:
+        return []
+
+
 def _files_of(source: str) -> list[str]:
-    """Return the files, or the one folder, that a source names."""
+    """Return the files, or the one folder, that a source names; a URL is fetched."""
     if "://" in source:
         return _fetch(source)
     if os.path.exists(source):
