@@ -175,6 +175,7 @@ class ImageSource(PretrainImages):
 
     Args:
         source: what `mimtransfer.datasets.sources.recognise.open_source` reads.
+        root: taken where no `source` is given, so that `type` alone turns a config of `ImageFolder` into this.
         split: of a saved `DatasetDict`.
         num_images: use so many, evenly spaced.
 
@@ -185,13 +186,17 @@ class ImageSource(PretrainImages):
     def __init__(
         self,
         transform: dict,
-        source: str,
+        source: str | None = None,
         split: str = "train",
+        root: str | None = None,
         num_images: int | None = None,
         seed: int | None = None,
         max_corrupt: int = 10,
         decoder: str = "auto",
     ):
+        source = root if source is None else source
+        if not isinstance(source, str):
+            raise UserError(f"ImageSource: got source={source!r}, expected a path (train_dataloader.dataset.source)")
         self.source = open_source(source, split=split)
         self.root = source if os.path.isdir(source) else os.path.dirname(source)
         total = len(self.source)

@@ -76,6 +76,14 @@ def test_evenly_spaced_images(roots):
         ImageSource(CROP, str(roots / "all.tar"), num_images=41)
 
 
+def test_a_config_of_an_image_folder_with_another_type(roots):
+    config = dict(type="ImageSource", transform=CROP, root=str(roots / "folder"))
+    equal(batches(DATASETS.build(config)), batches(ImageFolder(CROP, str(roots / "folder"))))
+    assert len(ImageSource(CROP, str(roots / "all.tar"), root="data/nowhere")) == 40
+    with pytest.raises(UserError, match="got source=None, expected a path"):
+        ImageSource(CROP)
+
+
 def test_labelled(roots):
     sets = [DATASETS.build(dict(type="LabelledImageSource", source=str(roots / name), num_images=10, max_corrupt=2))
             for name in ("folder", "all.tar", "all.zip")]
