@@ -54,9 +54,9 @@ def pytest_collection(session):
     """Tests that call `Config.fromfile` find the bases of mmdet and mmseg as fast as the tools do."""
     if session.config.getoption("numprocesses", None):
         return  # the controller of xdist collects nothing
-    from mimtransfer.openmmlab.config_bases import keep_indices
+    from mimtransfer.openmmlab.config_bases import keep_bases
 
-    keep_indices()
+    keep_bases()
 
 
 def pytest_configure(config):
