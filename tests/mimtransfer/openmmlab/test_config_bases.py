@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from mimtransfer.openmmlab.config_bases import read_config
+from mimtransfer.openmmlab.config_bases import _format_once, read_config
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -21,6 +21,14 @@ def test_reads_what_mmengine_reads(leaf, monkeypatch):
     for cfg in ours:
         assert cfg.to_dict() == theirs.to_dict()
         assert (cfg.text, cfg.pretty_text) == (theirs.text, theirs.pretty_text)
+
+
+def test_line_breaks_of_a_text_are_set_once():
+    calls = []
+    format_once = _format_once(lambda text, **options: (calls.append((text, options)), text.upper())[1:] + (True,))
+    for text in ("a", "b", "a", "b"):
+        assert format_once(text, style_config=dict(based_on_style="pep8"), verify=True) == (text.upper(), True)
+    assert calls == [(text, dict(style_config=dict(based_on_style="pep8"), verify=True)) for text in "ab"]
 
 
 @pytest.fixture
