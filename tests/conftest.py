@@ -1,4 +1,5 @@
 """What all tests share: threads, examples of hypothesis, which tests are slow, model indices read once."""
+import functools
 import gc
 import os
 import sys
@@ -27,6 +28,7 @@ SLOW_FILES = (
 )
 SLOW_TESTS = (
     "*::test_every_shipped_suite_can_be_planned*", "*::test_mmdet_and_mmseg_import*", "*::test_import_needs_no_*",
+    "*::test_pretraining_from_two_processes_to_one*", "*::test_segmentation_with_twice_the_batch*",
     "*::test_a_mmengine_run_resumes*", "*::test_the_tool_refuses_*", "*::test_submitits_local_executor*",
     "*::test_loss_and_gradients_equal_the_official_code?vit-b*",
 )
@@ -70,15 +72,14 @@ def pytest_ignore_collect(collection_path, config):
 
 
 def pytest_collection_modifyitems(config, items):
+    slow_file = functools.cache(lambda path: _is_any(SLOW_FILES, path.as_posix()))
     for item in items:
-        if _is_any(SLOW_FILES, item.path.as_posix()) or _is_any(SLOW_TESTS, item.nodeid):
+        if slow_file(item.path) or _is_any(SLOW_TESTS, item.nodeid):
             item.add_marker("slow")
         if FUZZ > 1 and hasattr(item.obj, "hypothesis"):
             # Each property has its own number of examples; hypothesis has no public way to scale it.
             own = item.obj._hypothesis_internal_use_settings
             item.obj._hypothesis_internal_use_settings = settings(own, max_examples=FUZZ * own.max_examples)
-
-
     items[:] = _dealt(items, getattr(config, "workerinput", {}).get("workercount", 1))
 
 
