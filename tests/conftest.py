@@ -94,7 +94,8 @@ def pytest_collection_modifyitems(config, items):
             # Each property has its own number of examples; hypothesis has no public way to scale it.
             own = item.obj._hypothesis_internal_use_settings
             item.obj._hypothesis_internal_use_settings = settings(own, max_examples=FUZZ * own.max_examples)
-    items[:] = _dealt(items, getattr(config, "workerinput", {}).get("workercount", 1))
+    if hasattr(config, "workerinput"):
+        items[:] = _dealt(items, config.workerinput["workercount"])
 
 
 def _dealt(items, workers):
