@@ -147,7 +147,7 @@ def main() -> None:
         times = measure(ways, args)
         base = next(iter(times.values()))
         unit = "images per second" if args.workers else "images per CPU-second"
-        rows = {}
+        rows: dict[str, dict] = {}
         for name, seconds in times.items():
             ratios = sorted(b / s for b, s in zip(base, seconds))
             rows[name] = dict(seconds=seconds, ratio=statistics.median(ratios), low=ratios[0], high=ratios[-1])

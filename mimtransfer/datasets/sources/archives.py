@@ -114,7 +114,9 @@ def index_tar(path: str, with_labels: bool = False) -> Members:
                 if member.offset_data + member.size > end:
                     raise tarfile.ReadError(f"ends within {printable(name)}")
                 if ending.lower() == b"cls" and with_labels and member.size < 32:
-                    labels[folder + b"/" + key] = os.fsencode(tar.extractfile(member).read().decode().strip())
+                    content = tar.extractfile(member)
+                    assert content is not None, "a regular member"
+                    labels[folder + b"/" + key] = content.read().strip()
                 elif base.lower().endswith(endings):
                     names.append(name)
                     keys.append(folder + b"/" + key)

@@ -88,7 +88,7 @@ class ArrowSource(Source):
 
     def read(self, index: int) -> bytes:
         chunk = int(np.searchsorted(self.ends, index, side="right")) - 1
-        cell = self.column.chunks[chunk][index - int(self.ends[chunk])]
+        cell: Any = self.column.chunks[chunk][index - int(self.ends[chunk])]
         path = None
         if hasattr(cell, "keys"):  # {bytes, path}
             cell, path = cell["bytes"], cell["path"].as_py()

@@ -126,6 +126,7 @@ class StoredImage:
     def _decode(self, box: tuple[int, int, int, int], scale: int) -> Image.Image:
         """Return the pixels of a box (left, top, right, bottom) of the picture reduced by `scale`, in RGB."""
         if self._scale not in (None, scale):  # Pillow decodes a file once; another box may ask for another reduction
+            assert isinstance(self._source, bytes)
             self._image = Image.open(io.BytesIO(self._source))
         if scale > 1 and scale != self._scale:
             self._image.draft(None, (self._size[0] // scale, self._size[1] // scale))
