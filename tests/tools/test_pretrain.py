@@ -103,20 +103,20 @@ def test_sigkill_and_resume_give_the_same_losses_and_weights(whole_run, images, 
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
-def test_eager_and_compiled_processes_go_on_from_one_another(whole_run, images, tmp_path):
+def test_an_eager_process_goes_on_from_a_compiled_one(whole_run, images, tmp_path):
+    """The other way about: tests/tools/test_classification.py."""
     log, work_dir = tmp_path / "log", tmp_path / "run"
+    killer = write_config(tmp_path / "killer.py", images, DROP_PATH, hooks="dict(type='KillHook', at=6)")
     compiled = ("--cfg-options", "model.compile_loss=aot_eager")
-    for at, options, status in ((6, compiled, -9), (10, ("--resume",), -9), (99, ("--resume", *compiled), 0)):
-        config = write_config(tmp_path / f"{at}.py", images, DROP_PATH, hooks=f"dict(type='KillHook', at={at})")
-        assert run_tool(log, config, "--work-dir", work_dir, *options) == [status], log.read_text()[-2000:]
-    losses = probe(work_dir)["losses"]  # of the last process
-    assert list(losses) == [str(i) for i in range(9, 13)]
+    assert run_tool(log, killer, "--work-dir", work_dir, *compiled) == [-9], log.read_text()[-2000:]
+    config = write_config(tmp_path / "config.py", images, DROP_PATH)
+    assert run_tool(log, config, "--work-dir", work_dir, "--resume") == [0], log.read_text()[-2000:]
+    losses = probe(work_dir)["losses"]
+    assert list(losses) == [str(i) for i in range(5, 13)]
     assert all(losses[i] == pytest.approx(probe(whole_run)["losses"][i], rel=1e-5) for i in losses)
     ours, theirs = weights(work_dir), weights(whole_run)
     assert list(ours) == list(theirs)
     torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
-    record = json.loads((work_dir / "result.json").read_text())
-    assert record["cost"]["compiled"] == ["MAE.loss: aot_eager"]
 
 
 def test_two_processes_agree_and_equal_one_process(images, tmp_path):
