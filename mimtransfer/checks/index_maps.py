@@ -11,6 +11,7 @@ from mimtransfer.checks.image_files import Listing, open_image, spread, turned_i
 from mimtransfer.datasets.configured import argument, classes_of, own_classes
 from mimtransfer.datasets.tree import LOOP, Tree, left_out_images, printable, walk
 from mimtransfer.datasets.unreadable import UnreadableImage, read_regular
+from mimtransfer.errors import near_files
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 _MOST = 500  # maps read when the first ones hold a single class
@@ -29,7 +30,8 @@ def map_findings(dataset: dict, where: str, count: int | None, limit: int) -> It
     images, maps = osp.join(root, prefix.get("img_path") or ""), osp.join(root, prefix["seg_map_path"] or "")
     for folder in (images, maps):
         if not osp.isdir(folder):
-            yield Finding(FAIL, f"{where}: folder {folder!r} does not exist", "check data_root and data_prefix")
+            near = near_files(folder).replace(";", ",")
+            yield Finding(FAIL, f"{where}: folder {folder!r} does not exist{near}", "check data_root and data_prefix")
             return
     suffixes = argument(dataset, "img_suffix"), argument(dataset, "seg_map_suffix")
     problems: list[Finding] = []
@@ -192,7 +194,8 @@ def _read_map(path: str) -> np.ndarray:
     """Return [H, W] labels as mmseg reads them, before it makes them uint8."""
     from mimtransfer.datasets.reading import decode
 
-    labels = decode(read_regular(path), "unchanged", "pillow").squeeze()
+    labels = decode(read_regular(path), "unchanged", "pillow")
+    labels = labels[..., 0] if labels.ndim == 3 and labels.shape[2] == 1 else labels
     if labels.ndim != 2:
         raise UnreadableImage(f"has shape {labels.shape}, expected one class index per pixel")
     if labels.dtype.kind == "f":

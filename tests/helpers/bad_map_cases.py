@@ -2,7 +2,8 @@
 import os
 
 import numpy as np
-from bad_data import HEIGHT, WIDTH, Case, Classes, Maps, at, cut, empty, fifo, float_tiff, html, picture, turned
+from bad_data import HEIGHT, WIDTH, Case, Classes, Maps, at, cut, empty, fifo, float_tiff, html, lost, picture, turned
+from PIL import Image
 
 from mimtransfer.checks import FAIL, OK, WARN
 
@@ -32,6 +33,18 @@ def loop(where):
     return lambda d: (d.root / where / "again").symlink_to(d.root / where)
 
 
+def listed_and_lost(d):
+    (d.root / "list.txt").write_text("t0\nt1\nt2\nt3\n")
+    d.dataset()["ann_file"] = "list.txt"
+    lost(d.root / "img/train/t2.jpg")
+
+
+def narrow_pair(d):
+    """One row of pixels: numpy's `squeeze` made it a line without height."""
+    picture(size=(2000, 1)).save(d.root / "img/train/t0.jpg")
+    Image.fromarray(np.arange(2000, dtype=np.uint8)[None] % 2).save(d.root / "map/train/t0.png")
+
+
 def larger_map(d):
     d.pair("train", "t0", labels=np.zeros((HEIGHT + 1, WIDTH), np.uint8))
 
@@ -59,6 +72,10 @@ MAPS = {
     "segmentation image cut off": Case(Maps, at("img/train/t1.jpg", cut), FAIL, "t1.jpg"),
     "segmentation image empty": Case(Maps, at("img/val/v0.jpg", empty), FAIL, "v0.jpg"),
     "segmentation image is a web page": Case(Maps, at("img/train/t1.jpg", html), FAIL, "t1.jpg"),
+    "segmentation image is a link to nothing": Case(Maps, at("img/train/t1.jpg", lost), WARN, "t1.jpg (a link to"),
+    "listed image is a link to nothing": Case(Maps, listed_and_lost, FAIL, "t2.jpg"),
+    "map is a link to nothing": Case(Maps, at("map/train/t1.png", lost), FAIL, "t1.png"),
+    "a narrow image with its map": Case(Maps, narrow_pair, OK),
     "turned image": Case(Maps, lambda d: turned(d.root / "img/train/t0.jpg", 6), FAIL, "another size"),
     "image upside down": Case(Maps, lambda d: turned(d.root / "img/train/t0.jpg", 3), WARN, "EXIF"),
     "half of the images in capitals": Case(Maps, half_in_capitals, FAIL, "t0.JPG"),
@@ -85,12 +102,21 @@ def another_kind(d):
     os.rename(d.root / "train/ant/0.png", d.root / "train/ant/0.heic")
 
 
+def linked_root(d):
+    lost(d.root / "link")
+    return str(d.root / "link")
+
+
 CLASS_FOLDERS = {
     "picture cut off": Case(Classes, at("train/ant/1.png", cut), FAIL, "1.png"),
     "picture empty": Case(Classes, at("val/ant/1.png", empty), FAIL, "1.png"),
     "picture is a web page": Case(Classes, at("train/bee/1.png", html), FAIL, "1.png"),
     "picture of floats": Case(Classes, at("train/bee/1.png", float_tiff), FAIL, "1.png"),
     "picture is a FIFO": Case(Classes, at("train/ant/1.png", fifo), WARN, "1.png"),
+    "picture is a link to nothing": Case(Classes, at("train/ant/1.png", lost), WARN, "1.png (a link to nothing)"),
+    "class is a link to nothing": Case(Classes, lambda d: lost(d.root / "train/cat"), WARN, "cat (a link to nothing)"),
+    "the folder is a link to nothing": Case(Classes, lambda d: d.dataset().update(root=linked_root(d)), FAIL,
+                                            "it is a link to "),
     "hidden picture": Case(Classes, lambda d: empty(d.root / "train/ant/._1.png"), WARN, "._1.png"),
     "notebook checkpoints as a class": Case(Classes, lambda d: (d.root / "train/.ipynb_checkpoints").mkdir(), WARN,
                                             ".ipynb_checkpoints"),

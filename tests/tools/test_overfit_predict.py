@@ -114,6 +114,9 @@ def test_detection_from_overfit_to_predictions(call, monkeypatch):
     assert "overfit: FAILED: box AP50" in log and "on the 2 images it was trained on after 2 iterations" in log
     assert not (work_dir / "result.json").exists()
 
+    Image.new("RGB", (2000, 5)).save("narrow.png")
+    assert call("predict", DET, work_dir / "iter_2.pth", "narrow.png", "--out", "narrow") is None
+    assert len(json.loads(Path("narrow/predictions.json").read_text())["images"]) == 1
     images = ["data/scenes/val", "data/scenes/train/000000.jpg"]
     call("predict", DET, work_dir / "iter_2.pth", *images, "--out", "found", "--score-thr", 0.0)
     written = json.loads(Path("found/predictions.json").read_text())
@@ -177,6 +180,8 @@ def test_predictions_leave_out_what_cannot_be_read(call, monkeypatch, capfd):
     Path("mixed/linked").symlink_to(Path("data/scenes/val").resolve())
     Path("mixed/linked/again").symlink_to(Path("mixed").resolve())
     os.mkfifo("mixed/g.jpg")
+    Path("mixed/h.jpg").symlink_to("nowhere.jpg")
+    Image.new("RGB", (2000, 5)).save("mixed/i.jpg")
     capfd.readouterr()
     try:
         assert call("predict", SEG, checkpoint, "mixed", "--out", "mixed_out") is None
@@ -185,10 +190,13 @@ def test_predictions_leave_out_what_cannot_be_read(call, monkeypatch, capfd):
     said = capfd.readouterr()
     written = json.loads(Path("mixed_out/predictions.json").read_text())
     names = [Path(entry["image"]).name for entry in written["images"]]
-    assert names[:2] == ["a.JPG", "e.jpg"] and len(names) == 4  # and those of the linked folder
+    assert names[:3] == ["a.JPG", "e.jpg", "i.jpg"] and len(names) == 5  # and those of the linked folder
+    assert "g.jpg (no regular file) ... (5 in all)" in said.out
+    with Image.open("mixed_out/i_classes.png") as labels:
+        assert labels.size == (2000, 5)
     assert [Path(entry["image"]).name for entry in written["unreadable"]] == ["b.jpg", "c.jpg", "d.jpg"]
     assert all(f"{name}.jpg cannot be read (" in said.err for name in "bcd")
-    assert "4 pictures and mixed_out/predictions.json, 3 of 7 images left out" in said.out
+    assert "5 pictures and mixed_out/predictions.json, 3 of 8 images left out" in said.out
     assert call("predict", SEG, checkpoint, "mixed/b.jpg", "mixed/c.jpg", "--out", "none_out") == 2
     assert "none of 2 images can be read" in capfd.readouterr().err
     assert len(json.loads(Path("none_out/predictions.json").read_text())["unreadable"]) == 2
