@@ -8,7 +8,7 @@ from mmengine.registry import MODELS
 from mimtransfer.checkpoints.load import load_backbone
 from mimtransfer.checks import FAIL, OK, Finding
 from mimtransfer.checks.data import data_findings
-from mimtransfer.checks.settings import wrong_settings
+from mimtransfer.checks.settings import setting_findings
 from mimtransfer.cli import launch
 from mimtransfer.cli.explain import explain
 
@@ -27,11 +27,13 @@ def check_config(path: str, cfg_options: list[str], pretrained: str | None, num_
     except Exception as error:
         yield _explained(error)
         return
-    yield from (Finding(FAIL, line) for line in wrong_settings(cfg))
+    wrong = list(setting_findings(cfg))
+    yield from wrong
     try:
         yield from data_findings(cfg, count=num_files)
     except Exception as error:
-        yield _explained(error)
+        if not wrong:  # of which it is a consequence
+            yield _explained(error)
     if pretrained is not None:
         try:
             backbone = MODELS.build({**cfg.model.backbone, "init_cfg": None})
