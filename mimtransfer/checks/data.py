@@ -15,7 +15,7 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 
 from mimtransfer.checks import FAIL, OK, WARN, Finding, counted
-from mimtransfer.checks.annotations import coco_problems, read_coco
+from mimtransfer.checks.annotations import coco_problems, no_collection, read_coco
 from mimtransfer.checks.channels import channel_findings
 from mimtransfer.checks.class_folders import class_findings
 from mimtransfer.checks.image_files import coco_images
@@ -107,9 +107,10 @@ def _coco(
         yield problem
     if coco is None:
         return
-    problems = list(coco_problems(coco, classes, _learns_masks(cfg, dataset), split != "train",
-                                  None if dataset.get("test_mode") else dataset.get("filter_cfg"),
-                                  lvis=kind.startswith("LVIS")))
+    with no_collection():
+        problems = list(coco_problems(coco, classes, _learns_masks(cfg, dataset), split != "train",
+                                      None if dataset.get("test_mode") else dataset.get("filter_cfg"),
+                                      lvis=kind.startswith("LVIS")))
     yield from (found._replace(what=f"{where}, {path!r}: {found.what}") for found in problems)
     if any(found.level == FAIL for found in problems):
         return
