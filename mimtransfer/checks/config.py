@@ -1,8 +1,9 @@
 """Check a config as a run would meet it: does it read, are the data there and sane, does the checkpoint fit."""
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
+from mmengine.config import Config
 from mmengine.registry import MODELS
 
 from mimtransfer.checkpoints.load import load_backbone
@@ -13,11 +14,18 @@ from mimtransfer.cli import launch
 from mimtransfer.cli.explain import explain
 
 
-def check_config(path: str, cfg_options: list[str], pretrained: str | None, num_files: int | None) -> Iterator[Finding]:
+def check_config(
+    path: str,
+    cfg_options: list[str],
+    pretrained: str | None,
+    num_files: int | None,
+    more: Callable[[Config, int | None], Iterable[Finding]] = lambda cfg, num_files: (),
+) -> Iterator[Finding]:
     """Yield what is wrong with a config, its data and the checkpoint that it starts from.
 
     Args:
         num_files: images and index maps decoded in each data set; None: all.
+        more: checks of data that this package does not know, those of pretraining.
     """
     try:
         cfg = launch.load_config(path, cfg_options)
@@ -31,6 +39,7 @@ def check_config(path: str, cfg_options: list[str], pretrained: str | None, num_
     yield from wrong
     try:
         yield from data_findings(cfg, count=num_files)
+        yield from more(cfg, num_files)
     except Exception as error:
         if not wrong:  # of which it is a consequence
             yield _explained(error)
