@@ -1,6 +1,7 @@
 """Look at a data set of images and index maps: which files mmseg reads and which it passes over, values and sizes."""
 from __future__ import annotations
 
+import os
 import os.path as osp
 from collections.abc import Iterator, Mapping
 
@@ -93,8 +94,8 @@ def _found(images: str, maps: str, suffixes: tuple[str, str], problems: list[Fin
         return []
     for folder, each in ((images, tree), (maps, map_tree)):
         problems += _entries(folder, each)
-    files = [printable(path) for path in tree.files]
-    labels = {printable(path)[: -len(suffixes[1])] for path in map_tree.files if path.endswith(suffixes[1].encode())}
+    files = [os.fsdecode(path) for path in tree.files]
+    labels = {os.fsdecode(path)[: -len(suffixes[1])] for path in map_tree.files if path.endswith(suffixes[1].encode())}
     stems = [file[: -len(suffixes[0])] for file in files if file.endswith(suffixes[0])]
     same_folder = osp.realpath(images) == osp.realpath(maps)
     others = {osp.splitext(file)[0]: file for file in files if file.lower().endswith(IMAGE_ENDINGS)
@@ -111,7 +112,7 @@ def _found(images: str, maps: str, suffixes: tuple[str, str], problems: list[Fin
     hidden = [file for file in files if file.endswith(suffixes[0]) and any(p.startswith(".") for p in file.split("/"))]
     problems += counted(WARN, hidden, f"images in hidden folders of {images!r} are read", "remove these folders")
     problems += _missing(stems, images, maps, suffixes)
-    unused = sorted(stem + suffixes[1] for stem in labels - paired - others.keys())
+    unused = sorted(printable(stem + suffixes[1]) for stem in labels - paired - others.keys())
     if stems and not same_folder:
         problems += counted(WARN, unused, f"index maps in {maps!r} have no image", "add the images or remove the maps")
     return stems
@@ -144,9 +145,9 @@ def _missing(stems: list[str], images: str, maps: str, suffixes: tuple[str, str]
                                       (maps, suffixes[1], "images have no index map", "seg_map_suffix")):
         missing = [stem for stem in stems if not listing.has(osp.join(folder, stem) + suffix)]
         if missing:
-            near = listing.in_other_case(osp.join(folder, missing[0]) + suffix)
+            near = listing.in_other_case(osp.join(folder, missing[0]) + suffix).replace(";", ",")
             yield Finding(FAIL, f"{len(missing)} of {len(stems)} {what} in {folder!r}, the first missing is "
-                          f"{missing[0] + suffix!r}{near.replace(';', ',')}", f"add or rename them, or check {key}")
+                          f"{printable(missing[0] + suffix)!r}{near}", f"add or rename them, or check {key}")
 
 
 def _contents(
@@ -160,9 +161,9 @@ def _contents(
     for k, stem in enumerate(chosen + rest):
         if k >= len(chosen) and len(set().union(*values.values()) - {255}) > 1:
             break
-        name = stem + suffixes[1]
+        name, picture = printable(stem + suffixes[1]), printable(stem + suffixes[0])
         try:
-            labels = _read_map(osp.join(maps, name))
+            labels = _read_map(osp.join(maps, stem + suffixes[1]))
         except UnreadableImage as error:
             broken_maps.append(f"{name} ({error})")
             continue
@@ -170,13 +171,13 @@ def _contents(
         try:
             image = open_image(osp.join(images, stem + suffixes[0]))
         except UnreadableImage as error:
-            broken.append(f"{stem + suffixes[0]} ({error})")
+            broken.append(f"{picture} ({error})")
             continue
         if (image.height, image.width) != labels.shape:
             exif = " (turned as its EXIF data say)" if image.orientation >= 5 else ""
             wrong.append(f"{name} {labels.shape[1]}x{labels.shape[0]}, image {image.width}x{image.height}{exif}")
         elif image.orientation in (2, 3, 4) or (image.orientation > 4 and image.width == image.height):
-            turned.append(stem + suffixes[0])
+            turned.append(picture)
     yield from counted(FAIL, broken_maps, f"index maps in {maps!r} that cannot be read",
                        "write them anew, colours as class indices, or remove them with their images")
     yield from unreadable_images(broken, limit, f"images in {images!r}")

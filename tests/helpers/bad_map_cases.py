@@ -49,6 +49,15 @@ def larger_map(d):
     d.pair("train", "t0", labels=np.zeros((HEIGHT + 1, WIDTH), np.uint8))
 
 
+def no_text(*places):
+    """Rename files to a byte that is no UTF-8, which a log cannot write."""
+    def change(d):
+        for place in places:
+            path = d.root / place
+            os.rename(path, os.fsencode(path.parent) + b"/\xff" + os.fsencode(path.suffix))
+    return change
+
+
 def locked(where):
     """An entry that cannot be listed: a link to itself stands for a folder without permission, which root may read."""
     return lambda d: (d.root / where / "self").symlink_to(d.root / where / "self")
@@ -92,6 +101,11 @@ MAPS = {
     "linked folder": Case(Maps, linked(True), OK),
     "linked folder without maps": Case(Maps, linked(False), FAIL, "link/a.png"),
     "a loop of folders": Case(Maps, loop("img/train"), FAIL, "again"),
+    "a name that is no text": Case(Maps, no_text("img/train/t0.jpg", "map/train/t0.png"), OK),
+    "a map without image whose name is no text": Case(Maps, no_text("img/train/t0.jpg"), FAIL, r"\xff.png"),
+    "a broken image whose name is no text": Case(
+        Maps, lambda d: (empty(d.root / "img/train/t0.jpg"), no_text("img/train/t0.jpg", "map/train/t0.png")(d)), FAIL,
+        r"\xff.jpg (the file is empty)"),
     "a link to itself": Case(Maps, locked("img/train"), FAIL, "self"),
     "classes of maps without a comma": Case(Maps, lambda d: d.dataset()["metainfo"].update(classes="object"), FAIL,
                                             "classes is the text 'object'"),
@@ -128,6 +142,9 @@ CLASS_FOLDERS = {
     "classes of val differ": Case(Classes, lambda d: os.rename(d.root / "val/ant", d.root / "val/wasp"), FAIL, "wasp"),
     "no class folder": Case(Classes, lambda d: d.dataset().update(root=str(d.root / "train/ant")), FAIL, "class"),
     "pictures beside the classes": Case(Classes, lambda d: picture().save(d.root / "train/0.png"), WARN, "0.png"),
+    "a broken picture whose name is no text": Case(
+        Classes, lambda d: (empty(d.root / "train/ant/0.png"), no_text("train/ant/0.png")(d)), FAIL,
+        r"\xff.png (the file is empty)"),
     "a loop in a class": Case(Classes, loop("train/ant"), WARN, "again"),
     "a link in a class to itself": Case(Classes, locked("train/ant"), WARN, "self"),
     "a class in a link": Case(Classes, lambda d: (os.rename(d.root / "train/ant", d.root / "moved"),

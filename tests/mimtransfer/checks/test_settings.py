@@ -153,6 +153,7 @@ WRONG = [
     (SEGMENTATION, "train_dataloader.dataset.pipeline.3.crop_size", (-512, 512), "expected a number > 0"),
     # what is not installed
     (DETECTION, "visualizer.vis_backends", [dict(type="AimVisBackend")], "needs the package 'aim'"),
+    (DETECTION, "visualizer.vis_backends", [dict(type="WandbVisBackend")], "needs the package 'wandb'"),
 ]
 
 
