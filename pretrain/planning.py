@@ -1,4 +1,4 @@
-"""What `tools/plan.py` needs of a pretraining: the method, and a batch of made-up images."""
+"""Plans of all configs; for a pretraining, its method and a batch of made-up images."""
 from __future__ import annotations
 
 import os
@@ -10,11 +10,13 @@ from torch import Tensor, nn
 
 from mimtransfer.errors import UserError
 from mimtransfer.planning.fake import Fake
+from mimtransfer.planning.plan import Plan, make_plan
 from mimtransfer.planning.step import Task
 from mimtransfer.registry import MODELS, TOKENIZERS
 from pretrain.aug_record import AugRecord
 from pretrain.masking.bank import MapBank
 from pretrain.masking.measured import Measured
+from pretrain.runner import register_all
 from pretrain.tokenizers.base import Tokenizer
 
 _FILE_KEYS = ("codebook", "path", "checkpoint")
@@ -36,6 +38,34 @@ class MadeUpTokens(Tokenizer):
 
     def encode(self, images: Tensor, record: AugRecord | None) -> Tensor:
         return torch.zeros(len(images), *self.grid, dtype=torch.int64)
+
+
+def plan_config(path: str, options: list[str], **asked: Any) -> Plan:
+    """Plan the run of a config of tools/pretrain.py or tools/train.py.
+
+    Args:
+        options: `KEY=VALUE` of the command line.
+        asked: of `make_plan`.
+
+    Raises:
+        UserError: it is no config of a training; see `make_plan`.
+    """
+    from mimtransfer.cli import launch  # with mmengine's Runner
+
+    shipped, cfg = (launch.load_config(path, given) for given in ([], options))
+    for key in ("model", "train_dataloader", "train_cfg", "optim_wrapper"):
+        if cfg.get(key) is None:
+            raise UserError(f"config {path!r} trains nothing (it has no {key}), so there is nothing to plan; give one of "
+                            "tools/pretrain.py or tools/train.py")
+    launch.enter_scope(cfg)
+    if cfg.get("task") is None and cfg.get("default_scope", "mimtransfer") == "mimtransfer":
+        register_all()
+        task = pretraining_task(cfg)
+    else:
+        from mimtransfer.planning.tasks import transfer_task
+
+        task = transfer_task(cfg)
+    return make_plan(path, cfg, shipped, task, **asked)
 
 
 def pretraining_task(cfg: Config) -> Task:

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves
 
 SMALL = 2**14  # elements up to which a tensor that a constructor makes is real
@@ -55,18 +55,19 @@ class Fake(TorchDispatchMode):
 
     def empty(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         """Return a fake tensor."""
-        return torch.empty_strided(shape, torch.empty(shape, device="meta").stride(), dtype=dtype, device=_FAKE)
+        with _disable_current_modes(), self.mode:
+            made = torch.empty(shape, dtype=dtype)
+        if self.counting:
+            self.count(made)
+        return made
 
     # What runs
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operator on fake tensors, or for real where none of its arguments is fake."""
-        kwargs = dict(kwargs or {})
-        wanted = kwargs.get("device")
-        if wanted is _FAKE:
-            kwargs["device"] = torch.device("cpu")
+        kwargs = kwargs or {}
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-        fake = wanted is _FAKE or any(isinstance(tensor, FakeTensor) for tensor in tensors)
+        fake = any(isinstance(tensor, FakeTensor) for tensor in tensors)
         if not fake and not tensors and self.building:
             fake = _elements(func, args, kwargs) > SMALL
         if not fake:
@@ -146,9 +147,6 @@ class Fake(TorchDispatchMode):
                         value = self.empty(*parameter.shape, dtype=parameter.dtype)
                         memo[id(parameter)] = nn.Parameter(value, parameter.requires_grad)
                     module._parameters[name] = memo[id(parameter)]
-
-
-_FAKE = torch.device("cpu", 0)  # stands for the device of fake tensors where one is asked for
 
 
 def _elements(func: Any, args: Any, kwargs: dict) -> int:

@@ -101,7 +101,7 @@ class FakeStep:
                 loss = _loss(self.model, data)
             del data
             fake.phase = "backward"
-            loss.backward()
+            torch.autograd.backward(loss)  # a method of the tensor would leave `AsOnCuda` for the recomputation
             del loss
             fake.phase = "update"
             self._update()
@@ -130,7 +130,8 @@ class FakeStep:
 
 _MOMENTS = {"gradients": "forward", "inputs": "preprocessing", "activations": "forward", "backward": "backward",
             "update": "optimizer"}
-_KINDS = ("weights", "gradients", "optimizer state", "activations")
+FIXED = ("weights", "gradients", "optimizer state")  # whatever the batch
+_KINDS = (*FIXED, "activations")
 _ATTENTION = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _CPU_ATTENTION = {
     _ATTENTION: lambda q, k, v, *args, **kwargs: sdpa_flop(q, k, v),
