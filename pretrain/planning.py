@@ -55,8 +55,8 @@ def plan_config(path: str, options: list[str], **asked: Any) -> Plan:
     shipped, cfg = (launch.load_config(path, given) for given in ([], options))
     for key in ("model", "train_dataloader", "train_cfg", "optim_wrapper"):
         if cfg.get(key) is None:
-            raise UserError(f"config {path!r} trains nothing (it has no {key}), so there is nothing to plan; give one of "
-                            "tools/pretrain.py or tools/train.py")
+            raise UserError(f"config {path!r} trains nothing (it has no {key}), so there is nothing to plan; give one "
+                            "of tools/pretrain.py or tools/train.py")
     launch.enter_scope(cfg)
     if cfg.get("task") is None and cfg.get("default_scope", "mimtransfer") == "mimtransfer":
         register_all()

@@ -10,8 +10,9 @@ data are needed. Memory is counted; images/s and hours rest on a share of the GP
 import argparse
 import os
 import sys
+import warnings
 
-# Python puts this folder first on the path, where `import pretrain` would find tools/pretrain.py instead of the package.
+# Python puts this folder first on the path, where `import pretrain` would find tools/pretrain.py, not the package.
 sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
@@ -25,8 +26,9 @@ def parse_args() -> argparse.Namespace:
     add("--memory", type=_positive, metavar="GB", help="memory of a GPU in GiB, for others")
     add("--tflops", type=_positive, metavar="T", help="bf16 peak of a GPU, dense, for others")
     add("--global-batch", type=_count, metavar="N", help="images of a step, on all GPUs (default: the recipe's)")
-    add("--mfu", type=_positive, metavar="X", help="share of the peak that is reached (default: 0.35 for pretraining and "
-                                                   "classification, 0.25 for segmentation, 0.2 for detection: assumed)")
+    add("--mfu", type=_positive, metavar="X",
+        help="share of the peak that is reached (default, assumed: 0.3 for pretraining and classification, 0.2 for "
+             "segmentation, 0.1 for detection)")
     add("--images", type=_count, metavar="N", help="images of an epoch, where neither data nor name say it")
     add("--cores", type=_count, metavar="N", help="cores that load data for all GPUs (default: the config's processes)")
     add("--no-amp", dest="amp", action="store_false", help="a run without --amp: float32")
@@ -51,7 +53,7 @@ def _positive(text: str) -> float:
 def main() -> None:
     """Plan, print."""
     args = parse_args()
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    warnings.filterwarnings("ignore", category=UserWarning)  # of mmdet and mmseg, about their own code
     from mimtransfer.cli.explain import clean_exit
 
     with clean_exit():

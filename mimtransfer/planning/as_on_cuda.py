@@ -12,11 +12,12 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
-# What autocast computes in float32 on CUDA but not on a CPU: "CUDA Ops that can autocast to float32" of torch's manual.
+# What autocast computes in float32 on CUDA but not on a CPU: "CUDA Ops that can autocast to float32", torch's manual.
 _FLOAT32 = frozenset((
-    "layer_norm", "group_norm", "softmax", "log_softmax", "exp", "log", "log1p", "pow", "__pow__", "rsqrt", "reciprocal",
-    "sum", "cumsum", "norm", "normalize", "softplus", "cosine_similarity", "l1_loss", "smooth_l1_loss", "mse_loss",
-    "kl_div", "cross_entropy", "nll_loss", "binary_cross_entropy_with_logits", "prod", "expm1", "cdist", "dist"))
+    "layer_norm", "group_norm", "softmax", "log_softmax", "exp", "log", "log1p", "pow", "__pow__", "rsqrt",
+    "reciprocal", "sum", "cumsum", "norm", "normalize", "softplus", "cosine_similarity", "l1_loss", "smooth_l1_loss",
+    "mse_loss", "kl_div", "cross_entropy", "nll_loss", "binary_cross_entropy_with_logits", "prod", "expm1",
+    "cdist", "dist"))
 
 
 class AsOnCuda(TorchFunctionMode):
@@ -39,8 +40,8 @@ def _widened(value: Any) -> Any:
 
 def attend(q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0,
            is_causal: bool = False, scale: float | None = None, enable_gqa: bool = False) -> Tensor:
-    """Attend by the kernel that torch takes on a GPU: flash in half precision without a mask, else the one that it calls
-    memory-efficient; both keep no map of attention.
+    """Attend by the kernel that torch takes on a GPU: flash in half precision without a mask, else the one that it
+    calls memory-efficient; both keep no map of attention.
     """
     assert not enable_gqa
     if torch.is_autocast_enabled("cpu"):

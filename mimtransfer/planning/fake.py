@@ -1,14 +1,15 @@
 """Run training code on tensors without values, and note the storages that are alive.
 
-Images, maps and weights are torch's fake tensors: shapes and dtypes, no memory. What is small and made of numbers stays
-real: layouts, boxes, anchors, labels, samplers. So code that looks at values (mmdet's assigners and samplers, `nonzero`,
-`.item()`) runs as it does in training. Where it asks for a value of a fake tensor, one is invented, and the place noted.
+Images, maps and weights are torch's fake tensors: shapes and dtypes, no memory. What is made of numbers alone stays
+real: layouts, boxes, anchors, labels. So code that looks at values (mmdet's assigners and samplers, `nonzero`,
+`.item()`) runs as it does in training. Where it asks for a value of a fake tensor, one is invented, the place noted.
 
 Why not `torch.distributed._tools.mem_tracker.MemTracker`: it is private, differs between versions of torch, hooks into
 modules for a breakdown that we do not need, and takes all tensors to be fake.
 """
 from __future__ import annotations
 
+import os
 import traceback
 import weakref
 from collections import Counter
@@ -21,6 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 from torch.utils._pytree import tree_leaves
 
 SMALL = 2**14  # elements up to which a tensor that a constructor makes is real
+_NOT_OF_THE_MODEL = (os.path.dirname(torch.__file__), os.path.dirname(os.path.abspath(__file__)))
 _BOOLEAN_INDEX = ("index", "index_put", "index_put_", "_index_put_impl_")
 
 
@@ -87,7 +89,9 @@ class Fake(TorchDispatchMode):
         elif name in ("_local_scalar_dense", "is_nonzero", "equal"):
             self._note()
             dtype = args[0].dtype
-            return True if name != "_local_scalar_dense" or dtype == torch.bool else 1.0 if dtype.is_floating_point else 1
+            if name != "_local_scalar_dense" or dtype == torch.bool:
+                return True
+            return 1.0 if dtype.is_floating_point else 1
         elif name in ("nonzero", "masked_select"):
             self._note()
             of = args[name == "masked_select"]
@@ -97,8 +101,7 @@ class Fake(TorchDispatchMode):
         return func(*args, **kwargs)
 
     def _note(self) -> None:
-        frames = [frame for frame in traceback.extract_stack() if "/torch/" not in frame.filename
-                  and "planning/" not in frame.filename]
+        frames = [frame for frame in traceback.extract_stack() if not frame.filename.startswith(_NOT_OF_THE_MODEL)]
         place = frames[-1]
         self.invented[f"{place.filename.rpartition('site-packages/')[2]}:{place.lineno}"] += 1
 
@@ -107,7 +110,7 @@ class Fake(TorchDispatchMode):
     def count(self, out: Any) -> None:
         """Count the storages of these tensors that are not counted yet; each until it is freed."""
         for tensor in tree_leaves(out):
-            if not isinstance(tensor, Tensor) or tensor.device.type == "meta" and not isinstance(tensor, FakeTensor):
+            if not isinstance(tensor, Tensor):
                 continue
             storage = tensor.untyped_storage()
             key = storage._cdata

@@ -42,8 +42,8 @@ def find_gpu(name: str | None, memory: float | None, tflops: float | None) -> Gp
         name = "h100"
     if name is not None and name not in GPUS:
         hint = near_matches(name, GPUS)
-        raise UserError(f"--gpu {name}: unknown{'; ' + hint if hint else ''}; known: {', '.join(GPUS)}; or give --memory "
-                        "GB and --tflops T")
+        hint = f"; {hint}" if hint else ""
+        raise UserError(f"--gpu {name}: unknown{hint}; known: {', '.join(GPUS)}; or give --memory GB and --tflops T")
     gpu = GPUS[name] if name is not None else Gpu("GPU as given", 0.0, 0.0, 0.0, "as given")
     if memory is not None:
         gpu = gpu._replace(memory=memory)

@@ -22,7 +22,10 @@ CONTEXT = 1.0 * GIB
 # Of the rest, what fragments and rounding of the allocator leave unused.
 FRAGMENTS = 0.06
 # Shares of the peak that training reaches; assumptions, see docs/plan.md for what they rest on.
-MFU = {"pretrain": 0.35, "classification": 0.35, "segmentation": 0.25, "detection": 0.20}
+MFU = {"pretrain": 0.30, "classification": 0.30, "segmentation": 0.20, "detection": 0.10}
+
+
+LAUNCH_BOUND = 0.01  # seconds of a step; launching its kernels takes about as long
 
 
 class Plan(NamedTuple):
@@ -36,7 +39,6 @@ class Plan(NamedTuple):
     gpus: int
     batch: int  # of a GPU at once
     accumulation: int
-    wanted: int  # images of a step that were asked for
     cost: Cost  # of a GPU, in an iteration of this batch
     buckets: int  # bytes that DDP holds for gradients
     largest: int  # batch that fits, without accumulation; 0: none
@@ -108,30 +110,38 @@ def make_plan(
     wrapper = cfg.get("model_wrapper_cfg") or {}
     buckets = step.trained_bytes if gpus > 1 and not wrapper.get("gradient_as_bucket_view") else 0
     room = usable(gpu) - buckets
-    unit, most = (4, 512) if kind in ("pretrain", "classification") else (2, 16)
-    search = _Search(step.run, room, unit, most)
+    unit, most = {"detection": (2, 16), "segmentation": (2, 64)}.get(kind, (8, 4096))
+    multiple = 2 if cfg.model.get("mixup") else 1  # mixup takes pairs
+    search = Search(step.run, room, unit, most, multiple)
     largest = search.largest(accumulating=False)
     batch, accumulation = share, 1
     if share > largest:
         fits = search.largest(accumulating=True)
-        accumulation = next((n for n in range(2, share + 1) if share % n == 0 and share // n <= fits), 0)
+        accumulation = next((n for n in range(2, share + 1) if share % n == 0 and share // n <= fits
+                             and share // n % multiple == 0), 0)
         if not accumulation:
-            raise UserError(f"not even one image of {task.size[0]} x {task.size[1]} fits into {gpu.memory:g} GiB: a step "
-                            f"takes {search.run(1, True).peak / GIB + CONTEXT / GIB:.1f} GiB; take a GPU with more, "
-                            "or with_cp=True of the backbone")
+            needed = (search.run(unit, True).peak + buckets + CONTEXT) / GIB
+            raise UserError(f"{share} images a GPU do not fit into {gpu.memory:g} GiB, in whatever parts: {unit} "
+                            f"images of {task.size[0]} x {task.size[1]} take {needed:.1f} GiB; take a GPU with more, or "
+                            "model.backbone.with_cp=True")
         batch = share // accumulation
     workers = cfg.train_dataloader.get("num_workers") or 1
     notes = [*task.notes]
     if step.fake.invented:
         place, _ = step.fake.invented.most_common(1)[0]
-        notes.append(f"the loss reads values that depend on data, which were made up in {len(step.fake.invented)} places, "
+        notes.append(f"values that the loss reads from the device were made up, in {len(step.fake.invented)} places, "
                      f"e.g. {place}")
-    return Plan(
-        config, kind, task.size, amp, gpu, gpus, batch, accumulation, wanted, search.run(batch, accumulation > 1), buckets,
-        largest, search.checked, search.error, MFU[kind] if mfu is None else mfu,
-        length_of(cfg, shipped, batch * accumulation * gpus, accumulation, images),
-        cores or workers * gpus, f"{cores} cores" if cores else f"{gpus} x {workers} loader processes of the config",
-        tuple(notes))
+    plan = Plan(
+        config=config, kind=kind, size=task.size, amp=amp, gpu=gpu, gpus=gpus, batch=batch, accumulation=accumulation,
+        cost=search.run(batch, accumulation > 1), buckets=buckets, largest=largest, checked=search.checked,
+        checked_error=search.error, mfu=MFU[kind] if mfu is None else mfu,
+        length=length_of(cfg, shipped, wanted, accumulation, images), loaders=cores or workers * gpus,
+        loaders_told=f"{cores} cores" if cores else f"{gpus} x {workers} loader processes of the config",
+        notes=tuple(notes))
+    if batch * gpus / plan.rate < LAUNCH_BOUND:
+        told = "so small a model waits for its kernels to be launched: images/s is an upper bound"
+        plan = plan._replace(notes=(*plan.notes, told))
+    return plan
 
 
 def _batch_of_recipe(cfg: Config, shipped: Config, gpus: int) -> int:
@@ -142,56 +152,86 @@ def _batch_of_recipe(cfg: Config, shipped: Config, gpus: int) -> int:
     return batch_of(cfg, gpus).images_of_step
 
 
-class _Search:
-    """Find the largest batch: bytes grow along a line until the optimizer runs, and do not while it runs.
+class Search:
+    """Find the largest batch that fits.
+
+    Until the optimizer runs, bytes grow along a line with the batch, from a size on at which what grows outweighs the
+    gradients; while it runs they are the same for all. So the line goes through a batch that about fits, and its half.
 
     Args:
         step: a fake step, by batch and whether gradients are kept.
         room: bytes.
-        unit: of batches; the line goes through one and two of it.
+        unit: smallest batch that is tried; batches are even where it is above 1.
         most: batch up to which a fake step is run; beyond it the line is believed, since labels and boxes are real.
+        multiple: of which a batch has to be.
     """
 
-    def __init__(self, step: Callable[[int, bool], Cost], room: float, unit: int, most: int) -> None:
-        self._step, self.room, self.unit, self.most = step, room, unit, most
+    def __init__(
+        self, step: Callable[[int, bool], Cost], room: float, unit: int, most: int, multiple: int = 1
+    ) -> None:
+        self._step, self.room, self.unit, self.most, self.multiple = step, room, unit, most, multiple
         self._known: dict[tuple[int, bool], Cost] = {}
+        self._ends: dict[bool, tuple[int, int]] = {}
         self.checked, self.error = 0, 0.0
 
     def run(self, batch: int, accumulating: bool) -> Cost:
         """Return the cost of a batch."""
         key = (batch, accumulating)
         if key not in self._known:
-            self._known[key] = self._step(*key) if batch <= self.most else self._line(*key)
+            self._known[key] = self._step(*key) if batch <= self.most else self.line(*key)
         return self._known[key]
 
-    def _line(self, batch: int, accumulating: bool) -> Cost:
-        low, high = self.run(self.unit, accumulating), self.run(2 * self.unit, accumulating)
-        steps = batch / self.unit - 1
+    def line(self, batch: int, accumulating: bool) -> Cost:
+        """Return the cost of a batch by the line."""
+        first, second = self.ends(accumulating)
+        low, high = self.run(first, accumulating), self.run(second, accumulating)
+        part = (batch - first) / (second - first)
 
-        def along(first: int, second: int) -> int:
-            return round(first + (second - first) * steps)
+        def along(start: float, end: float) -> int:
+            return round(start + (end - start) * part)
 
         memory = {kind: along(low.memory[kind], high.memory[kind]) for kind in high.memory}
-        if low.moment != high.moment:  # of a small batch the most is in the optimizer
-            memory = {kind: size if kind in FIXED else round(size * batch / (2 * self.unit))
-                      for kind, size in high.memory.items()}
         before = along(low.before_update, high.before_update)
         return Cost(along(low.flops, high.flops), memory, high.moment, before, high.update)
 
+    def ends(self, accumulating: bool) -> tuple[int, int]:
+        """Return the two batches that the line goes through."""
+        if accumulating not in self._ends:
+            probe = self.run(self.unit, accumulating)
+            each = (probe.before_update - sum(probe.memory[kind] for kind in FIXED)) / self.unit
+            about = (self.room - probe.before_update) / max(each, 1.0) + self.unit
+            end = max(min(int(about), self.most) // 2 * 2, 2 * self.unit)
+            self._ends[accumulating] = max(end // 4 * 2, self.unit), end
+        return self._ends[accumulating]
+
     def largest(self, accumulating: bool) -> int:
-        """Return the largest batch that fits, by the line and a fake step at its end; 0 where none does."""
-        low, high = self.run(self.unit, accumulating), self.run(2 * self.unit, accumulating)
+        """Return the largest batch that fits, 0 where none does.
+
+        The line says where it is, fake steps whether it is so. Bytes grow faster and faster, if at all, so a batch that
+        fits with less to spare than the line wants for the next is the largest.
+        """
+        first, second = self.ends(accumulating)
+        low, high = self.run(first, accumulating), self.run(second, accumulating)
         if high.update > self.room:
             return 0
-        slope = max((high.before_update - low.before_update) / self.unit, 1.0)
-        batch = math.floor(self.unit + (self.room - low.before_update) / slope)
-        if batch <= 2 * self.unit:
-            return max(batch, 0)
-        if not accumulating:
-            self.checked = min(batch, self.most)
-            self.error = self._line(self.checked, False).peak / self.run(self.checked, False).peak - 1
-        third = self.run(batch, accumulating)
-        while batch > 0 and third.peak > self.room:  # the line was too low
-            batch -= max(1, math.ceil((third.peak - self.room) / slope))
-            third = self.run(max(batch, 1), accumulating)
-        return max(batch, 0)
+        slope = max((high.before_update - low.before_update) / (second - first), 1.0)
+        estimate = first + (self.room - low.before_update) / slope
+        fits, fails = 0, None
+        while True:
+            batch = self._whole(estimate if fails is None else min(estimate, fails - 1))
+            if batch <= fits or batch < self.unit or batch > self.most:
+                return max(fits, batch, 0)
+            peak = self.run(batch, accumulating).peak
+            if not accumulating and not self.checked:
+                self.checked, self.error = batch, self.line(batch, False).peak / peak - 1
+            if peak <= self.room:
+                fits = batch
+            else:
+                fails = batch
+            if fits and fails:
+                rise = self.run(fails, accumulating).peak - self.run(fits, accumulating).peak
+                slope = max(rise / (fails - fits), 1.0)
+            estimate = batch + (self.room - peak) / slope
+
+    def _whole(self, batch: float) -> int:
+        return math.floor(batch) // self.multiple * self.multiple

@@ -14,8 +14,8 @@ from mimtransfer.training.rescale import SWITCH, recipe_batch
 
 # Training images of published data sets, by a folder in the path that a config names.
 PUBLISHED = {
-    "imagenet": 1281167, "coco": 117266, "lvis": 99388, "ADEChallengeData2016": 20210, "cityscapes": 2975, "camvid": 367,
-    "cifar10": 50000, "cifar100": 50000, "tiny-imagenet-200": 100000,
+    "imagenet": 1281167, "coco": 117266, "lvis": 99388, "ADEChallengeData2016": 20210, "cityscapes": 2975,
+    "camvid": 367, "cifar10": 50000, "cifar100": 50000, "tiny-imagenet-200": 100000,
 }  # fmt: skip
 _PARTIAL = ("indices", "list_file", "fraction", "num_images", "images_per_class")
 

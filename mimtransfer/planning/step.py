@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -47,13 +47,12 @@ class FakeStep:
         cfg: a whole config; its accumulation is not looked at.
         task: what it trains.
         amp: bfloat16 autocast.
-        accumulating: the gradients of an earlier batch are kept meanwhile.
         cuda: as on a GPU, or else as on a CPU.
     """
 
     def __init__(self, cfg: Config, task: Task, amp: bool, cuda: bool = True) -> None:
         self.task, self.amp, self.cuda = task, amp, cuda
-        self.fake = Fake()
+        self.fake, self._flops = Fake(), 0.0
         with self._modes():
             self.fake.building = True
             self.model = task.build().train()
@@ -85,10 +84,13 @@ class FakeStep:
         fake.relabel([list(state.values()) for state in self.optimizer.state.values()], "optimizer state")
 
     def run(self, images: int, accumulating: bool = False) -> Cost:
-        """Return the cost of a step with a batch of `images`."""
+        """Return the cost of a step with a batch of `images`.
+
+        Args:
+            accumulating: the gradients of an earlier batch are kept meanwhile.
+        """
         fake = self.fake
-        counter = FlopCounterMode(display=False, custom_mapping=_CPU_ATTENTION)
-        with self._modes(), self.task.around(self.model), counter:
+        with self._modes(), self.task.around(self.model), self._counted(images):
             fake.counting = True
             fake.phase = "gradients"
             for parameter in self.trained:
@@ -109,7 +111,18 @@ class FakeStep:
         peaks = fake.peaks
         moment = max(peaks, key=lambda phase: peaks[phase])
         before = max(peak for phase, peak in peaks.items() if phase != "update")
-        return Cost(counter.get_total_flops(), _by_kind(fake.snapshots[moment]), _MOMENTS[moment], before, peaks["update"])
+        memory = _by_kind(fake.snapshots[moment])
+        return Cost(round(self._flops * images), memory, _MOMENTS[moment], before, peaks["update"])
+
+    @contextlib.contextmanager
+    def _counted(self, images: int) -> Iterator[None]:
+        """Count the operations of an image in the first step; they are the same for each."""
+        if self._flops:
+            yield
+            return
+        with FlopCounterMode(display=False, custom_mapping=_CPU_ATTENTION) as counter:
+            yield
+        self._flops = counter.get_total_flops() / images
 
     def _update(self) -> None:
         if self.clip:
@@ -120,7 +133,7 @@ class FakeStep:
         self.optimizer.zero_grad()
 
     @contextlib.contextmanager
-    def _modes(self):
+    def _modes(self) -> Iterator[None]:
         with contextlib.ExitStack() as stack:
             if self.cuda:
                 stack.enter_context(AsOnCuda())

@@ -41,8 +41,8 @@ def training_size(cfg: Config) -> tuple[int, int]:
     if size is None:
         size = _size_of_pipeline(list(_steps(cfg.train_dataloader.dataset)), transposed)
     if size is None:
-        raise UserError("config: neither data_preprocessor nor the training pipeline says the size of an image (a crop, "
-                        "a resize), which a plan needs")
+        raise UserError("config: neither data_preprocessor nor the training pipeline says the size of an image (by a "
+                        "crop, a resize), which a plan needs")
     divisor = preprocessor.get("pad_size_divisor") or preprocessor.get("size_divisor") or 1
     height, width = (size, size) if isinstance(size, int) else size
     return -(-height // divisor) * divisor, -(-width // divisor) * divisor
@@ -68,12 +68,14 @@ def _size_of_pipeline(steps: list[dict], transposed: bool) -> Any:
     if fixed and not any(step["type"] == "RandomChoiceResize" for step in steps):
         crop = fixed[-1]
         return crop if isinstance(crop, int) or not transposed else (crop[1], crop[0])
-    scales: list[Any] = [scale for step in steps for scale in
-                         (step.get("scales") or ([step["scale"]] if isinstance(step.get("scale"), tuple | list) else []))]
-    scales = [scale for scale in scales if isinstance(scale, tuple | list) and min(scale) > 3]
-    if scales:
+    resizes = [step for step in steps if "Resize" in step["type"] and (step.get("scales") or step.get("scale"))]
+    if resizes:
+        last = resizes[-1]
+        scales: list[Any] = [scale if isinstance(scale, tuple | list) else (scale, scale)
+                             for scale in last.get("scales") or [last["scale"]]]
         width, height = max(scales, key=lambda scale: scale[0] * scale[1])
-        return height, width
+        # Of a kept ratio the two are limits of the longer and the shorter side, in any order: a wide image.
+        return (height, width) if last.get("keep_ratio") is False else (min(height, width), max(height, width))
     sizes = [step["size"] for step in steps if "size" in step]
     return sizes[-1] if sizes else None
 
@@ -114,8 +116,8 @@ def _segmentation(cfg: Config) -> Task:
         from mmseg.structures import SegDataSample
 
         labels = (torch.arange(size[0] * size[1]) % classes).reshape(1, *size)
-        samples = [SegDataSample(gt_sem_seg=PixelData(data=labels.clone()), metainfo=dict(img_shape=size, ori_shape=size))
-                   for _ in range(images)]
+        meta = dict(img_shape=size, ori_shape=size)
+        samples = [SegDataSample(gt_sem_seg=PixelData(data=labels.clone()), metainfo=meta) for _ in range(images)]
         return dict(inputs=[fake.empty(3, *size, dtype=torch.uint8) for _ in range(images)], data_samples=samples)
 
     return Task(lambda: MODELS.build(cfg.model), data, size)

@@ -22,7 +22,7 @@ def describe(plan: Plan) -> str:
         f"memory       {total / GIB + CONTEXT / GIB:.1f} GiB of {gpu.memory:g} a GPU, {fits}; the most is in the "
         f"{plan.cost.moment} pass",
         *(f"  {name:16} {size:7.2f} GiB" for name, size in gib.items()),
-        f"  {'CUDA, workspaces':16} {CONTEXT / GIB:7.2f} GiB  (assumed; {FRAGMENTS:.0%} of the rest is left for fragments)",
+        f"  {'CUDA, workspaces':16} {CONTEXT / GIB:7.2f} GiB  (assumed; {FRAGMENTS:.0%} of the rest is for fragments)",
         f"largest      {plan.largest} images a GPU without accumulation" + _checked(plan),
         f"operations   {plan.cost.flops / plan.batch / 1e9:,.1f} GFLOP an image, forward and backward",
         f"images/s     {_round(plan.rate)} at {plan.mfu:.0%} of the peak (an assumption; --mfu X sets yours): "
