@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from mimtransfer.errors import UserError
 from mimtransfer.planning.fake import Fake
-from mimtransfer.planning.plan import Plan, make_plan
+from mimtransfer.planning.gpus import Gpu
+from mimtransfer.planning.plan import Plan, make_plan, quick_seconds
 from mimtransfer.planning.step import Task
 from mimtransfer.registry import MODELS, TOKENIZERS
 from pretrain.aug_record import AugRecord
@@ -50,6 +51,15 @@ def plan_config(path: str, options: list[str], **asked: Any) -> Plan:
     Raises:
         UserError: it is no config of a training; see `make_plan`.
     """
+    return make_plan(path, *_read(path, options), **asked)
+
+
+def estimate_seconds(path: str, options: list[str], gpu: Gpu, gpus: int, amp: bool) -> float | None:
+    """Return about how long the training of a config takes; None where that cannot be said."""
+    return quick_seconds(*_read(path, options), gpu, gpus, amp)
+
+
+def _read(path: str, options: list[str]) -> tuple[Config, Config, Task]:
     from mimtransfer.cli import launch  # with mmengine's Runner
 
     shipped, cfg = (launch.load_config(path, given) for given in ([], options))
@@ -65,7 +75,7 @@ def plan_config(path: str, options: list[str], **asked: Any) -> Plan:
         from mimtransfer.planning.tasks import transfer_task
 
         task = transfer_task(cfg)
-    return make_plan(path, cfg, shipped, task, **asked)
+    return cfg, shipped, task
 
 
 def pretraining_task(cfg: Config) -> Task:

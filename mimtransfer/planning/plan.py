@@ -1,9 +1,10 @@
 """The plan of a run: the batch of a GPU, its memory, images/s, hours, and how fast the data must come."""
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from mmengine.config import Config
@@ -58,8 +59,7 @@ class Plan(NamedTuple):
     @property
     def rate(self) -> float:
         """Images/s of all GPUs."""
-        peak = (self.gpu.bf16 if self.amp else self.gpu.tf32) * 1e12
-        return peak * self.mfu * self.gpus / (self.cost.flops / self.batch)
+        return self.gpus * rate_of(self.gpu, self.amp, self.mfu, self.cost.flops / self.batch)
 
     @property
     def seconds(self) -> float | None:
@@ -70,6 +70,35 @@ class Plan(NamedTuple):
     def usable(self) -> float:
         """Bytes of a GPU for tensors."""
         return usable(self.gpu)
+
+
+def rate_of(gpu: Gpu, amp: bool, mfu: float, flops: float) -> float:
+    """Return images/s of a GPU that does `flops` operations for an image."""
+    return (gpu.bf16 if amp else gpu.tf32) * 1e12 * mfu / flops
+
+
+def quick_seconds(cfg: Config, shipped: Config, task: Task, gpu: Gpu, gpus: int, amp: bool) -> float | None:
+    """Return the seconds of a training by the operations of one small batch; None: the data set's size is not known."""
+    kind = cfg.get("task") or "pretrain"
+    batch = batch_of(cfg, gpus)
+    images = length_of(cfg, shipped, batch.images_of_step, batch.accumulation).images
+    if images is None:
+        return None
+    with _quiet():
+        cost = FakeStep(cfg, task, amp).run(2)
+    return images / (gpus * rate_of(gpu, amp, MFU[kind], cost.flops / 2))
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Let the groups of the optimizer not be logged."""
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def usable(gpu: Gpu) -> float:
@@ -101,12 +130,8 @@ def make_plan(
         raise UserError(f"--global-batch {wanted}: {gpus} GPUs do not divide it; give a multiple of {gpus}, or other "
                         "--gpus")
     share = wanted // gpus
-    level = MMLogger.get_current_instance().level
-    MMLogger.get_current_instance().setLevel(logging.WARNING)  # the groups of the optimizer are no news
-    try:
+    with _quiet():
         step = FakeStep(cfg, task, amp)
-    finally:
-        MMLogger.get_current_instance().setLevel(level)
     wrapper = cfg.get("model_wrapper_cfg") or {}
     buckets = step.trained_bytes if gpus > 1 and not wrapper.get("gradient_as_bucket_view") else 0
     room = usable(gpu) - buckets
@@ -122,7 +147,7 @@ def make_plan(
         if not accumulation:
             needed = (search.run(unit, True).peak + buckets + CONTEXT) / GIB
             raise UserError(f"{share} images a GPU do not fit into {gpu.memory:g} GiB, in whatever parts: {unit} "
-                            f"images of {task.size[0]} x {task.size[1]} take {needed:.1f} GiB; take a GPU with more, or "
+                            f"images of {task.size[0]} x {task.size[1]} take {needed:.1f} GiB; take a larger GPU, or "
                             "model.backbone.with_cp=True")
         batch = share // accumulation
     workers = cfg.train_dataloader.get("num_workers") or 1
@@ -210,20 +235,19 @@ class Search:
         The line says where it is, fake steps whether it is so. Bytes grow faster and faster, if at all, so a batch that
         fits with less to spare than the line wants for the next is the largest.
         """
-        first, second = self.ends(accumulating)
-        low, high = self.run(first, accumulating), self.run(second, accumulating)
-        if high.update > self.room:
-            return 0
-        slope = max((high.before_update - low.before_update) / (second - first), 1.0)
-        estimate = first + (self.room - low.before_update) / slope
         fits, fails = 0, None
+        slope, estimate = self._solve(accumulating)
+        if estimate > self.most:  # it is believed only if it goes through the largest batches that are run
+            self._ends[accumulating] = self.most // 2, self.most
+            slope, estimate = self._solve(accumulating)
+            self._check(self._whole(self.most * 3 / 4))
         while True:
             batch = self._whole(estimate if fails is None else min(estimate, fails - 1))
             if batch <= fits or batch < self.unit or batch > self.most:
                 return max(fits, batch, 0)
             peak = self.run(batch, accumulating).peak
-            if not accumulating and not self.checked:
-                self.checked, self.error = batch, self.line(batch, False).peak / peak - 1
+            if not accumulating:
+                self._check(batch)
             if peak <= self.room:
                 fits = batch
             else:
@@ -232,6 +256,18 @@ class Search:
                 rise = self.run(fails, accumulating).peak - self.run(fits, accumulating).peak
                 slope = max(rise / (fails - fits), 1.0)
             estimate = batch + (self.room - peak) / slope
+
+    def _check(self, batch: int) -> None:
+        """Hold the line against a third batch, once."""
+        if not self.checked:
+            self.checked, self.error = batch, self.line(batch, False).peak / self.run(batch, False).peak - 1
+
+    def _solve(self, accumulating: bool) -> tuple[float, float]:
+        """Return the bytes of one image more, and the batch at which the line meets the room; 0 where none does."""
+        first, second = self.ends(accumulating)
+        low, high = self.run(first, accumulating), self.run(second, accumulating)
+        slope = max((high.before_update - low.before_update) / (second - first), 1.0)
+        return slope, first + (self.room - low.before_update) / slope if high.update <= self.room else 0.0
 
     def _whole(self, batch: float) -> int:
         return math.floor(batch) // self.multiple * self.multiple

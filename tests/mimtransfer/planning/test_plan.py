@@ -100,7 +100,7 @@ def test_buckets_are_views_where_the_config_says_so(plan):
 
 
 def test_known_gpus():
-    with pytest.raises(UserError, match="--gpu h10: unknown; did you mean 'h100'.*known: h100, h200, a100-40"):
+    with pytest.raises(UserError, match=r"--gpu h10: unknown; did you mean 'h100'.*known: h100, h200, a100-40"):
         find_gpu("h10", None, None)
     with pytest.raises(UserError, match="give both"):
         find_gpu(None, 24, None)
