@@ -27,7 +27,7 @@ def parse_args() -> argparse.Namespace:
     add("--executor", choices=["local", "slurm", "submitit-local", "submitit-debug"], default="local",
         help="this machine, or Slurm through submitit (the last two try it out without Slurm)")
     add("--devices", metavar="0,1", help="GPUs to use, or cpu (default: all that are visible, else the CPU)")
-    add("--gpu", metavar="NAME", help="with --plan: estimate jobs without records for this GPU (tools/plan.py), e.g. h100")
+    add("--gpu", metavar="NAME", help="in the plan, estimate jobs that have no record for this GPU, e.g. h100")
     add("--jobs", type=int, metavar="N", help="runs at a time on the CPU, with one thread each (default: 2)")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--plan", action="store_true", help="only say what would run, and its estimated cost")
@@ -52,6 +52,8 @@ def estimator(name: str):
     known: dict[tuple, float | None] = {}
 
     def guess(job):
+        if job.of is not None:  # it tests what is trained
+            return None
         import mimtransfer  # noqa: F401  before mmdet and mmseg
         from mimtransfer.cli.options import option_texts
         from pretrain.planning import estimate_seconds
