@@ -65,7 +65,7 @@ def main() -> None:
             raise UserError(f"--mfu {args.mfu:g}: expected a share of the peak, 0 to 1")
         import mimtransfer  # noqa: F401  before mmdet and mmseg, which need mmcv's operators
         from mimtransfer.planning.text import describe
-        from pretrain.planning import plan_config
+        from pretrain.planning.configs import plan_config
 
         print(describe(plan_config(
             args.config, args.cfg_options, gpu=gpu, gpus=args.gpus, amp=args.amp, mfu=args.mfu,

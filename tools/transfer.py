@@ -56,7 +56,7 @@ def estimator(name: str):
             return None
         import mimtransfer  # noqa: F401  before mmdet and mmseg
         from mimtransfer.cli.options import option_texts
-        from pretrain.planning import estimate_seconds
+        from pretrain.planning.configs import estimate_seconds
 
         asked = (job.config, *option_texts(job.options))
         if (asked, job.gpus, job.amp) not in known:  # seeds and starts cost the same

@@ -122,7 +122,7 @@ def task_of(config: str):
     """Return a config and its task."""
     import mimtransfer  # noqa: F401  before mmdet and mmseg
     from mimtransfer.cli import launch
-    from pretrain.planning import pretraining_task
+    from pretrain.planning.task import pretraining_task
     from pretrain.runner import register_all
 
     cfg = launch.load_config(str(ROOT / "configs" / config), [])

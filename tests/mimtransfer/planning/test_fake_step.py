@@ -10,7 +10,7 @@ from torch import nn
 import pretrain.methods  # noqa: F401
 from mimtransfer.planning.fake import Fake
 from mimtransfer.planning.step import FakeStep, Task
-from pretrain.planning import pretraining_task
+from pretrain.planning.task import pretraining_task
 
 DEBUG = "debug/mae_vit-debug_2e_folder.py"
 ADAM = Config(dict(optim_wrapper=dict(type="OptimWrapper", optimizer=dict(type="AdamW", lr=0.1, foreach=False))))

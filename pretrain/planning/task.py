@@ -1,4 +1,4 @@
-"""Plans of all configs; for a pretraining, its method and a batch of made-up images."""
+"""A pretraining method with a batch of made-up images."""
 from __future__ import annotations
 
 import os
@@ -10,21 +10,17 @@ from torch import Tensor, nn
 
 from mimtransfer.errors import UserError
 from mimtransfer.planning.fake import Fake
-from mimtransfer.planning.gpus import Gpu
-from mimtransfer.planning.plan import Plan, make_plan, quick_seconds
 from mimtransfer.planning.step import Task
-from mimtransfer.registry import MODELS, TOKENIZERS
+from mimtransfer.registry import MODELS
 from pretrain.aug_record import AugRecord
 from pretrain.masking.bank import MapBank
 from pretrain.masking.measured import Measured
-from pretrain.runner import register_all
 from pretrain.tokenizers.base import Tokenizer
 
 _FILE_KEYS = ("codebook", "path", "checkpoint")
 _STORED = "StoredTokens"
 
 
-@TOKENIZERS.register_module()
 class MadeUpTokens(Tokenizer):
     """Ids without a tokenizer, for plans: [B, h, w] zeros.
 
@@ -39,43 +35,6 @@ class MadeUpTokens(Tokenizer):
 
     def encode(self, images: Tensor, record: AugRecord | None) -> Tensor:
         return torch.zeros(len(images), *self.grid, dtype=torch.int64)
-
-
-def plan_config(path: str, options: list[str], **asked: Any) -> Plan:
-    """Plan the run of a config of tools/pretrain.py or tools/train.py.
-
-    Args:
-        options: `KEY=VALUE` of the command line.
-        asked: of `make_plan`.
-
-    Raises:
-        UserError: it is no config of a training; see `make_plan`.
-    """
-    return make_plan(path, *_read(path, options), **asked)
-
-
-def estimate_seconds(path: str, options: list[str], gpu: Gpu, gpus: int, amp: bool) -> float | None:
-    """Return about how long the training of a config takes; None where that cannot be said."""
-    return quick_seconds(*_read(path, options), gpu, gpus, amp)
-
-
-def _read(path: str, options: list[str]) -> tuple[Config, Config, Task]:
-    from mimtransfer.cli import launch  # with mmengine's Runner
-
-    shipped, cfg = (launch.load_config(path, given) for given in ([], options))
-    for key in ("model", "train_dataloader", "train_cfg", "optim_wrapper"):
-        if cfg.get(key) is None:
-            raise UserError(f"config {path!r} trains nothing (it has no {key}), so there is nothing to plan; give one "
-                            "of tools/pretrain.py or tools/train.py")
-    launch.enter_scope(cfg)
-    if cfg.get("task") is None and cfg.get("default_scope", "mimtransfer") == "mimtransfer":
-        register_all()
-        task = pretraining_task(cfg)
-    else:
-        from mimtransfer.planning.tasks import transfer_task
-
-        task = transfer_task(cfg)
-    return cfg, shipped, task
 
 
 def pretraining_task(cfg: Config) -> Task:
@@ -118,7 +77,7 @@ def _replace_tokenizer(cfg: Config, size: tuple[int, int]) -> list[str]:
         return []
     side = cfg.model.encoder.get("patch_size") or 16
     grid = [length // side for length in size]
-    cfg.model.tokenizer = dict(type="MadeUpTokens", num_codes=cfg.model.get("num_codes") or 8192, grid=grid)
+    cfg.model.tokenizer = dict(type=MadeUpTokens, num_codes=cfg.model.get("num_codes") or 8192, grid=grid)
     if tokenizer.type == _STORED:
         return []
     return [f"{path} is not there, so the work of the tokenizer ({tokenizer.type}) is not counted"]
