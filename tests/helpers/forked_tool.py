@@ -1,4 +1,4 @@
-"""Run tools/pretrain.py, or another, in processes that are forked from one with everything imported: a second each, not six."""
+"""Run tools/pretrain.py, or another, in processes forked from one with everything imported: a second each, not six."""
 import multiprocessing
 import os
 import runpy
