@@ -9,7 +9,7 @@ from shipped_configs import ROOT
 
 TOOL = ROOT.parent / "tools" / "plan.py"
 
-SMALL = "--memory", 1.1, "--tflops", 10  # few images fit
+SMALL = "--memory", 2, "--tflops", 10  # few images fit
 KINDS = {
     "classification/finetune_vit-tiny-p4_5e_cifar10.py": ("classification", "32 x 32", "images = "),
     "segmentation/upernet_vit-demo_scenes.py": ("segmentation", "64 x 64", "images = "),
@@ -41,7 +41,7 @@ def test_in_a_process_of_its_own(tmp_path):
     log = tmp_path / "log.txt"
     config = ROOT / "debug/mae_vit-debug_2e_folder.py"
     assert run_tool(log, config, *SMALL, tool=TOOL) == [0], log.read_text()
-    assert "8 x GPU as given: 1.1 GiB, 10 TFLOP/s (as given)" in log.read_text()
+    assert "8 x GPU as given: 2 GiB, 10 TFLOP/s (as given)" in log.read_text()
     assert "hours        unknown" in log.read_text() and "give --images N" in log.read_text()
 
 
@@ -52,7 +52,7 @@ def test_a_plan(leaf, plan):
     assert status == 0, text
     assert f"{kind}, images of {size}, bf16 autocast" in text and step in text
     parts = [float(size) for size in re.findall(r"^  [\w ,]+? +([\d.]+) GiB", text, re.MULTILINE)]
-    total = float(re.search(r"^memory +([\d.]+) GiB of 1.1", text, re.MULTILINE)[1])
+    total = float(re.search(r"^memory +([\d.]+) GiB of 2 ", text, re.MULTILINE)[1])
     assert len(parts) == 7 and sum(parts) == pytest.approx(total, abs=0.1)
     # The line through two batches holds at a third.
     assert abs(float(re.search(r"([+-][\d.]+)% at", text)[1])) < 2
