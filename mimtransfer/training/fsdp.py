@@ -19,8 +19,8 @@ from torch.distributed.fsdp.wrap import lambda_auto_wrap_policy
 
 from mimtransfer.errors import UserError
 from mimtransfer.registry import STRATEGIES
-from mimtransfer.training.checkpointing import published
 from mimtransfer.training.layer_decay import find_swins, find_vits
+from mimtransfer.training.whole_files import published
 
 
 def set_fsdp(cfg: Config, fsdp: bool) -> None:
