@@ -52,8 +52,8 @@ def restore_gradients(runner: Any, gradients: dict[str, Tensor]) -> None:
     params = dict(_own(runner.model).named_parameters())
     for name, gradient in gradients.items():
         if name not in params or not isinstance(gradient, Tensor) or gradient.shape != params[name].shape:
-            raise UserError(f"--resume: the accumulated gradient of {name!r} in the checkpoint fits no parameter; go on "
-                            "from another checkpoint")
+            raise UserError(f"--resume: the accumulated gradient of {name!r} in the checkpoint fits no parameter; go "
+                            "on from another checkpoint")
         params[name].grad = gradient.to(params[name])
 
 

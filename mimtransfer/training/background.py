@@ -9,11 +9,14 @@ from typing import Any
 
 import mmengine
 import torch
+from mmengine.config import Config
 from mmengine.model import is_model_wrapper
 from mmengine.utils import get_git_hash
 from torch import Tensor
 
 from mimtransfer import interruption
+
+_TEXTS: dict[str, str] = {}  # of the config of the run
 
 
 class BackgroundWriter:
@@ -59,7 +62,7 @@ def content(runner: Any, meta: dict, save_optimizer: bool, save_param_scheduler:
 
     mmengine's copies them to the host one by one, and waits for each. On the first rank only.
     """
-    meta.update(cfg=runner.cfg.pretty_text, seed=runner.seed, experiment_name=runner.experiment_name,
+    meta.update(cfg=_text(runner.cfg), seed=runner.seed, experiment_name=runner.experiment_name,
                 time=time.strftime("%Y%m%d_%H%M%S", time.localtime()),
                 mmengine_version=mmengine.__version__ + get_git_hash())
     if hasattr(runner.train_dataloader.dataset, "metainfo"):
@@ -136,6 +139,15 @@ class _Remembering:
 
     def flush(self) -> None:
         self._file.flush()
+
+
+def _text(cfg: Config) -> str:
+    """Return a config as text. To make that of a detector pretty takes a third of a second, so it is kept."""
+    key = str(cfg)
+    if key not in _TEXTS:
+        _TEXTS.clear()
+        _TEXTS[key] = cfg.pretty_text
+    return _TEXTS[key]
 
 
 def _tensors(state: Any) -> list[Tensor]:
