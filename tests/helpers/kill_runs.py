@@ -47,7 +47,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=50, help="in total over the kinds")
     parser.add_argument("--full", type=int, default=5, help="full disks of each kind")
     parser.add_argument("--random-seed", type=int, default=0, help="draws the moments of the kills")
-    parser.add_argument("--save-every-iters", type=int, help="checkpoints within epochs, half of the calls --async-save")
+    parser.add_argument("--save-every-iters", type=int, help="within epochs; half of the calls with --async-save")
     parser.add_argument("--out", default="work_dirs/kill_runs")
     args = parser.parse_args()
     if args.save_every_iters:
