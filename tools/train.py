@@ -56,13 +56,14 @@ def main() -> None:
         launch.set_work_dir(cfg, args.work_dir, args.config)
         if args.overfit is not None and args.work_dir is None:
             cfg.work_dir += f"_overfit{args.overfit}"  # beside the work dir of the real run
+        sync_bn = cfg.get("sync_bn")
         launch.set_launcher(cfg, args.launcher)
         launch.enter_scope(cfg)
         check_settings(cfg)
         launch.set_resume(cfg, args.resume)
         launch.set_seed(cfg, args.seed)
         launch.set_amp(cfg, args.amp)
-        set_fsdp(cfg, args.fsdp)
+        set_fsdp(cfg, args.fsdp, sync_bn)
         recipe, notes = recipe_of(shipped), []
         if args.overfit is None:  # which has a schedule of its own
             processes = count_processes(args.launcher)

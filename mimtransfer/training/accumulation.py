@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from mmengine.dist import all_reduce, is_distributed
 from mmengine.model import is_model_wrapper
-from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from mimtransfer.errors import UserError
@@ -28,7 +27,7 @@ def gradients_in_flight(runner: Any, done: int) -> dict[str, Tensor] | None:
     Args:
         done: iterations.
     """
-    if done % accumulation_of(runner.cfg) == 0 or done >= runner.max_iters or not isinstance(runner, Runner):
+    if done % accumulation_of(runner.cfg) == 0 or done >= runner.max_iters or hasattr(runner, "strategy"):
         return None
     params = {name: param for name, param in _own(runner.model).named_parameters() if param.requires_grad}
     if not is_distributed():
