@@ -1,5 +1,6 @@
 """What all tests share: threads, examples of hypothesis, which tests are slow, model indices read once."""
 import os
+import signal
 import sys
 from fnmatch import fnmatch
 
@@ -39,6 +40,18 @@ def nothing_left_over():
     _forget_runners()
     yield
     _forget_runners()
+
+
+@pytest.fixture
+def signals_not_ignored():
+    """For tests that send signals: a suite run in the background, or under nohup, inherits that they are ignored."""
+    defaults = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    ignored = [number for number in defaults if signal.getsignal(number) is signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, defaults[number])
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _forget_runners():

@@ -185,6 +185,7 @@ def test_the_best_checkpoint_outlives_its_successor(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), ("SIGHUP", 129), ("SIGINT", 130)])
+@pytest.mark.usefixtures("signals_not_ignored")
 def test_a_signal_is_one_line(name, status, tmp_path, capsys):
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(SystemExit) as stop, clean_exit():
