@@ -56,5 +56,5 @@ def restore_gradients(runner: Any, gradients: dict[str, Tensor]) -> None:
         params[name].grad = gradient.to(params[name])
 
 
-def _own(model: nn.Module) -> nn.Module:
+def _own(model: Any) -> nn.Module:
     return model.module if is_model_wrapper(model) else model

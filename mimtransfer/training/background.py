@@ -91,7 +91,6 @@ def host_copy(state: Any) -> tuple[Any, Callable[[], None]]:
     """
     memory: dict[tuple, torch.UntypedStorage] = {}
     copies: dict[int, Any] = {}  # as `copy.deepcopy` notes what it has copied
-    events = []
     for tensor in _tensors(state):
         plain = tensor.detach()
         storage = plain.untyped_storage()
@@ -100,11 +99,12 @@ def host_copy(state: Any) -> tuple[Any, Callable[[], None]]:
             memory[key] = _copied(storage)
         host = torch.empty(0, dtype=plain.dtype)
         copies[id(tensor)] = host.set_(memory[key], plain.storage_offset(), plain.shape, plain.stride())
+    ready: Callable[[], None] = _nothing
     if any(device.type == "cuda" for device, *_ in memory):
-        events.append(torch.cuda.Event())
-        events[0].record()
-    # The memo keeps alive what it names, as deepcopy's own does.
-    return copy.deepcopy(state, copies), lambda: [event.synchronize() for event in events] and None
+        event = torch.cuda.Event()
+        event.record()
+        ready = event.synchronize
+    return copy.deepcopy(state, copies), ready
 
 
 def write_tensors(state: Any, path: str) -> None:
@@ -114,7 +114,7 @@ def write_tensors(state: Any, path: str) -> None:
         OSError: there is no room. `torch.save` raises a RuntimeError about a position instead.
     """
     with open(path, "wb") as file:
-        target = _Remembering(file)
+        target: Any = _Remembering(file)
         try:
             torch.save(state, target)
         except RuntimeError:
@@ -139,6 +139,10 @@ class _Remembering:
 
     def flush(self) -> None:
         self._file.flush()
+
+
+def _nothing() -> None:
+    """There is nothing to wait for."""
 
 
 def _text(cfg: Config) -> str:

@@ -144,9 +144,12 @@ class WholeCheckpointHook(CheckpointHook):
 
     def _is_due(self, runner, done: int) -> bool:
         """Say whether the time for a checkpoint came with the last step of the optimizer."""
+        every: int | None
         every, begin = (self.iter_interval, 0) if self.by_epoch else (self.interval, self.save_begin)
         step, since = accumulation_of(runner.cfg), done - begin
-        return bool(every) and every > 0 <= since and done % step == 0 and since // every > (since - step) // every
+        if every is None or every < 1 or since < 0 or done % step:
+            return False
+        return since // every > (since - step) // every
 
     def _is_asked(self, runner) -> bool:
         """Say whether to save after this iteration; every process says the same."""

@@ -34,6 +34,7 @@ class HostSyncBatchNorm(nn.SyncBatchNorm):
         return normal if self.weight is None else normal * self.weight.view(shape) + self.bias.view(shape)
 
     def _note(self, mean: Tensor, variance: Tensor) -> None:
+        assert self.num_batches_tracked is not None and self.running_mean is not None and self.running_var is not None
         self.num_batches_tracked.add_(1)
         momentum = 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
         self.running_mean.lerp_(mean, momentum)
