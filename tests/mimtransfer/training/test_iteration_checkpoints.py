@@ -73,18 +73,15 @@ def content(path):
     saved = read_checkpoint(path)
     scalars = {key: buffer.data[0].tolist() for key, buffer in saved["message_hub"]["log_scalars"].items()
                if "time" not in key and "memory" not in key}
-    return [saved["state_dict"], saved["optimizer"], saved.get("param_schedulers"), scalars,
-            [saved["meta"][key] for key in ("epoch", "iter")]]
+    return flat(dict(weights=saved["state_dict"], optimizer=saved["optimizer"], logged=scalars,
+                     schedule=saved.get("param_schedulers"), at=[saved["meta"][key] for key in ("epoch", "iter")]))
 
 
-def equal(a, b):
-    if isinstance(a, torch.Tensor):
-        return torch.equal(a, b)
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(equal(a[key], b[key]) for key in a)
-    if isinstance(a, (list, tuple)):
-        return len(a) == len(b) and all(map(equal, a, b))
-    return a == b
+def flat(value, name=""):
+    """Return dotted name -> number, list of numbers or text."""
+    if isinstance(value, dict):
+        return {key: leaf for part in value for key, leaf in flat(value[part], f"{name}.{part}").items()}
+    return {name: value.tolist() if isinstance(value, torch.Tensor) else value}
 
 
 WORKERS = {"train_dataloader.num_workers": 2, "train_dataloader.persistent_workers": True,
@@ -112,7 +109,7 @@ def test_a_resumed_run_is_the_whole_run(options, end, begins, tmp_path, monkeypa
     names = [sorted(path.name for path in (tmp_path / part).glob("*.pth")) for part in ("whole", "run")]
     assert names[0] == names[1]
     for name in names[0]:
-        assert equal(content(tmp_path / "run" / name), content(tmp_path / "whole" / name)), name
+        assert content(tmp_path / "run" / name) == content(tmp_path / "whole" / name), name
     assert logged(tmp_path / "run") == logged(tmp_path / "whole") and len(logged(tmp_path / "run")) > 1
 
 
@@ -214,4 +211,4 @@ def test_killed_in_a_save(moment, left, background, whole, tmp_path):
     assert bool(list(tmp_path.glob(".*.part"))) == (left == 4)
     run(tmp_path, **options)
     assert not list(tmp_path.glob(".*.part")) and kept(tmp_path) == kept(whole)
-    assert equal(content(tmp_path / "epoch_3.pth"), content(whole / "epoch_3.pth"))
+    assert content(tmp_path / "epoch_3.pth") == content(whole / "epoch_3.pth")
