@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os.path as osp
 from collections import deque
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from mmengine.hooks import CheckpointHook
 from mmengine.runner import EpochBasedTrainLoop
 
 from mimtransfer import interruption
-from mimtransfer.errors import UserError
+from mimtransfer.errors import UserError, near_matches
 from mimtransfer.files import write_atomically
 from mimtransfer.interruption import POINTER
 from mimtransfer.registry import HOOKS
@@ -63,6 +64,10 @@ class WholeCheckpointHook(CheckpointHook):
     def __init__(self, *args: Any, max_keep_ckpts: int = -1, save_on_signal: bool = False,
                  iter_interval: int | None = None, async_save: bool = False, **options: Any) -> None:
         super().__init__(*args, max_keep_ckpts=max(max_keep_ckpts, 2) if max_keep_ckpts > 0 else -1, **options)
+        if self.args:  # mmengine hands them to the first save, which takes none
+            known = [name for kind in (WholeCheckpointHook, CheckpointHook) for name in signature(kind).parameters]
+            name = next(iter(self.args))
+            raise UserError(f"default_hooks.checkpoint takes no key {name!r}; {near_matches(name, known)}".rstrip("; "))
         if iter_interval is not None and (iter_interval < 1 or not self.by_epoch):
             raise UserError(f"WholeCheckpointHook: got iter_interval={iter_interval}, by_epoch={self.by_epoch}; "
                             "expected 1 or more, beside checkpoints by epochs; else `interval` says it")
@@ -239,7 +244,7 @@ class WholeCheckpointHook(CheckpointHook):
                 runner.save_checkpoint(
                     self.out_dir, name, self.file_client_args, save_optimizer=self.save_optimizer,
                     save_param_scheduler=self.save_param_scheduler, meta=meta, by_epoch=meta["iter"] == runner.iter,
-                    backend_args=self.backend_args, **self.args)  # fmt: skip
+                    backend_args=self.backend_args)  # fmt: skip
                 if is_main_process():
                     finish()
         self._gradients = None

@@ -153,6 +153,16 @@ def test_the_data_of_another_sampler_cannot_be_gone_on_with(tmp_path):
         toy_runner(tmp_path, **options).train()
 
 
+@pytest.mark.parametrize(("options", "says"), [
+    (dict(iter_intervall=2), "takes no key 'iter_intervall'; did you mean 'iter_interval'"),
+    (dict(iter_interval=0), "got iter_interval=0, by_epoch=True; expected 1 or more"),
+    (dict(iter_interval=2, by_epoch=False), "beside checkpoints by epochs"),
+])
+def test_options_without_meaning(options, says):
+    with pytest.raises(UserError, match=says):
+        checkpointing.WholeCheckpointHook(**options)
+
+
 # Killed in a save
 
 
