@@ -24,6 +24,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--save-on-sigterm", action="store_true", help="on SIGTERM or SIGHUP save first, then stop (preemption)"
     )
+    parser.add_argument(
+        "--save-every-iters", type=int, metavar="N", help="save every N iterations, too; exact to resume from"
+    )
+    parser.add_argument("--async-save", action="store_true", help="write checkpoints while training goes on")
     parser.add_argument("--amp", action="store_true", help="bf16 autocast")
     parser.add_argument("--compile", action="store_true", help="compile training steps by torch.compile (docs/gpu.md)")
     parser.add_argument("--seed", type=int, help="seed of the run (default: the config's)")
@@ -76,7 +80,7 @@ def main() -> None:
             check_compiler(cfg)
             cfg.model.compile_loss = True
 
-        set_safeguards(cfg, args.save_on_sigterm)
+        set_safeguards(cfg, args.save_on_sigterm, args.save_every_iters, args.async_save)
 
         build_runner(cfg, notes).train()
 

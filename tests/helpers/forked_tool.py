@@ -1,4 +1,4 @@
-"""Run tools/pretrain.py in processes that are forked from one with everything imported: a second each, not six."""
+"""Run tools/pretrain.py, or another, in processes forked from one with everything imported: a second each, not six."""
 import multiprocessing
 import os
 import runpy
@@ -15,12 +15,12 @@ CONTEXT.set_forkserver_preload(["quick_runs", "pretrain.runner", "pretrain.metho
                                 "mimtransfer.evaluation", "torch.distributed.launcher.api"])
 
 
-def run_tool(log: Path, *args, processes: int = 1, port: int = 0) -> list[int]:
-    """Run the tool on the CPU; append what it prints to `log`; return the exit status of each rank."""
+def run_tool(log: Path, *args, processes: int = 1, port: int = 0, tool: Path = TOOL) -> list[int]:
+    """Run a tool on the CPU; append what it prints to `log`; return the exit status of each rank."""
     ranks = []
     for rank in range(processes):
         env = dict(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=processes, MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
-        ranks.append(start(_main, str(log), list(map(str, args)), env if port else {}))
+        ranks.append(start(_main, str(log), list(map(str, args)), env if port else {}, tool))
     for process in ranks:
         process.join(120)
     return [process.exitcode for process in ranks]
@@ -59,12 +59,12 @@ def start(function, *args):
     return process
 
 
-def _main(log: str, args: list[str], env: dict) -> None:
+def _main(log: str, args: list[str], env: dict, tool: Path = TOOL) -> None:
     os.environ.update({name: str(value) for name, value in env.items()})
     sys.stdout = sys.stderr = open(log, "a", buffering=1)  # noqa: SIM115, until the process ends
-    sys.argv = [str(TOOL), *args]
+    sys.argv = [str(tool), *args]
     sys.path[:0] = ["", str(HELPERS)]  # the tool replaces the first
-    runpy.run_path(str(TOOL), run_name="__main__")
+    runpy.run_path(str(tool), run_name="__main__")
 
 
 def _torchrun(log: str, args: list[str], processes: int, port: int) -> None:

@@ -71,7 +71,7 @@ def test_two_processes_split_the_graph_at_the_buckets_of_ddp(tmp_path):
 
 @torch.no_grad()
 def test_inductor_compiles_mae_on_a_cpu():
-    """The forward pass of the smallest MAE, without vectors, whose check takes longer: seven kernels, a second of g++ each."""
+    """The forward pass of the smallest MAE: seven kernels, a second of g++ each. Looking for vectors takes longer."""
     smallest = dict(MAE, decoder=dict(embed_dim=32, depth=0, num_heads=2), norm_pix_loss=False)
     eager, compiled = build(smallest), build(smallest, compile_loss=True)
     with torch._inductor.config.patch({"cpp.vec_isa_ok": False, "compile_threads": 1}):
