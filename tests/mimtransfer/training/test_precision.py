@@ -176,7 +176,8 @@ def test_a_fused_step_is_the_same_but_for_rounding_and_frees_gradients():
 
 def test_the_record_says_what_is_in_force(gpu, monkeypatch):
     precision.allow_tf32()
-    model, optim_wrapper = steps(dict(type="mimtransfer.Bf16OptimWrapper", optimizer=dict(type="SGD", lr=0.1)), number=0)
+    wrapper = dict(type="mimtransfer.Bf16OptimWrapper", optimizer=dict(type="SGD", lr=0.1))
+    model, optim_wrapper = steps(wrapper, number=0)
     facts = precision.in_force(model, optim_wrapper)  # on the CPU, where TF32 is nothing
     assert facts == dict(fp32="full", autocast="bfloat16", cudnn_benchmark=False, channels_last=False,
                          fused_optimizer=False, ddp=None)
