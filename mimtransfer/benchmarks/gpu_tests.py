@@ -31,7 +31,8 @@ def run_tests(
     """
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder, "tests.xml")
-        command = [sys.executable, "-m", "pytest", *places, "--device", device, f"--junitxml={result}", "-p", "no:xdist"]
+        options = ["--device", device, f"--junitxml={result}", "-p", "no:xdist"]
+        command = [sys.executable, "-m", "pytest", *places, *options]
         try:
             done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout, env=env)
             ended = f"status {done.returncode}: {(done.stdout + done.stderr).strip()[-500:]}"
