@@ -59,6 +59,10 @@ def pytest_collection(session):
     keep_indices()
 
 
+def pytest_addoption(parser):
+    parser.addoption("--device", default="cpu", help="where tests/gpu run: cpu (default), cuda, cuda:1 ...")
+
+
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: not in `make test-fast`")
 

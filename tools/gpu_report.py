@@ -91,9 +91,12 @@ def report(args: argparse.Namespace, folder: Path) -> int:
         keys = {f"{case.name}, {case.precision}": case for case in cases}
         loads = any(case.loads for case in cases)  # long turns, in which what was loaded ahead does not count
 
-        def run(builders, steps=(40 if loads else 5), group=group):
-            return measure(builders, args.device, rounds, 1 if args.quick else steps, 1 if args.quick else 3,
-                           survive=True, note=lambda line: say(f"{group}: {line}"))
+        turns = (1, 1, rounds) if args.quick else (40, 1, min(rounds, 4)) if loads else (5, 3, rounds)
+
+        def run(builders, turns=turns, group=group):
+            steps, warmup, timed = turns
+            return measure(builders, args.device, timed, steps, warmup, survive=True,
+                           note=lambda line: say(f"{group}: {line}"))
 
         found = run({key: case.build for key, case in keys.items()})
         free(cuda)

@@ -38,9 +38,10 @@ def run_tests(
             ended = f"status {done.returncode}: {(done.stdout + done.stderr).strip()[-500:]}"
         except subprocess.TimeoutExpired:
             ended = f"took longer than {timeout:.0f} s"
-        if not result.is_file():
-            return [dict(name=" ".join(places), outcome="error", seconds=0.0, message=ended)]
-        return [_row(case) for case in ElementTree.parse(result).iter("testcase")]
+        cases = [*ElementTree.parse(result).iter("testcase")] if result.is_file() else []
+        if not cases:
+            return [dict(name=" ".join(places), outcome="error", seconds=0.0, message=f"no result, {ended}")]
+        return [_row(case) for case in cases]
 
 
 def _row(case: ElementTree.Element) -> dict[str, Any]:

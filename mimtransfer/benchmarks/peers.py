@@ -60,7 +60,7 @@ def official_mae(checkout: str, **arch: Any) -> nn.Module:
                         "facebookresearch/mae")
     import timm.models.vision_transformer as timm_vit
 
-    class Block(timm_vit.Block):  # type: ignore[misc, name-defined]
+    class Block(timm_vit.Block):
         """timm's, with an argument that it no longer has."""
 
         def __init__(self, *args: Any, qk_scale: None = None, **options: Any) -> None:

@@ -149,7 +149,7 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     lines = ["| case | batch | ms a step | images/s | time / first | GFLOP an image | MFU | peak memory |",
              "|---|---:|---:|---:|---:|---:|---:|---:|"]
     for row in rows:
-        name = f"{row['name']}, {row['precision']}{', compiled' if row['compiled'] else ''}"
+        name = f"{row['name']}, {row['precision']}"
         if row["status"] != OK:
             lines.append(f"| {_cell(name)} | {row['batch_size']} | {row['status']}: {_cell(row['error'])} | | | | | |")
             continue

@@ -132,18 +132,21 @@ def free(cuda: bool) -> None:
         torch.cuda.empty_cache()
 
 
-def count_flops(step: Callable[[], Any]) -> int:
-    """Count the operations of a call: matrix products and convolutions, attention included.
+def count_flops(step: Callable[[], Any], times: int = 1) -> int | None:
+    """Return `times` the operations of a call: matrix products and convolutions, attention included.
 
-    A multiplication and an addition are two.
+    A multiplication and an addition are two. None where the GPU has no memory for attention that is not fused.
     """
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
     # Unfused: the counter knows no fused attention of the CPU.
-    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        step()
-    return counter.get_total_flops()
+    try:
+        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+            step()
+    except torch.cuda.OutOfMemoryError:
+        return None
+    return counter.get_total_flops() * times
 
 
 def _allocated(cuda: bool) -> int:

@@ -51,8 +51,9 @@ def build_transfer(path: str, batch_size: int, side: int, device: str, amp: bool
             loss, _ = model.parse_losses(model(**data, mode="loss"))
         loss.backward()
 
-    counted = min(batch_size, 2)  # of one picture, a batch norm behind a pooling to one place has no variance
-    flops = count_flops(once) * batch_size // counted
+    # Not of one picture: batch norm behind a pooling to one place has no variance then.
+    counted = batch_size if batch_size % 2 else 2
+    flops = count_flops(once, batch_size // counted)
     optim_wrapper.zero_grad()
     return Contender(lambda: model.train_step(batch(batch_size), optim_wrapper), batch_size, flops)
 

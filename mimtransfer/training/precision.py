@@ -129,7 +129,7 @@ def in_force(model: nn.Module, optim_wrapper: Any = None, cfg: Mapping[str, Any]
         `static_graph`, `find_unused_parameters`).
     """
     cuda = next((p.is_cuda for p in model.parameters()), False)
-    inner = model.module if is_model_wrapper(model) else model
+    inner: Any = model.module if is_model_wrapper(model) else model
     groups = getattr(getattr(optim_wrapper, "optimizer", None), "param_groups", [])
     ddp = {name: bool(getattr(model, name)) for name in ("gradient_as_bucket_view", "static_graph",
                                                          "find_unused_parameters") if hasattr(model, name)}

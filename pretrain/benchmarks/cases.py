@@ -128,7 +128,8 @@ def _batch(setting: Setting, name: str) -> int:
 
 
 def _config(setting: Setting, name: str) -> str:
-    return _PRETRAIN[name][2 if setting.quick else 0]
+    config, _, quick = _PRETRAIN[name]
+    return quick if setting.quick else config
 
 
 def _pretrain(
@@ -231,7 +232,7 @@ def _backbones(setting: Setting) -> Iterator[Case]:
         model.to(setting.device).train()
         images = torch.randn(batch, 3, side, side, device=setting.device)
         one = transfer_steps.backbone_step(model, images[:1], amp, last)
-        flops = count_flops(one) * batch
+        flops = count_flops(one, batch)
         run: Any = torch.compile(model, dynamic=False, backend=setting.backend) if compiled else model
         return Contender(transfer_steps.backbone_step(run, images, amp, last), batch, flops)
 

@@ -39,6 +39,7 @@ def endless_batches(cfg: Config, folder: Path, batch_size: int, workers: int | N
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     loader["batch_size"] = batch_size
     loader["num_workers"] = min(loader.get("num_workers", 1), cores) if workers is None else workers
+    loader["persistent_workers"] = loader["num_workers"] > 0
     transform = loader["dataset"]["transform"]
     loader["dataset"] = dict(type="ImageFolder", root=str(folder), transform=transform)
     built = Runner.build_dataloader(loader, seed=0)

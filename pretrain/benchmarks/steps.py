@@ -69,17 +69,18 @@ class PretrainSteps:
         """Do a whole training step, normalisation and drawing included."""
         self.model.train_step(self.data if data is None else data, self.optim_wrapper)
 
-    def flops(self) -> int:
+    def flops(self) -> int | None:
         """Count the operations of a loss and its gradients for the whole batch, without the tokenizer's."""
-        record = AugRecord(*(part[:_COUNTED] for part in self.record))
-        images = self.images[:_COUNTED]
+        batch = len(self.images)
+        counted = batch if batch % _COUNTED else _COUNTED
+        record, images = AugRecord(*(part[:counted] for part in self.record)), self.images[:counted]
         drawn = self.model.draw_layout(images, record)
         loss: Any = type(self.model).loss  # not the compiled one, whose operations nobody sees
 
         def once() -> None:
             sum(loss(self.model, images, drawn).values()).backward()
 
-        found = count_flops(once) * len(self.images) // len(images)
+        found = count_flops(once, batch // counted)
         self.model.zero_grad()
         return found
 
