@@ -44,6 +44,62 @@ def test_turns_are_taken_by_turns_and_failures_end_only_themselves():
         measure({"b": contender("d", lasts=1)}, "cpu", rounds=1)
 
 
+class FakeGPU:
+    """Memory and events of a GPU that computes nothing: bytes now and at most, a clock."""
+
+    def __init__(self, monkeypatch):
+        self.now = self.peak = self.clock = 0
+        names = dict(memory_allocated=lambda: self.now, max_memory_allocated=lambda: self.peak,
+                     reset_peak_memory_stats=self.reset, synchronize=lambda: None, empty_cache=lambda: None)
+        for name, function in names.items():
+            monkeypatch.setattr(torch.cuda, name, function)
+        gpu = self
+
+        class Event:
+            def __init__(self, enable_timing):
+                assert enable_timing
+
+            def record(self):
+                self.at = gpu.clock
+
+            def elapsed_time(self, other):
+                return other.at - self.at
+
+        monkeypatch.setattr(torch.cuda, "Event", Event)
+
+    def reset(self):
+        self.peak = self.now
+
+    def hold(self, number):
+        self.now += number
+        self.peak = max(self.peak, self.now)
+
+
+def test_on_a_gpu_events_give_the_time_and_each_contender_its_own_memory(monkeypatch):
+    gpu = FakeGPU(monkeypatch)
+
+    def contender(weights, activations, milliseconds):
+        def build():
+            gpu.hold(weights)
+            moments = []
+
+            def step():
+                gpu.hold(0 if moments else 2 * weights)  # AdamW's, in the first step
+                moments.append(1)
+                gpu.hold(activations)
+                gpu.hold(-activations)
+                gpu.clock += milliseconds
+
+            return Contender(step)
+
+        return build
+
+    found = measure({"a": contender(100, 50, 7), "b": contender(1000, 10, 30)}, "cuda", rounds=3, steps=5, warmup=1)
+    (_, a), (_, b) = found.values()
+    assert a.seconds == pytest.approx([0.007] * 3) and b.seconds == pytest.approx([0.03] * 3)
+    assert (a.memory, b.memory) == (3 * 100 + 50, 3 * 1000 + 10)
+
+
 def test_operations_are_counted():
     left, right = torch.ones(3, 4), torch.ones(4, 5)
     assert count_flops(lambda: left @ right, times=2) == 2 * (2 * 3 * 4 * 5)

@@ -3,17 +3,21 @@ import copy
 
 import pytest
 import torch
+import torch.nn.functional as F
 from mmengine.config import Config
 from mmengine.optim import OptimWrapper, build_optim_wrapper
 from torch import nn
+from torch._subclasses import FakeTensorMode
 
 from mimtransfer.backbones.cnn import TimmCNN, put_channels_last
 from mimtransfer.evaluation.probing.knn import knn_votes
 from mimtransfer.registry import OPTIM_WRAPPERS
 from mimtransfer.training import precision
+from pretrain.benchmarks.steps import write_random_dvae
 from pretrain.masking import semantic
 from pretrain.tokenizers import kmeans
 from pretrain.tokenizers.base import Tokenizer
+from pretrain.tokenizers.dvae import DALLETokenizer
 from pretrain.tokenizers.features import PatchFeatures
 
 
@@ -153,6 +157,36 @@ def test_channels_last_changes_no_value_of_a_cnn(arch, layers):
     plain.load_state_dict(other.state_dict())
     other.load_state_dict(plain.state_dict())
     assert precision.in_force(other)["channels_last"]
+
+
+def to_fake_cuda(module: nn.Module, fn, recurse: bool = True) -> nn.Module:
+    """Do what `Module._apply` does in moving; torch's own cannot exchange a real parameter for a fake one."""
+    for inner in module.modules():
+        for name, parameter in inner._parameters.items():
+            if parameter is not None:
+                fake = to_fake_cuda.mode.from_tensor(parameter).detach().to("cuda")
+                inner._parameters[name] = nn.Parameter(fake, parameter.requires_grad)
+    return module
+
+
+def test_on_a_gpu_a_cnn_and_the_dvae_lie_so_and_the_dvae_computes_in_half_precision(tmp_path, monkeypatch):
+    """Fake CUDA tensors know devices, types and strides; there are no values."""
+    write_random_dvae(tmp_path / "encoder.pkl", width=8, num_codes=16)
+    seen = []
+    monkeypatch.setattr(F, "conv2d", lambda x, w, b, convolve=F.conv2d, **options: (
+        seen.append((x.dtype, x.device.type, flags(), precision.lies_channels_last(x) or x.shape[1] < 8)),
+        convolve(x, w, b, **options))[1])
+    tokenizer = DALLETokenizer(str(tmp_path / "encoder.pkl"), input_size=None)
+    cnn = TimmCNN("resnet50", model_kwargs=dict(layers=(1, 1, 1, 1), channels=(8, 8, 16, 16)))
+    monkeypatch.setattr(nn.Module, "_apply", to_fake_cuda)
+    with FakeTensorMode() as mode:
+        to_fake_cuda.mode = mode
+        cnn.cuda()
+        ids = tokenizer.cuda()(torch.rand(3, 3, 32, 32, device="cuda"))
+    assert precision.in_force(cnn)["channels_last"] and precision.in_force(tokenizer)["channels_last"]
+    assert ids.device.type == "cuda" and ids.shape == (3, 4, 4) and ids.dtype == torch.int64
+    assert {(dtype, place, tf32) for dtype, place, tf32, _ in seen[:-1]} == {(torch.float16, "cuda", (True, True))}
+    assert seen[-1][:3] == (torch.float32, "cuda", (True, True))
 
 
 def steps(wrapper: dict, number: int = 5) -> tuple[nn.Module, OptimWrapper]:
