@@ -13,11 +13,11 @@ def run(tmp_path, *args):
 
 
 def test_a_report_is_whole_though_a_case_failed(tmp_path):
-    options = ["--only", "Measuring", "Loading", "ViTDet backbone", "--detectron2", tmp_path / "nowhere", "--tflops", 1]
+    options = ["--only", "dVAE", "Loading", "ViTDet backbone", "--detectron2", tmp_path / "nowhere", "--tflops", 1]
     status, report, text, log = run(tmp_path, *options)
     assert status == [1] and report["complete"], log[-2000:]
     rows = {(row["name"], row["precision"]): row for row in report["rows"]}
-    assert [name for name, _ in rows] == ["AMT", "FAMT", "semantic", "made-up batch", "JPEG files", "eager", "eager",
+    assert [name for name, _ in rows] == ["float32", "as shipped", "made-up batch", "JPEG files", "eager", "eager",
                                           "compiled", "detectron2"]
     failed = rows.pop(("detectron2", "bf16"))
     assert failed["status"] == "failed" and failed["error"].startswith("UserError: --detectron2")
@@ -28,7 +28,7 @@ def test_a_report_is_whole_though_a_case_failed(tmp_path):
     eager = rows["eager", "bf16"]
     flops = eager["gflop_per_image"] * 1e9 * eager["images_per_s"]
     assert eager["mfu"] == pytest.approx(flops / 1e12) and eager["memory_bytes"] is None
-    assert "## Measuring maps, ViT-B" in text and "`--quick`" in text
+    assert "## dVAE tokenizer" in text and "`--quick`" in text
 
 
 def test_what_no_time_is_left_for_is_named(tmp_path):
