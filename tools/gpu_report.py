@@ -64,7 +64,7 @@ def report(args: argparse.Namespace, folder: Path) -> int:
     MMLogger.get_instance("gpu_report", log_level="WARNING")  # else each model's initialisation is printed
     cuda = args.device != "cpu"
     if cuda:
-        torch.cuda.set_device(args.device)
+        torch.cuda.set_device(torch.device(args.device).index or 0)
     setting = Setting(args.device, args.quick, folder, args.official_mae, args.detectron2)
     out = args.out or ("work_dirs/gpu-report" if args.quick else "docs/results/gpu")
     asked = dict(quick=args.quick, official_mae=bool(args.official_mae), detectron2=bool(args.detectron2))

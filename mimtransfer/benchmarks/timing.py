@@ -4,7 +4,8 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -78,7 +79,7 @@ def measure(
         note: called with a line about each failure.
 
     Returns:
-        name -> (contender without its step where it failed, figure).
+        name -> (contender, None where it failed; figure). Steps are gone, and what they held can be freed.
     """
     cuda = device.startswith("cuda")
     running: dict[str, Contender] = {}
@@ -122,14 +123,20 @@ def measure(
                 if cuda:
                     peak = torch.cuda.max_memory_allocated() - (held - own[name])
                     figures[name].memory = max(peak, figures[name].memory or 0)
-    return {name: (built.get(name), figure) for name, figure in figures.items()}
+    ended = {name: replace(contender, step=_ended) for name, contender in built.items()}
+    return {name: (ended.get(name), figure) for name, figure in figures.items()}
+
+
+def _ended() -> None:
+    raise AssertionError("this contender was measured and let go")
 
 
 def free(cuda: bool) -> None:
     """Give back what nothing holds any more; models are in cycles."""
     gc.collect()
     if cuda:
-        torch.cuda.empty_cache()
+        with suppress(RuntimeError):  # after an illegal access nothing works any more; later cases say so
+            torch.cuda.empty_cache()
 
 
 def count_flops(step: Callable[[], Any], times: int = 1) -> int | None:

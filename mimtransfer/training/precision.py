@@ -34,7 +34,7 @@ def set_amp(cfg: Config, amp: bool) -> None:
     if cfg.get("optim_wrapper") is None:  # nothing is trained
         cfg.test_cfg.amp = True
         return
-    if is_cuda_available() and torch.version.hip is None and torch.cuda.get_device_capability() < (8, 0):
+    if is_cuda_available() and _before_ampere():
         cfg.optim_wrapper.update(type="AmpOptimWrapper", dtype="float16", loss_scale="dynamic")
     else:
         cfg.optim_wrapper.pop("loss_scale", None)
@@ -56,9 +56,14 @@ def set_precision(cfg: Config) -> None:
 
 
 def allow_tf32() -> None:
-    """Let CUDA round the inputs of fp32 matrix products and convolutions to 10 bits; without a GPU nothing changes."""
-    if is_cuda_available():
+    """Let CUDA round the inputs of fp32 matrix products and convolutions to 10 bits, where a GPU is that can."""
+    if is_cuda_available() and not _before_ampere():
         _set_tf32(True, True)
+
+
+def _before_ampere() -> bool:
+    """Say whether the GPU is one of Nvidia's without bf16 and TF32."""
+    return torch.version.hip is None and torch.cuda.get_device_capability() < (8, 0)
 
 
 def fuse(optimizer: dict[str, Any]) -> None:

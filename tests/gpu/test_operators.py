@@ -1,9 +1,15 @@
-"""Operators of mmcv, compiled or our stand-in, on the device: what float64 on the CPU gives."""
+"""Our stand-in for the operators of mmcv, on the device: what float64 on the CPU gives."""
 import pytest
 import torch
+from mmcv_stand_in import stand_in_behind_mmcv
 
-import mimtransfer  # noqa: F401  supplies mmcv._ext
 from mimtransfer.training.precision import full_fp32
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ours():
+    with stand_in_behind_mmcv():
+        yield
 
 
 def numbers(*shape, seed=0):

@@ -35,7 +35,10 @@ def restored():
 
 @pytest.fixture
 def gpu(monkeypatch):
+    """Let the policy see an H100."""
     monkeypatch.setattr(precision, "is_cuda_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
+    monkeypatch.setattr(torch.version, "hip", None)
 
 
 def config(optimizer: dict, **keys) -> Config:
@@ -59,6 +62,13 @@ def test_a_gpu_gets_tf32_and_a_fused_optimizer_unless_the_config_says_how(optimi
     precision.set_precision(cfg)
     assert flags() == (True, True) and cfg.optim_wrapper.optimizer.get("fused") is fused
     assert "model_wrapper_cfg" not in cfg
+
+
+def test_a_gpu_before_ampere_has_no_tf32(gpu, monkeypatch):
+    before = flags()
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (7, 0))
+    precision.allow_tf32()
+    assert flags() == before
 
 
 def test_a_config_that_trains_nothing_needs_no_optimizer(gpu):
