@@ -232,7 +232,9 @@ def _backbones(setting: Setting) -> Iterator[Case]:
         model.to(setting.device).train()
         images = torch.randn(batch, 3, side, side, device=setting.device)
         one = transfer_steps.backbone_step(model, images[:1], amp, last)
+        model.eval()  # without kernels that torch's counter does not know
         flops = count_flops(one, batch)
+        model.train()
         run: Any = torch.compile(model, dynamic=False, backend=setting.backend) if compiled else model
         return Contender(transfer_steps.backbone_step(run, images, amp, last), batch, flops)
 

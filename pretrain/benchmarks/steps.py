@@ -48,17 +48,18 @@ class PretrainSteps:
         self.height, self.width = (cells * patch for cells, patch in sizes)
         shape = (batch_size, 3, self.height, self.width)
         self.inputs = torch.randint(0, 256, shape, dtype=torch.uint8, device=device)
-        seeds = torch.arange(batch_size, device=device)
-        box = torch.tensor([0.0, 0.0, 1.0, 1.0], device=device).repeat(batch_size, 1)
-        self.record = AugRecord(seeds, seeds, box, torch.zeros(batch_size, dtype=torch.bool, device=device))
+        numbers = torch.arange(batch_size)
+        box = torch.tensor([0.0, 0.0, 1.0, 1.0]).repeat(batch_size, 1)
+        self._loaded = AugRecord(numbers, numbers, box, torch.zeros(batch_size, dtype=torch.bool))
+        self.record = AugRecord(*(part.to(device) for part in self._loaded))
         self.images = self.model.data_preprocessor(self.data, True)["inputs"]
         if self.measured:
             self.model.strategy.bank = MapBank(torch.rand(batch_size, *self.model.encoder.grid_size).half())
 
     @property
     def data(self) -> dict[str, Any]:
-        """A batch as the loader gives it, on the device."""
-        return dict(inputs=self.inputs, record=self.record)
+        """A batch: images on the device, the record on the host as the loader gives it."""
+        return dict(inputs=self.inputs, record=self._loaded)
 
     @property
     def measured(self) -> bool:
@@ -75,13 +76,14 @@ class PretrainSteps:
         counted = batch if batch % _COUNTED else _COUNTED
         record, images = AugRecord(*(part[:counted] for part in self.record)), self.images[:counted]
         drawn = self.model.draw_layout(images, record)
-        loss: Any = type(self.model).loss  # not the compiled one, whose operations nobody sees
+        loss: Any = type(self.model).loss  # of compiled code nobody sees the operations
+        self.model.eval()
 
         def once() -> None:
             sum(loss(self.model, images, drawn).values()).backward()
 
         found = count_flops(once, batch // counted)
-        self.model.zero_grad()
+        self.model.train().zero_grad()
         return found
 
     def step(self) -> Contender:

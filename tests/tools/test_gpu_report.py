@@ -2,12 +2,12 @@
 import json
 
 import pytest
-from forked_tool import run_tool
+from forked_tool import TOOL, run_tool
 
 
 def run(tmp_path, *args):
     out, log = tmp_path / "report", tmp_path / "log"
-    status = run_tool(log, "--device", "cpu", "--quick", "--out", out, "--rounds", 1, *args, tool="gpu_report")
+    status = run_tool(log, "--device", "cpu", "--quick", "--out", out, "--rounds", 1, *args, tool=TOOL.with_name("gpu_report.py"))
     (path,) = out.glob("*.json")
     return status, json.loads(path.read_text()), path.with_suffix(".md").read_text(), log.read_text()
 
