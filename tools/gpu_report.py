@@ -24,7 +24,7 @@ def parse_args() -> argparse.Namespace:
     add("--device", default="cuda", help="cuda, cuda:1 ..., or cpu (default: cuda)")
     add("--quick", action="store_true", help="tiny models and few turns: whether the code runs, not how fast")
     add("--out", metavar="DIR", help="for the files (default: docs/results/gpu; --quick: work_dirs/gpu-report)")
-    add("--only", nargs="+", metavar="TEXT", help="groups whose names contain one of these; 'tests' is one, too")
+    add("--only", nargs="+", metavar="TEXT", help="cases of which 'group: case' contains one of these; 'tests' is one, too")
     add("--minutes", type=float, default=18.0, help="groups that would begin later are left out (default: 18)")
     add("--rounds", type=int, help="timed turns of each case (default: 10; --quick: 2)")
     add("--official-mae", metavar="DIR", help="checkout of facebookresearch/mae")
@@ -81,7 +81,8 @@ def report(args: argparse.Namespace, folder: Path) -> int:
         made.add(run_tests(args.device, ["tests/gpu", *([OPERATORS] if cuda else [])], timeout=600), "tests")
     rounds = args.rounds or (2 if args.quick else 10)
     for group, cases in groups(setting).items():
-        if not wanted(group):
+        cases = [case for case in cases if wanted(f"{group}: {case.name}")]
+        if not cases:
             continue
         if made.seconds > 60 * args.minutes:
             say(f"{group}: left out, {args.minutes:g} minutes are over")
