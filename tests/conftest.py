@@ -68,6 +68,14 @@ def _forget_runners():
             kinds += kind.__subclasses__()
 
 
+@pytest.fixture
+def quick_weights(monkeypatch):
+    """Draw the weights of a model quickly, and none on the meta device."""
+    from one_step import draw_quickly
+
+    draw_quickly(monkeypatch)
+
+
 def pytest_collection(session):
     """Tests that call `Config.fromfile` find the bases of mmdet and mmseg as fast as the tools; runs start faster."""
     if session.config.getoption("numprocesses", None):

@@ -17,6 +17,7 @@ from mimtransfer.registry import CORRUPTIONS, HOOKS, MODELS, TOKENIZERS
 from pretrain.masking.measured import Measured
 from pretrain.methods.mfm import MFM
 
+pytestmark = pytest.mark.usefixtures("quick_weights")
 LEAVES = leaves("pretrain", "debug")
 METHODS = {"mae": "MAE", "simmim": "SimMIM", "mfm": "MFM", "mapet": "MaPeT", "beit": "BEiT"}
 STRATEGIES = {"amt": "AMT", "famt": "FAMT", "semantic": "Semantic", "noise": "Noise", "block": "Block", "grid": "Grid"}
@@ -126,6 +127,8 @@ def test_published_recipes():
     assert (small.model.decoder.embed_dim, small.model.decoder.depth, small.model.decoder.num_heads) == (128, 8, 16)
     assert small.optim_wrapper.optimizer.lr == 1.5e-4 and small.auto_scale_lr.base_batch_size == 256
     assert (small.custom_hooks[-1].begin, small.custom_hooks[-1].interval) == (40, 40)
+    official = load("pretrain/mae_amt_vit-base_400e_in1k.py").custom_hooks[-1]
+    assert (official.begin, official.interval) == (41, 40)  # its code counts epochs from 0 and trains the 40th first
     base = load("pretrain/mae_famt_vit-base_200e_in1k.py")
     assert base.model.decoder.embed_dim == 512 and not base.model.norm_pix_loss
     assert (base.custom_hooks[-1].begin, base.custom_hooks[-1].interval) == (40, 20)

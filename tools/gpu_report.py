@@ -24,7 +24,7 @@ def parse_args() -> argparse.Namespace:
     add("--device", default="cuda", help="cuda, cuda:1 ..., or cpu (default: cuda)")
     add("--quick", action="store_true", help="tiny models and few turns: whether the code runs, not how fast")
     add("--out", metavar="DIR", help="for the files (default: docs/results/gpu; --quick: work_dirs/gpu-report)")
-    add("--only", nargs="+", metavar="TEXT", help="cases whose 'group: case' contains one of these; 'tests' is one, too")
+    add("--only", nargs="+", metavar="TEXT", help="cases whose 'group: case' contains one of these; 'tests' is one")
     add("--minutes", type=float, default=18.0, help="groups that would begin later are left out (default: 18)")
     add("--rounds", type=int, help="timed turns of each case (default: 10; --quick: 2)")
     add("--official-mae", metavar="DIR", help="checkout of facebookresearch/mae")

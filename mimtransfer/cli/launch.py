@@ -25,6 +25,9 @@ from mimtransfer.results.record import FILE_NAME, read_record
 from mimtransfer.training.batch import recorded_batch
 from mimtransfer.training.precision import share_gradients
 
+# Of a config that a tool has prepared: by how many accumulated batches its base batch size is divided.
+_COUNTED = "accumulation_counted"
+
 
 def load_config(path: str, cfg_options: list[str]) -> Config:
     """Read a config file with its bases and apply `KEY=VALUE` overrides.
@@ -35,6 +38,7 @@ def load_config(path: str, cfg_options: list[str]) -> Config:
     # CheckpointHook makes a FileClient in every run, which warns that it is deprecated, and then of its alias.
     file_client.print_log = lambda *args, **kwargs: None
     cfg = read_config(path)
+    _count_anew(cfg)
     apply_options(cfg, cfg_options, path)
     for loader in _dicts(cfg._cfg_dict):
         if loader.get("num_workers", 1) == 0:  # torch refuses what is only for worker processes
@@ -120,11 +124,24 @@ def set_seed(cfg: Config, seed: int | None) -> None:
 
 
 def count_accumulation(cfg: Config) -> None:
-    """Let `auto_scale_lr` count the batches that a step accumulates; mmengine counts one batch of each rank."""
+    """Let `auto_scale_lr` count the batches that a step accumulates; mmengine counts one batch of each rank.
+
+    How many were counted stays in the config, which mmengine writes into the work dir: read again, it is counted once.
+    """
     accumulation = (cfg.get("optim_wrapper") or {}).get("accumulative_counts", 1)
     scale: Any = cfg.get("auto_scale_lr") or {}
     if accumulation > 1 and scale.get("enable"):
         scale.base_batch_size = scale.base_batch_size / accumulation
+        cfg[_COUNTED] = accumulation
+
+
+def _count_anew(cfg: Config) -> None:
+    """Take back what `count_accumulation` has done to a config that comes from a work dir."""
+    scale: Any = cfg.get("auto_scale_lr") or {}
+    counted = cfg.pop(_COUNTED, 1)
+    if "base_batch_size" in scale and type(counted) is int and counted > 1:
+        whole = scale.base_batch_size * counted
+        scale.base_batch_size = int(whole) if whole == int(whole) else whole
 
 
 def set_pretrained(cfg: Config, checkpoint: str | None) -> None:

@@ -5,6 +5,7 @@ from mmengine.config import Config
 
 from mimtransfer.cli import launch
 from mimtransfer.errors import UserError
+from mimtransfer.results.fingerprint import fingerprint, protocol_config
 from mimtransfer.training import precision
 
 CONFIG = """
@@ -83,6 +84,21 @@ def test_accumulated_batches_count_for_the_lr(path):
     launch.count_accumulation(cfg)
     # 2 GPUs x 8 images x 4 batches = 64: mmengine's ratio (2 * 8) / base is 1
     assert 2 * 8 / cfg.auto_scale_lr.base_batch_size == 1
+
+
+def test_accumulation_is_counted_once_in_a_config_from_a_work_dir(path, tmp_path):
+    """A run of the config that mmengine writes had the lr of `accumulative_counts` times the batch."""
+    cfg = launch.load_config(path, [])
+    launch.count_accumulation(cfg)
+    cfg.dump(kept := str(tmp_path / "kept.py"))
+    again = launch.load_config(kept, [])
+    assert again.auto_scale_lr == launch.load_config(path, []).auto_scale_lr
+    launch.count_accumulation(again)
+    assert again.auto_scale_lr == cfg.auto_scale_lr
+    assert fingerprint(protocol_config(again.to_dict())) == fingerprint(protocol_config(cfg.to_dict()))
+    once = launch.load_config(kept, ["optim_wrapper.accumulative_counts=1"])
+    launch.count_accumulation(once)
+    assert once.auto_scale_lr.base_batch_size == 64
 
 
 def test_seed_and_resume(path, tmp_path):
