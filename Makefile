@@ -28,7 +28,7 @@ help:
 	@echo 'make setup   environment in $(VENV): pinned dependencies, this package editable (MMCV=lite|full)'
 	@echo 'make demo    data -> pretraining (MAE, MAE + FAMT) -> detection and segmentation -> table; continues where it was interrupted'
 	@echo 'make test    the test-suite, one process per core (WORKERS=2)'
-	@echo 'make test-fast  its unit tests: no tools, no training, about 90 s on 2 cores'
+	@echo 'make test-fast  its unit tests: no tools, no training, about a minute on 2 cores'
 	@echo 'make fuzz    the property tests with new examples, FUZZ=20 times as many (SEED=... draws the same again)'
 	@echo 'make gpu-report  tests and benchmarks of this machine'"'"'s GPU, under 20 minutes (ARGS="--device cpu --quick" tries it on a CPU)'
 	@echo 'make lint    ruff and mypy'

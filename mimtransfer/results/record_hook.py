@@ -238,7 +238,10 @@ class RecordHook(Hook):
         if loss is not None:
             metrics["loss"] = {"value": loss, "unit": "loss"}
         if not metrics:
-            runner.logger.warning("RecordHook: no evaluation has run, so the record has no metrics; run tools/test.py")
+            why = (f"none of {', '.join(raw)} is a metric of mimtransfer/results/measurement.py" if raw else
+                   "no evaluation has run")
+            runner.logger.warning(f"RecordHook: {why}, so the record has no metrics; "
+                                  f"{'add one there' if raw else 'run tools/test.py'}")
         on, iteration, _ = self._evaluation or (None, runner.iter if self._trained else None, None)
         return {
             "schema": SCHEMA,

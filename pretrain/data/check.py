@@ -15,8 +15,8 @@ from mimtransfer.checks.image_files import spread, unreadable_images
 from mimtransfer.datasets.configured import dataset_class
 from mimtransfer.datasets.tree import printable
 from mimtransfer.errors import UserError
+from pretrain.data.decoding import UnreadableImage
 from pretrain.data.images import PretrainImages
-from pretrain.data.stored_image import UnreadableImage
 
 _DECODED = 16  # before a run; a run itself goes on from `max_corrupt` of them
 
