@@ -84,6 +84,10 @@ def pytest_collection(session):
     import quick_runs  # noqa: F401
 
 
+def pytest_addoption(parser):
+    parser.addoption("--device", default="cpu", help="where tests/gpu run: cpu (default), cuda, cuda:1 ...")
+
+
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: not in `make test-fast`")
 

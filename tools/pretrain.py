@@ -59,6 +59,7 @@ def main() -> None:
         from mimtransfer.cli import launch
         from mimtransfer.training.batch import count_processes
         from mimtransfer.training.compilation import check_compiler
+        from mimtransfer.training.precision import set_amp, set_precision
         from mimtransfer.training.rescale import rescale_schedule
         from mimtransfer.training.safeguards import set_safeguards
         from pretrain.runner import build_runner, register_all
@@ -72,7 +73,8 @@ def main() -> None:
         check_settings(cfg)
         launch.set_resume(cfg, args.resume)
         launch.set_seed(cfg, args.seed)
-        launch.set_amp(cfg, args.amp)
+        set_amp(cfg, args.amp)
+        set_precision(cfg)
         processes = count_processes(args.launcher)
         notes = rescale_schedule(cfg, shipped, processes, args.cfg_options)
         launch.count_accumulation(cfg)

@@ -47,6 +47,7 @@ def main() -> None:
         from mimtransfer.training.batch import count_processes
         from mimtransfer.training.compilation import check_compiler, compile_features
         from mimtransfer.training.fsdp import set_fsdp
+        from mimtransfer.training.precision import set_amp, set_precision
         from mimtransfer.training.rescale import rescale_schedule
         from mimtransfer.training.safeguards import set_safeguards
         from mimtransfer.training.schedule_hook import ScheduleHook
@@ -64,7 +65,8 @@ def main() -> None:
         check_settings(cfg)
         launch.set_resume(cfg, args.resume)
         launch.set_seed(cfg, args.seed)
-        launch.set_amp(cfg, args.amp)
+        set_amp(cfg, args.amp)
+        set_precision(cfg)
         set_fsdp(cfg, args.fsdp, sync_bn)
         if args.compile:
             check_compiler(cfg)

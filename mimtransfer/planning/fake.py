@@ -14,6 +14,7 @@ import traceback
 import weakref
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -117,7 +118,7 @@ class Fake(TorchDispatchMode):
             size = storage.nbytes()
             self._kinds[key] = self.phase
             self.now[self.phase] += size
-            self._alive[key] = weakref.ref(storage, lambda _, key=key, size=size: self._forget(key, size))
+            self._alive[key] = weakref.ref(storage, partial(self._forget, key, size))
         total = sum(self.now.values())
         if total > self.peaks.get(self.phase, 0):
             self.peaks[self.phase] = total
@@ -133,7 +134,7 @@ class Fake(TorchDispatchMode):
                 self.now[kind] += storage.nbytes()
                 self._kinds[storage._cdata] = kind
 
-    def _forget(self, key: int, size: int) -> None:
+    def _forget(self, key: int, size: int, _: object) -> None:
         del self._alive[key]
         self.now[self._kinds.pop(key)] -= size
 

@@ -68,4 +68,4 @@ def images_of_epoch(cfg: Config) -> tuple[int, str] | None:
 
 def _is_here(part: dict) -> bool:
     root = part.get("root") or part.get("data_root")
-    return bool(root) and os.path.isdir(os.path.join(root, part.get("ann_file", "").rpartition("/")[0]))
+    return isinstance(root, str) and os.path.isdir(os.path.join(root, part.get("ann_file", "").rpartition("/")[0]))

@@ -97,7 +97,8 @@ class FakeStep:
                 parameter.grad = torch.empty_like(parameter) if accumulating else None
             fake.peaks.clear()
             fake.phase = "inputs"
-            data = self.model.data_preprocessor(self.task.data(fake, self.model, images), True)
+            preprocess: Any = self.model.data_preprocessor
+            data = preprocess(self.task.data(fake, self.model, images), True)
             fake.phase = "activations"
             with torch.autocast("cpu", torch.bfloat16, enabled=self.amp):
                 loss = _loss(self.model, data)

@@ -1,6 +1,7 @@
 """How any model of ours is trained, whatever the task: parameter groups, optimizers, losses, hooks, sharding.
 
     layer_decay.py  parameter groups: layer-wise lr decay, and which parameters are not decayed
+    precision.py    what a GPU may round, and how its memory is laid out: TF32, autocast, DDP's buckets
     optimizers.py   LARS and LAMB for mmengine, bf16 autocast
     batch.py        images of a step, and what a checkpoint says of it
     rescale.py      a schedule in iterations, brought to the batch of a run

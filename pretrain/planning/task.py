@@ -51,7 +51,8 @@ def pretraining_task(cfg: Config) -> Task:
         box = torch.tensor([[0.0, 0.0, 1.0, 1.0]]).repeat(images, 1)
         strategy: Any = model.strategy
         if isinstance(strategy, Measured) and strategy.bank is None:
-            grid: Any = model.encoder.grid_size
+            encoder: Any = model.encoder
+            grid = encoder.grid_size
             strategy.bank = MapBank(torch.rand(1, *grid).half())
         inputs = fake.empty(images, 3, *size, dtype=torch.uint8)
         return dict(inputs=inputs, record=AugRecord(number, torch.arange(images), box, number.bool()))

@@ -40,7 +40,7 @@ def plan(monkeypatch, capsys):
 def test_in_a_process_of_its_own(tmp_path):
     log = tmp_path / "log.txt"
     config = ROOT / "debug/mae_vit-debug_2e_folder.py"
-    assert run_tool(log, config, *SMALL, tool=TOOL) == [0], log.read_text()
+    assert run_tool(log, config, *SMALL, tool="plan") == [0], log.read_text()
     assert "8 x GPU as given: 2 GiB, 10 TFLOP/s (as given)" in log.read_text()
     assert "hours        unknown" in log.read_text() and "give --images N" in log.read_text()
 
