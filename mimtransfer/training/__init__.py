@@ -8,6 +8,7 @@
     schedule_hook.py  logs the schedule, signs checkpoints, calls resume.py
     hooks.py        re-seed, draw predictions
     finite_loss.py  stop at NaN
+    deferred_log.py logs values without waiting for the device
     checkpointing.py  save whole files, and keep two
     exact_resume.py   randomness that a resumed run repeats
     safeguards.py   what every run gets, whatever its config says

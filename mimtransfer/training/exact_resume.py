@@ -1,19 +1,16 @@
 """Randomness and data of a resumed run: what an uninterrupted one would have drawn and shown."""
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-import torch
 from mmengine.dist import get_rank, get_world_size
 from mmengine.hooks import Hook
 
 from mimtransfer.datasets.sampler import EpochSampler
 from mimtransfer.errors import UserError
 from mimtransfer.registry import HOOKS
-from mimtransfer.training.hooks import SeedHook
+from mimtransfer.training.hooks import SeedHook, seed_process
 
 
 @HOOKS.register_module()
@@ -80,10 +77,7 @@ class _SeededBatches:
 
 def seed_all(seed: int, number: int, stream: int) -> None:
     """Seed python, numpy and torch from (run seed, rank, number, stream)."""
-    words = np.random.SeedSequence([seed, get_rank(), number, stream]).generate_state(2)
-    random.seed(int(words[0]))
-    np.random.seed(int(words[0]))
-    torch.manual_seed(int(words[1]))  # CUDA as well
+    seed_process(seed, get_rank(), number, stream)
 
 
 def images_of_step(runner) -> int:

@@ -9,9 +9,11 @@ _OURS = "mimtransfer.WholeCheckpointHook"
 
 
 def set_safeguards(cfg: Config, save_on_signal: bool = False) -> None:
-    """Let a run stop at NaN, keep whole checkpoints, and repeat its randomness when it is resumed.
+    """Let a run stop at NaN, keep whole checkpoints, repeat its randomness when it is resumed, and log without waiting
+    for the device.
 
-    mmengine's `CheckpointHook` becomes ours with the options it has; a hook of the user's own stays.
+    mmengine's `CheckpointHook` and `RuntimeInfoHook` become ours, with the options that they have; a hook of the user's
+    own stays.
 
     Raises:
         UserError: a checkpoint on a signal is wanted of a run without checkpoints, or with another hook for them.
@@ -26,6 +28,9 @@ def set_safeguards(cfg: Config, save_on_signal: bool = False) -> None:
     checkpoint = defaults.get("checkpoint", dict(type="CheckpointHook"))
     if checkpoint is not None and _name(checkpoint) == "CheckpointHook":
         defaults["checkpoint"] = {**checkpoint, "type": _OURS}
+    info = defaults.get("runtime_info", dict(type="RuntimeInfoHook"))
+    if info is not None and _name(info) == "RuntimeInfoHook":
+        defaults["runtime_info"] = {**info, "type": "mimtransfer.DeferredInfoHook"}
     if save_on_signal:
         if not defaults.get("checkpoint") or defaults["checkpoint"]["type"] != _OURS:
             raise UserError("--save-on-sigterm needs default_hooks.checkpoint of type CheckpointHook, "
