@@ -119,7 +119,7 @@ class DeferredInfoHook(RuntimeInfoHook):
         super().before_train(runner)
         wrapper = runner.optim_wrapper
         for one in wrapper.values() if isinstance(wrapper, OptimWrapperDict) else [wrapper]:
-            _keep_norms(one)
+            keep_norms(one)
 
     def after_train_iter(self, runner, batch_idx: int, data_batch: Any = None, outputs: dict | None = None) -> None:
         """Keep what the model logs, and let what others log in each iteration be appended cheaply."""
@@ -131,8 +131,10 @@ class DeferredInfoHook(RuntimeInfoHook):
                 hub.log_scalars[key] = DeferredHistory(history)
 
 
-def _keep_norms(wrapper: Any) -> None:
-    """Let a wrapper that clips by mmengine's `_clip_grad`, which reads the norm it is given, be given none."""
+def keep_norms(wrapper: Any) -> None:
+    """Keep the norms of clipped gradients on the device: mmengine's `_clip_grad` reads what it is given, and is given
+    none. A wrapper that clips by code of its own stays as it is.
+    """
     clips = getattr(wrapper, "clip_grad_kwargs", None) and type(wrapper)._clip_grad is OptimWrapper._clip_grad
     if not clips or getattr(wrapper.clip_func, "keeps_norms", False):
         return
