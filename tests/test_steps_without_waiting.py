@@ -58,16 +58,23 @@ def images(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def watched_methods(monkeypatch):
     """Let methods that read all numbers of a tensor, for which the CPU needs no operator, be seen as well."""
+    def seen(read):
+        def read_and_say_so(tensor):
+            tensor.sum().item()
+            return read(tensor)
+
+        return read_and_say_so
+
     for name in ("tolist", "cpu"):
-        read = getattr(torch.Tensor, name)
-        monkeypatch.setattr(torch.Tensor, name, lambda tensor, read=read: tensor.sum().item() and None or read(tensor))
+        monkeypatch.setattr(torch.Tensor, name, seen(getattr(torch.Tensor, name)))
 
 
 @pytest.mark.parametrize("leaf", ["debug/mae_vit-debug_2e_folder.py", "pretrain/mae_amt_vit-tiny-p4_10e_cifar10.py"])
 def test_the_host_reads_at_the_logging_interval_only(leaf, images, tmp_path, monkeypatch):
     cfg = load(leaf)
     cfg.model.encoder.model_kwargs = dict(depth=1, embed_dim=48, num_heads=3)
-    cfg.train_dataloader.update(batch_size=2, num_workers=0, dataset=dict(cfg.train_dataloader.dataset, root=str(images)))
+    cfg.train_dataloader.update(batch_size=2, num_workers=0)
+    cfg.train_dataloader.dataset.root = str(images)
     cfg.train_dataloader.dataset.pop("num_images", None)
     cfg.train_dataloader.pop("persistent_workers", None)
     cfg.train_cfg.max_epochs = 1

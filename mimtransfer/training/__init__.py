@@ -8,6 +8,7 @@
     schedule_hook.py  logs the schedule, signs checkpoints, calls resume.py
     hooks.py        re-seed, draw predictions
     finite_loss.py  stop at NaN
+    loading.py      workers and copies that fit the machine
     deferred_log.py logs values without waiting for the device
     checkpointing.py  save whole files, and keep two
     exact_resume.py   randomness that a resumed run repeats

@@ -17,6 +17,7 @@ from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import Tensor
 
 from mimtransfer.registry import HOOKS
+from mimtransfer.training.loading import copy_without_waiting
 
 _MOST = 1000  # values that wait, where nobody ever asks
 
@@ -112,11 +113,17 @@ def keep(hub: MessageHub, key: str, value: float | Tensor) -> None:
 
 @HOOKS.register_module()
 class DeferredInfoHook(RuntimeInfoHook):
-    """mmengine's `RuntimeInfoHook`, with losses and norms of gradients that are read when they are asked for."""
+    """mmengine's `RuntimeInfoHook`, with losses and norms of gradients that are read when they are asked for.
+
+    Batches are copied to the device without waiting, too.
+    """
 
     def before_train(self, runner) -> None:
-        """Note where the run stands, and let the optimizer keep the norms on the device."""
+        """Note where the run stands, and let the optimizer keep the norms on the device and batches be copied without
+        waiting.
+        """
         super().before_train(runner)
+        copy_without_waiting(runner.model)
         wrapper = runner.optim_wrapper
         for one in wrapper.values() if isinstance(wrapper, OptimWrapperDict) else [wrapper]:
             keep_norms(one)

@@ -4,13 +4,14 @@ from __future__ import annotations
 from mmengine.config import Config
 
 from mimtransfer.errors import UserError
+from mimtransfer.training.loading import set_loading
 
 _OURS = "mimtransfer.WholeCheckpointHook"
 
 
 def set_safeguards(cfg: Config, save_on_signal: bool = False) -> None:
     """Let a run stop at NaN, keep whole checkpoints, repeat its randomness when it is resumed, and log without waiting
-    for the device.
+    for the device; and fit its loaders to the machine.
 
     mmengine's `CheckpointHook` and `RuntimeInfoHook` become ours, with the options that they have; a hook of the user's
     own stays.
@@ -18,6 +19,7 @@ def set_safeguards(cfg: Config, save_on_signal: bool = False) -> None:
     Raises:
         UserError: a checkpoint on a signal is wanted of a run without checkpoints, or with another hook for them.
     """
+    set_loading(cfg)
     hooks = list(cfg.get("custom_hooks") or [])
     names = {_name(hook) for hook in hooks}
     hooks += [dict(type=f"mimtransfer.{name}") for name in ("FiniteLossHook", "ExactResumeHook") if name not in names]
