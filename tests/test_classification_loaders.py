@@ -1,4 +1,4 @@
-"""Every shipped classification and robustness config builds the loaders and the loop that it ships, none substituted."""
+"""Every classification and robustness config builds the loaders and the loop that it ships; none is substituted."""
 from types import SimpleNamespace
 
 import pytest

@@ -176,6 +176,8 @@ def fake_cuda(strict: bool = True, rows: int = 8):
         mock.patch("torch.cuda.is_bf16_supported", lambda *args, **kwargs: True),
         mock.patch.object(torch.Tensor, "backward", backward),
     ]
+    if not strict:
+        patches.append(mock.patch.object(torch.Tensor, "numpy", _numpy(torch.Tensor.numpy)))
     try:
         with contextlib.ExitStack() as stack:
             for patch in patches:
@@ -185,6 +187,17 @@ def fake_cuda(strict: bool = True, rows: int = 8):
             yield watch
     finally:
         torch.__future__.set_overwrite_module_params_on_conversion(overwrite)
+
+
+def _numpy(read):
+    """Make up the numbers of fake tensors."""
+    def numpy(tensor, **options):
+        if not isinstance(tensor, FakeTensor):
+            return read(tensor, **options)
+        with unset_fake_temporarily():
+            return read(torch.zeros(tensor.shape, dtype=tensor.dtype))
+
+    return numpy
 
 
 def backward(loss: torch.Tensor, **options: Any) -> None:

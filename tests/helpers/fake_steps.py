@@ -1,7 +1,4 @@
-"""Training steps of the shipped configs on a fake CUDA device: small models of the same kinds.
-
-`python tests/helpers/fake_steps.py` writes the tables of docs/gpu.md.
-"""
+"""Training steps of the shipped configs on a fake CUDA device: small models of the same kinds."""
 from __future__ import annotations
 
 import copy
@@ -70,7 +67,7 @@ def shrink(model: Any) -> None:
         model.decoder = dict(embed_dim=48, depth=1, num_heads=3)
 
 
-def build(leaf: str) -> tuple[Any, Any, dict[str, Any]]:
+def build_pretraining(leaf: str) -> tuple[Any, Any, dict[str, Any]]:
     """Build a small method of a config's kind on the CPU, with the file of its tokenizer in the working directory;
     return it, its config, and a batch as a loader gives it.
     """
@@ -132,7 +129,7 @@ def measure_in_both_precisions(model: Any, data: dict[str, Any]) -> None:
 
 def pretrain_step(leaf: str, strict: bool = True) -> dict[str, int]:
     """Do the steps of a config's kind, and measure where its strategy measures; return how often the host waited."""
-    model, cfg, data = build(leaf)
+    model, cfg, data = build_pretraining(leaf)
     with fake_cuda(strict) as watch:
         move(model, watch)
         waited = train_in_both_precisions(model, cfg, data, watch)
@@ -140,4 +137,27 @@ def pretrain_step(leaf: str, strict: bool = True) -> dict[str, int]:
             before = watch.waits.total()
             measure_in_both_precisions(model, data)
             waited["measure"] = watch.waits.total() - before
+    return waited
+
+
+def classify(leaf: str, strict: bool = True) -> dict[str, int]:
+    """Do the steps of a config of a classifier, and predict; return how often the host waited."""
+    cfg = load(leaf)
+    encoder = cfg.model.backbone
+    if encoder.type.endswith("TimmViT"):
+        encoder.model_kwargs = dict(encoder.get("model_kwargs") or {}, depth=1, embed_dim=48, num_heads=3)
+    size = encoder.get("img_size", 224)
+    model = MODELS.build(cfg.model).train()
+    data = dict(inputs=torch.zeros(BATCH, 3, size, size, dtype=torch.uint8), label=torch.arange(BATCH))
+    with fake_cuda(strict) as watch:
+        move(model, watch)
+        waited = {}
+        if cfg.get("optim_wrapper"):
+            cfg.optim_wrapper.accumulative_counts = 1
+            waited = train_in_both_precisions(model, cfg, data, watch)
+        before, model = watch.waits.total(), model.eval()
+        with torch.no_grad():
+            images = model.data_preprocessor(data, False)["inputs"]
+            assert model(images).device.type == "cuda"
+        waited["predict"] = watch.waits.total() - before
     return waited
