@@ -2,7 +2,8 @@
 import pytest
 import torch
 from fake_cuda import HostWaits, fake_cuda
-from fake_steps import pretrain_step, pretraining_kinds
+from fake_steps import classify, pretrain_step, pretraining_kinds
+from shipped_configs import ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -13,6 +14,43 @@ def own_folder(tmp_path, monkeypatch):
 @pytest.mark.parametrize("leaf", pretraining_kinds().values())
 def test_a_pretraining_step_waits_for_nothing(leaf):
     assert not any(pretrain_step(leaf).values())
+
+
+@pytest.mark.parametrize("name", ["finetune_mae_vit-base_100e_in1k", "linear_mae_vit-base_90e_in1k",
+                                  "knn_vit-base_in1k"])
+def test_a_step_of_a_classifier_waits_for_nothing(name):
+    assert not any(classify(f"classification/{name}.py").values())
+
+
+def test_probes_wait_for_nothing():
+    from mimtransfer.evaluation.probing.knn import knn_votes
+    from mimtransfer.evaluation.probing.linear_sweep import LinearHeads, train_heads
+
+    with fake_cuda() as watch:
+        heads = LinearHeads(8, 3, 2, torch.Generator())
+        with watch.rest():
+            heads.to("cuda")
+        features, labels = torch.zeros(20, 8, device="cuda"), torch.zeros(20, dtype=torch.int64, device="cuda")
+        optimizer = dict(type="LARS", momentum=0.9)
+        losses = train_heads(heads, features, labels, [(0.1, 0.0), (0.3, 1e-4)], optimizer, 2, 1, 8, 0)
+        assert losses.shape == (4, 2) and losses.device.type == "cuda"
+        assert knn_votes(features[:5], features, labels, 3, 4, 0.07).shape == (5, 3)
+
+
+@pytest.mark.parametrize("leaf", ["detection/mask-rcnn_vit-demo_scenes.py", "segmentation/upernet_vit-demo_scenes.py"])
+def test_the_host_waits_for_code_of_others_only(leaf):
+    from fake_transfer import ours, transfer_step
+
+    waits = transfer_step(leaf)
+    assert not ours(waits) and all(where.startswith(("mm", "mimtransfer/")) for _, where in waits)
+
+
+def test_the_page_has_every_kind_of_pretraining():
+    page = (ROOT.parent / "docs/fake-cuda.md").read_text()
+    rows = {line.split(" | ")[4]: line for line in page.splitlines() if line.count(" | ") == 7}
+    for leaf in pretraining_kinds().values():
+        name = leaf.rpartition("/")[2].removesuffix(".py")
+        assert rows[name].count("| ok") in (2, 3), f"{name}: run tests/helpers/fake_cuda_table.py"
 
 
 @pytest.mark.parametrize(("read", "what"), [

@@ -16,7 +16,8 @@ import mmengine.device.utils
 import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils.weak import WeakTensorKeyDictionary
 
 ROOT = Path(__file__).resolve().parents[2]
 # Whose result has a shape, or is a number, that the host must know.
@@ -43,6 +44,7 @@ class Watch(TorchDispatchMode):
         self.strict, self.rows, self.device = strict, rows, device
         self.waits: Counter[tuple[str, str]] = Counter()
         self._resting = False
+        self._known = WeakTensorKeyDictionary()  # fake tensor -> its numbers, where they came from the host
 
     @contextlib.contextmanager
     def rest(self):
@@ -75,12 +77,30 @@ class Watch(TorchDispatchMode):
             what = _wait(name, args, kwargs, tensors, target)
             if what is not None:
                 self.note(what)
-        made_up = None if self.strict else self._made_up(name, args, kwargs, tensors)
-        return func(*args, **kwargs) if made_up is None else made_up
+        if self.strict:
+            return func(*args, **kwargs)
+        made_up = self._made_up(name, args, kwargs, tensors)
+        result = func(*args, **kwargs) if made_up is None else made_up
+        self._follow(func, args, kwargs, tensors, result)
+        return result
+
+    def _follow(self, func: Any, args: tuple, kwargs: dict, tensors: list, result: Any) -> None:
+        """Keep the numbers of small tensors that come of the host's, such as sizes of maps: code cuts by them."""
+        if not isinstance(result, FakeTensor) or not tensors or any(
+            tensor.numel() > 64 or (isinstance(tensor, FakeTensor) and tensor not in self._known) for tensor in tensors
+        ):
+            return
+        given = tree_map(lambda leaf: self._known.get(leaf, leaf) if isinstance(leaf, FakeTensor) else leaf,
+                         (args, {key: value for key, value in kwargs.items() if key != "device"}))
+        with unset_fake_temporarily(), contextlib.suppress(RuntimeError, TypeError):
+            self._known[result] = func(*given[0], **given[1])
 
     def _made_up(self, name: str, args: tuple, kwargs: dict, tensors: list) -> Any:
         """Return what comes of an operator whose result depends on numbers; None for others."""
         if name == "_local_scalar_dense":
+            if tensors[0] in self._known:
+                with unset_fake_temporarily():
+                    return self._known[tensors[0]].item()
             kind = tensors[0].dtype
             return True if kind == torch.bool else 1.0 if kind.is_floating_point else 1
         if name in ("equal", "is_nonzero", "allclose"):
