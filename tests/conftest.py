@@ -21,7 +21,7 @@ FUZZ = int(os.environ.get("FUZZ", 1))  # times the examples of each property
 SLOW_FILES = (
     "*/tests/tools/*", "*/test_*_steps.py", "*/test_golden_losses.py", "*/test_*configs.py", "*/test_cnn.py",
     "*/test_published_shapes.py", "*/test_vitdet_official.py", "*/test_mfm_official.py",
-    "*/test_layer_decay_sharded.py",
+    "*/test_layer_decay_sharded.py", "*/test_fake_cuda.py",
 )
 SLOW_TESTS = (
     "*::test_every_shipped_suite_can_be_planned*", "*::test_mmdet_and_mmseg_import*", "*::test_import_needs_no_*",

@@ -58,7 +58,8 @@ def attempt(call, *args):
 
 
 def table(heads, rows):
-    return ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads), *("| " + " | ".join(row) + " |" for row in rows)]
+    lines = ["| " + " | ".join(row) + " |" for row in [heads, *rows]]
+    return [lines[0], "|" + "---|" * len(heads), *lines[1:]]
 
 
 def main() -> None:
@@ -90,14 +91,13 @@ def main() -> None:
         for key in waits or ():
             places[key] = max(places[key], waits[key])
     lines += ["", "## Detection and segmentation", "",
-              "One step in bf16. mmdet and mmseg read numbers and shapes from the device; here they are made up, which\n"
-              "not all of their code bears: a step of DINO or Mask2Former ends where made-up shapes contradict each\n"
-              "other.", "", *table(["config", "step", "times the host waits"], rows), "",
-              "Where the host waits, by the code that asks; most in one step of any of these configs. In ours it is NMS,\n"
-              "of which nobody knows before how many boxes it keeps.",
+              "One step in bf16. mmdet and mmseg read numbers and shapes from the device; here they are made up,\n"
+              "which not all of their code bears: a step of DINO or Mask2Former ends where made-up shapes\n"
+              "contradict each other.", "", *table(["config", "step", "times the host waits"], rows), "",
+              "Where the host waits, by the code that asks; most in one step of any of these configs. In ours it is\n"
+              "NMS, of which nobody knows before how many boxes it keeps.",
               "", *table(["place", "what", "times"],
-                         [[where, what, str(times)] for (what, where), times in sorted(places.items(),
-                                                                                       key=lambda item: item[0][::-1])])]
+                         sorted([where, what, str(times)] for (what, where), times in places.items()))]
     PAGE.write_text("\n".join(lines) + "\n")
 
 
