@@ -1,7 +1,11 @@
 """What all tests share: threads, examples of hypothesis, which tests are slow, model indices read once."""
+import functools
+import gc
 import os
+import signal
 import sys
 from fnmatch import fnmatch
+from itertools import groupby, islice
 
 import pytest
 from hypothesis import settings
@@ -25,6 +29,8 @@ SLOW_FILES = (
 )
 SLOW_TESTS = (
     "*::test_every_shipped_suite_can_be_planned*", "*::test_mmdet_and_mmseg_import*", "*::test_import_needs_no_*",
+    "*::test_pretraining_from_two_processes_to_one*", "*::test_segmentation_with_twice_the_batch*",
+    "*::test_points_of_deformable_attention_are_kept*", "*::test_a_tool_starts_without_noise",
     "*::test_a_mmengine_run_resumes*", "*::test_the_tool_refuses_*", "*::test_submitits_local_executor*",
     "*::test_loss_and_gradients_equal_the_official_code?vit-b*",
 )
@@ -40,6 +46,18 @@ def nothing_left_over():
     _forget_runners()
 
 
+@pytest.fixture
+def signals_not_ignored():
+    """For tests that send signals: a suite run in the background, or under nohup, inherits that they are ignored."""
+    defaults = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    ignored = [number for number in defaults if signal.getsignal(number) is signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, defaults[number])
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
+
+
 def _forget_runners():
     if "mmengine.registry" in sys.modules:
         sys.modules["mmengine.registry"].DefaultScope._instance_dict.clear()
@@ -50,13 +68,19 @@ def _forget_runners():
             kinds += kind.__subclasses__()
 
 
+@pytest.fixture
+def quick_weights(monkeypatch):
+    """Draw the weights of a model quickly, and none on the meta device."""
+    from one_step import draw_quickly
+
+    draw_quickly(monkeypatch)
+
+
 def pytest_collection(session):
-    """Tests that call `Config.fromfile` find the bases of mmdet and mmseg as fast as the tools do."""
+    """Tests that call `Config.fromfile` find the bases of mmdet and mmseg as fast as the tools; runs start faster."""
     if session.config.getoption("numprocesses", None):
         return  # the controller of xdist collects nothing
-    from mimtransfer.openmmlab.config_bases import keep_indices
-
-    keep_indices()
+    import quick_runs  # noqa: F401
 
 
 def pytest_configure(config):
@@ -69,14 +93,40 @@ def pytest_ignore_collect(collection_path, config):
         return True
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
+    slow_file = functools.cache(lambda path: _is_any(SLOW_FILES, path.as_posix()))
     for item in items:
-        if _is_any(SLOW_FILES, item.path.as_posix()) or _is_any(SLOW_TESTS, item.nodeid):
+        if slow_file(item.path) or _is_any(SLOW_TESTS, item.nodeid):
             item.add_marker("slow")
         if FUZZ > 1 and hasattr(item.obj, "hypothesis"):
             # Each property has its own number of examples; hypothesis has no public way to scale it.
             own = item.obj._hypothesis_internal_use_settings
             item.obj._hypothesis_internal_use_settings = settings(own, max_examples=FUZZ * own.max_examples)
+    if hasattr(config, "workerinput"):
+        items[:] = _dealt(items, config.workerinput["workercount"])
+
+
+def _dealt(items, workers):
+    """Return the tests so that the equal part of the list that xdist gives to each worker begins with slow files.
+
+    Its last tests, which a worker without work takes over, are short then, and none waits for a long one.
+    """
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    rest = iter([item for item in items if not item.get_closest_marker("slow")])
+    parts = [[] for _ in range(workers)]
+    for number, (_, tests) in enumerate(groupby(slow, key=lambda item: item.path)):
+        parts[number % workers].extend(tests)
+    dealt = []
+    for number, part in enumerate(parts, start=1):
+        dealt += part
+        dealt += islice(rest, max(0, len(items) * number // workers - len(dealt)))
+    return [*dealt, *rest]
+
+
+def pytest_collection_finish(session):
+    """Let the garbage collector pass over what the imports have made: mmengine calls it for each data set."""
+    gc.collect()
+    gc.freeze()
 
 
 def _is_any(patterns, name):

@@ -14,6 +14,7 @@ from mimtransfer.checkpoints.recorded_config import read_values
 from mimtransfer.datasets.classification import _build
 from mimtransfer.registry import HOOKS, LOOPS, METRICS, MODELS
 
+pytestmark = pytest.mark.usefixtures("quick_weights")
 ROOT = Path(__file__).parents[1] / "configs"
 LEAVES = sorted(path.name for path in (ROOT / "classification").glob("*.py"))
 TRAINED = [leaf for leaf in LEAVES if re.match("finetune|linear_", leaf)]

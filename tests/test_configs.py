@@ -17,6 +17,7 @@ from mimtransfer.registry import CORRUPTIONS, HOOKS, MODELS, TOKENIZERS
 from pretrain.masking.measured import Measured
 from pretrain.methods.mfm import MFM
 
+pytestmark = pytest.mark.usefixtures("quick_weights")
 LEAVES = leaves("pretrain", "debug")
 METHODS = {"mae": "MAE", "simmim": "SimMIM", "mfm": "MFM", "mapet": "MaPeT", "beit": "BEiT"}
 STRATEGIES = {"amt": "AMT", "famt": "FAMT", "semantic": "Semantic", "noise": "Noise", "block": "Block", "grid": "Grid"}

@@ -1,13 +1,11 @@
 """Every shipped pretraining config does one training step with the tokenizer and the maps that it names.
 
-One picture of its size, and files of random weights where the config expects those of a fit or of a download; a ViT-L
-does its step on the meta device.
+One picture of its size, narrow layers, and files of random weights where the config expects those of a fit or of a
+download.
 """
-import gc
-
 import pytest
 import torch
-from one_step import draw_quickly, narrow_mlps, train_one_step
+from one_step import narrow, train_one_step
 from shipped_configs import leaves, load, unique
 from tokenizer_files import write_tokenizer
 
@@ -30,32 +28,26 @@ def what_is_run(leaf):
 
 
 @pytest.fixture(autouse=True)
-def one_model_at_a_time(tmp_path, monkeypatch):
-    """Free the model of the test before, and let relative paths be those of a folder without files."""
-    gc.collect()
-    draw_quickly(monkeypatch)
+def no_files(tmp_path, monkeypatch, quick_weights):
+    """Let relative paths be those of a folder without files."""
     monkeypatch.chdir(tmp_path)
 
 
 @pytest.mark.parametrize("leaf", unique(LEAVES, what_is_run))
 def test_one_training_step(leaf):
     cfg = load(leaf)
-    device = "meta" if "vit_large" in cfg.model.encoder.arch else "cpu"
     size = cfg.train_dataloader.dataset.transform.size
     torch.manual_seed(0)
     if "tokenizer" in cfg.model:
         side = cfg.model.encoder.get("patch_size", 16)
         write_tokenizer(cfg.model.tokenizer, cfg.model.get("num_codes"), (size // side, size // side))
-    with torch.device(device):
-        narrow_mlps(cfg.model.encoder)
-        model = MODELS.build(cfg.model).to(device)  # tells the preprocessor, too
-        inputs = torch.randint(0, 256, (1, 3, size, size), dtype=torch.uint8)
-        number, flip = torch.zeros(1, dtype=torch.int64), torch.zeros(1, dtype=torch.bool)
-        data = dict(inputs=inputs, record=AugRecord(number, number, torch.tensor([[0.0, 0.0, 1.0, 1.0]]), flip))
+    narrow(cfg.model)
+    model = MODELS.build(cfg.model)
+    inputs = torch.randint(0, 256, (1, 3, size, size), dtype=torch.uint8)
+    number, flip = torch.zeros(1, dtype=torch.int64), torch.zeros(1, dtype=torch.bool)
+    data = dict(inputs=inputs, record=AugRecord(number, number, torch.tensor([[0.0, 0.0, 1.0, 1.0]]), flip))
     if isinstance(model.strategy, Measured):
         with torch.no_grad():
             seen = view_block(model.encoder, model.data_preprocessor(data)["inputs"])
             model.strategy.bank = MapBank(model.strategy.measure(seen).half())
-    if device == "meta":
-        cfg.optim_wrapper.optimizer.fused = False  # not made for this device
     train_one_step(model, cfg, data)

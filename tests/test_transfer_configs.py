@@ -1,11 +1,11 @@
 """Every shipped transfer config: it resolves to its recipe, its model and optimizer build."""
 import pytest
-from mmengine.optim import build_optim_wrapper
-from transfer_configs import LEAVES, ROOT, build, load, nodes, num_classes
+from transfer_configs import LEAVES, ROOT, build_all, load, nodes, num_classes
 
 from mimtransfer.datasets.configured import classes_of, leaves
 from mimtransfer.datasets.scenes.style import DEFAULT_THINGS, STUFF
 
+pytestmark = pytest.mark.usefixtures("quick_weights")
 VITDET = "detection/mask-rcnn_vitdet_vit-base_100e_coco.py"
 ADE20K = "segmentation/upernet_vit-base_160k_ade20k-512x512.py"
 DEMO_DET = "detection/mask-rcnn_vit-demo_scenes.py"
@@ -34,7 +34,7 @@ def test_resolves_and_builds(leaf):
     # the schedule ends where training ends
     last = cfg.param_scheduler[-1]
     assert last["end"] == (cfg.train_cfg.max_epochs if last["by_epoch"] else cfg.train_cfg.max_iters)
-    build_optim_wrapper(build(cfg), cfg.optim_wrapper)
+    build_all(cfg)
 
 
 @pytest.mark.parametrize("leaf", [leaf for leaf in LEAVES if "resnet" not in leaf])
@@ -42,8 +42,7 @@ def test_rates_of_a_vit(leaf):
     cfg = load(leaf)
     assert cfg.model.backbone.type == "mimtransfer.TimmViT"
     assert set(cfg.optim_wrapper.optimizer) == {"type", "lr", "betas", "weight_decay"}  # nothing of SGD
-    model = build(cfg)
-    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    model, wrapper = build_all(cfg)
     rate, layers = cfg.optim_wrapper.paramwise_cfg.layer_decay_rate, len(model.backbone.blocks)
     lrs = sorted({g["lr"] for g in wrapper.optimizer.param_groups})
     base = cfg.optim_wrapper.optimizer.lr
@@ -58,7 +57,7 @@ def test_rates_of_a_vit(leaf):
 
 def test_vitdet_is_the_published_recipe():
     cfg = load(VITDET)
-    model = build(cfg)
+    model, wrapper = build_all(cfg)
     assert sum(p.numel() for p in model.parameters()) == pytest.approx(110.9e6, rel=1e-3)
     attention = [b.attn for b in model.backbone.blocks]
     tables = [tuple(a.rel_pos_h.shape) for a in attention]
@@ -66,7 +65,6 @@ def test_vitdet_is_the_published_recipe():
     assert set(tables) == {(127, 64), (27, 64)}
     assert model.rpn_head.num_convs == 2 and model.roi_head.bbox_head.num_shared_convs == 4
     assert cfg.param_scheduler[1].milestones == [163889, 177546] and cfg.train_cfg.max_iters == 100 * 118000 // 64
-    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     names = {id(p): n for n, p in model.named_parameters()}
     decay = {names[id(p)]: g["weight_decay"] for g in wrapper.optimizer.param_groups for p in g["params"]}
     assert decay["backbone.blocks.0.attn.rel_pos_h"] == decay["backbone.blocks.0.attn.qkv.bias"] == 0.1
@@ -75,7 +73,7 @@ def test_vitdet_is_the_published_recipe():
 
 def test_ade20k_is_the_published_recipe():
     cfg = load(ADE20K)
-    model = build(cfg)
+    model, _ = build_all(cfg)
     assert (model.decode_head.channels, model.decode_head.num_classes) == (768, 150)
     assert cfg.model.auxiliary_head.loss_decode.loss_weight == 0.4 and model.auxiliary_head.in_index == 2
     assert model.test_cfg == dict(mode="slide", crop_size=(512, 512), stride=(341, 341))

@@ -11,8 +11,9 @@ from mimtransfer.checks.image_files import spread, unreadable_images
 from mimtransfer.datasets.class_folders import class_images, words_of
 from mimtransfer.datasets.class_names import class_names
 from mimtransfer.datasets.configured import leaves, max_corrupt
+from mimtransfer.datasets.sources.recognise import open_source
 from mimtransfer.datasets.tree import printable
-from mimtransfer.datasets.unreadable import UnreadableImage, open_rgb
+from mimtransfer.datasets.unreadable import UnreadableImage, decode_rgb, open_rgb
 from mimtransfer.errors import UserError
 
 
@@ -29,9 +30,13 @@ def class_findings(cfg: Config, splits: tuple[str, ...], count: int | None) -> I
     for split in splits:
         loader = cfg.get(f"{split}_dataloader")
         for dataset in leaves(loader.dataset) if loader else ():
-            if str(dataset.get("type")).rpartition(".")[2] != "ClassFolder" or dataset in seen:
+            kind = str(dataset.get("type")).rpartition(".")[2]
+            if kind not in ("ClassFolder", "LabelledImageSource") or dataset in seen:
                 continue
             seen.append(dataset)
+            if kind == "LabelledImageSource":
+                yield from _source_findings(dataset, f"{split} data", count, named)
+                continue
             where, root = f"{split} data", osp.expanduser(dataset.get("root") or "")
             try:
                 found = class_images(root)
@@ -43,9 +48,6 @@ def class_findings(cfg: Config, splits: tuple[str, ...], count: int | None) -> I
                 yield Finding(FAIL, f"{where}: {what}", fix)
                 continue
             named[split] = classes
-            if "num_classes" in cfg.model and len(classes) != cfg.model.num_classes:
-                yield Finding(FAIL, f"{where}: {len(classes)} classes, but model.num_classes is "
-                              f"{cfg.model.num_classes}", "make them equal")
             if found.left_out:
                 yield Finding(WARN, f"{where}: left out in {root!r}: {words_of(found.left_out)}",
                               "rename or remove what should not be passed over")
@@ -59,8 +61,35 @@ def class_findings(cfg: Config, splits: tuple[str, ...], count: int | None) -> I
             yield from (problem._replace(what=f"{where}: {problem.what}") for problem in problems)
             if not problems and not found.left_out:
                 yield Finding(OK, f"{where}, {root}: {len(found.samples)} images of {len(found.classes)} classes")
+    for split, classes in named.items():
+        if "num_classes" in cfg.model and len(classes) != cfg.model.num_classes:
+            yield Finding(FAIL, f"{split} data: {len(classes)} classes, but model.num_classes is "
+                          f"{cfg.model.num_classes}", "make them equal")
     first = next(iter(named), "")
     for split, classes in named.items():
         if odd := sorted(classes ^ named[first])[:5]:
             yield Finding(FAIL, f"the {first} data and the {split} data have other classes, not in both: "
                           f"{', '.join(odd)}", "rename or add folders")
+
+
+def _source_findings(dataset: dict, where: str, count: int | None, named: dict[str, set[str]]) -> Iterator[Finding]:
+    """Look at images of another source than class folders; its classes are added to `named`."""
+    try:
+        source = open_source(str(dataset.get("source")), with_classes=True, split=dataset.get("split", "train"))
+        if source.labels is None:
+            raise UserError("it has no classes; give it class folders, .cls members or a column `label`")
+    except UserError as error:
+        what, _, fix = str(error).rpartition("; ")
+        yield Finding(FAIL, f"{where}, {dataset.get('source')}: {what}", fix)
+        return
+    named[where.split()[0]] = set(source.classes)
+    broken = []
+    for index in spread(range(len(source)), count):
+        try:
+            decode_rgb(source.read(index))
+        except UnreadableImage as error:
+            broken.append(f"{printable(source.name(index))} ({error})")
+    problems = list(unreadable_images(broken, max_corrupt(dataset), f"images in {dataset.get('source')!r}"))
+    yield from (problem._replace(what=f"{where}: {problem.what}") for problem in problems)
+    if not problems:
+        yield Finding(OK, f"{where}, {dataset.get('source')}: {len(source)} images of {len(source.classes)} classes")

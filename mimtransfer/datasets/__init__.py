@@ -11,6 +11,7 @@
     configured.py      the data sets that a config names
     palette.py         the colours of their classes
     coco_ids.py        image and category ids of a COCO json
+    sources/           folders, tar shards, zip, parquet, Hugging Face data sets (docs/data.md)
     scenes/            the embedded one, drawn on this machine (docs/scenes.md)
 
 Nothing is imported here, so that a config or a tool pays only for what it names.

@@ -19,8 +19,9 @@ from torchvision.transforms import InterpolationMode, v2
 from mimtransfer.datasets.class_folders import class_images
 from mimtransfer.datasets.class_names import check_folders, class_names, numbers_of
 from mimtransfer.datasets.sampler import sample_seed
+from mimtransfer.datasets.sources.recognise import open_source
 from mimtransfer.datasets.tree import printable
-from mimtransfer.datasets.unreadable import CorruptLimit, UnreadableImage, open_rgb
+from mimtransfer.datasets.unreadable import CorruptLimit, UnreadableImage, decode_rgb, open_rgb
 from mimtransfer.errors import UserError, near_files, near_matches
 from mimtransfer.registry import DATASETS
 
@@ -162,6 +163,32 @@ class ClassFolder(LabelledImages):
 
     def name(self, index: int) -> str:
         return self.source.samples[index][0]
+
+
+@DATASETS.register_module()
+class LabelledImageSource(LabelledImages):
+    """Stored images with classes, of any source: class folders, tar shards, zip, parquet, a Hugging Face data set.
+
+    Args:
+        source: what `mimtransfer.datasets.sources.recognise.open_source` reads.
+        split: of a saved `DatasetDict`.
+
+    Raises:
+        UserError: nothing is there, it has no classes, or, from an item, an image that cannot be read.
+    """
+
+    def __init__(self, source: str, split: str = "train", **kwargs):
+        self.source = open_source(source, with_classes=True, split=split)
+        if self.source.labels is None:
+            raise UserError(f"LabelledImageSource: {source!r} has no classes; expected one folder for each class, .cls "
+                            "members in tar shards, or a column `label`")
+        super().__init__(self.source.labels, self.source.classes, **kwargs)
+
+    def open(self, index: int) -> Image.Image:
+        return decode_rgb(self.source.read(index))
+
+    def name(self, index: int) -> str:
+        return self.source.name(index)
 
 
 def balanced_subset(labels: np.ndarray, num_images: int, seed: int) -> np.ndarray:

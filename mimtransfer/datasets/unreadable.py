@@ -71,7 +71,11 @@ def open_rgb(path: str) -> Image.Image:
     Raises:
         UnreadableImage: it cannot be read.
     """
-    content = read_regular(path)
+    return decode_rgb(read_regular(path))
+
+
+def decode_rgb(content: bytes) -> Image.Image:
+    """Decode the content of an image file, as `open_rgb`. Raises: UnreadableImage."""
     try:
         image: Image.Image = Image.open(io.BytesIO(content))
         kind = image.format

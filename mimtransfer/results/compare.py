@@ -7,8 +7,6 @@ import statistics
 import warnings
 from collections.abc import Mapping, Sequence
 
-from scipy import stats
-
 from mimtransfer.errors import UserError, near_matches
 from mimtransfer.results.description import RANDOM_INIT
 from mimtransfer.results.rows import PairedTest, Table, pretraining_run
@@ -75,6 +73,8 @@ def paired_test(first: Mapping[int, float], second: Mapping[int, float]) -> Pair
     seeds = sorted(first.keys() & second.keys())
     if len(seeds) < 2:
         return None
+    from scipy import stats  # a second, which a table of single seeds does without
+
     differences = [first[seed] - second[seed] for seed in seeds]
     mean = statistics.fmean(differences)
     with warnings.catch_warnings():

@@ -75,7 +75,7 @@ def dataset_of(cfg: Mapping, size: int | None = None) -> str | None:
         dataset = dataset["dataset"]
     if not isinstance(dataset, Mapping):
         return None
-    root = next((PurePath(str(dataset[key])).name for key in ("data_root", "root") if dataset.get(key)), "")
+    root = next((PurePath(str(dataset[key])).name for key in ("data_root", "root", "source") if dataset.get(key)), "")
     words = f"{short_name(dataset.get('type'))} {root}".strip()
     return words if size is None else f"{words}, {size} images"
 

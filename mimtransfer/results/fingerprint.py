@@ -17,7 +17,8 @@ _TOP_LEVEL = ("model", "data_preprocessor", "train_dataloader", "train_cfg", "op
               "custom_hooks", "default_hooks")
 _LEFT_OUT = frozenset([
     # where things lie
-    "data_root", "root", "folder", "work_dir", "output_dir", "outfile_prefix", "backend_args", "file_client_args",
+    "data_root", "root", "source", "folder", "work_dir", "output_dir", "outfile_prefix", "backend_args",
+    "file_client_args",
     "load_from", "resume", "checkpoint",
     # the initialisation
     "pretrained", "label",
@@ -25,7 +26,7 @@ _LEFT_OUT = frozenset([
     "max_corrupt",
     # how fast, at the same result
     "num_workers", "pin_memory", "persistent_workers", "prefetch_factor", "multiprocessing_context", "launcher",
-    "with_cp", "grad_checkpointing", "compile_loss", "fused", "foreach",
+    "with_cp", "grad_checkpointing", "compile_loss", "decoder", "fused", "foreach",
     # what is logged, and how often
     "classwise", "use_mp_eval", "print_cfg", "val_interval", "val_begin", "dynamic_intervals",
 ])

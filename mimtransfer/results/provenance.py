@@ -13,6 +13,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mimtransfer.datasets.sources.recognise import local_files
 from mimtransfer.datasets.tree import walk
 from mimtransfer.files import sha256_file
 from mimtransfer.results.description import short_name, training_loader
@@ -169,6 +170,9 @@ def _annotation_digests(dataset: Mapping) -> Iterator[str]:
     folder = Path(str(dataset.get("root") or "")).expanduser()
     if short_name(dataset.get("type")) in ("ClassFolder", "TinyImageNet") and folder.is_dir():
         yield f"classes {_listing_digest(folder, sizes=False)}"
+    if short_name(dataset.get("type")) == "LabelledImageSource":
+        for path in map(Path, local_files(dataset.get("source"))):
+            yield f"source {_listing_digest(path) if path.is_dir() else f'{path.name} {path.stat().st_size}'}"
 
 
 def _listing_digest(folder: Path, sizes: bool = True) -> str:

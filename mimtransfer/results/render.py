@@ -3,8 +3,6 @@ import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import pandas as pd
-
 from mimtransfer.results.compare import mark
 from mimtransfer.results.rows import Cell, Column, Table
 
@@ -28,6 +26,8 @@ def markdown(table: Table, digits: int = 1) -> str:
 def latex(table: Table, digits: int = 1) -> str:
     """Return a `tabular` with the rules of the package booktabs; notes are comments."""
     head, *lines = _text_cells(table, digits, _LATEX)
+    import pandas as pd  # half a second, which a table for the screen does without
+
     style = pd.DataFrame(lines).style.hide(axis="index").relabel_index(head, axis="columns")
     text = style.to_latex(hrules=True, column_format="l" + "r" * (len(head) - 1)).splitlines()
     if table.published:
@@ -52,6 +52,8 @@ def comma_separated(table: Table, _digits: int = 1) -> str:
             scores = [part for column in table.columns for part in (other.scores.get(column), *[None] * 4)]
             costs = [None] * 3 * len(table.cost_titles)
             lines.append([other.label, *scores, *costs, f"{other.source}, {other.url}"])
+    import pandas as pd
+
     return pd.DataFrame(lines, columns=head, dtype=object).to_csv(index=False, lineterminator="\n")
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from mimtransfer.cli.options import option_texts, read_options
 from mimtransfer.datasets.configured import leaves
+from mimtransfer.datasets.sources.recognise import local_files
 from mimtransfer.datasets.tree import walk
 from mimtransfer.errors import UserError, near_files
 from mimtransfer.files import sha256_file, write_atomically
@@ -268,6 +269,7 @@ def _places(dataset: Mapping) -> Iterator[str]:
     for path in dataset["root"] if isinstance(dataset.get("root"), list | tuple) else [dataset.get("root")]:
         if path:
             yield str(path)
+    yield from local_files(dataset.get("source"))
 
 
 def _file(path: Path) -> str:

@@ -104,7 +104,7 @@ class LocalRunner:
 
     Args:
         say: called with each line for the screen.
-        pause: seconds between looks at the children.
+        pause: longest time between looks at the children, in seconds.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class LocalRunner:
                         pending.remove(job)
                     elif done.issuperset(job.after) and self._begin(job, done):
                         pending.remove(job)
-                time.sleep(self.pause if self._running or pending else 0)
+                self._rest(bool(pending))
                 done |= self._collect()
         finally:
             self._stop_children()
@@ -178,6 +178,14 @@ class LocalRunner:
         self.say(f"[{job.name}] started{again.get(state.name, '')}")
         self._running.append(_Run(job, process, devices, time.monotonic(), shown))
         return True
+
+    def _rest(self, pending: bool) -> None:
+        """Wait until the child that began first has ended, at most so long as there is between two looks."""
+        if self._running:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._running[0].process.wait(self.pause)
+        elif pending:
+            time.sleep(self.pause)
 
     def _collect(self) -> set[str]:
         """Show what the children wrote, and return the jobs that have been done since."""

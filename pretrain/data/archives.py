@@ -13,8 +13,8 @@ from PIL import Image
 
 from mimtransfer.errors import UserError
 from mimtransfer.registry import DATASETS
+from pretrain.data.decoding import StoredImage
 from pretrain.data.images import PretrainImages
-from pretrain.data.stored_image import StoredImage
 
 
 class _Archive(PretrainImages):

@@ -5,20 +5,21 @@ from collections.abc import Sequence
 from itertools import chain
 from random import Random
 
+import numpy as np
 import torch
 from mmengine.logging import print_log
 from torch.utils.data import Dataset
 
+from mimtransfer.datasets.sources.base import EXTENSIONS
+from mimtransfer.datasets.sources.paths import PathTable, find_images, read_list
+from mimtransfer.datasets.sources.recognise import open_source
 from mimtransfer.datasets.tree import printable
 from mimtransfer.datasets.unreadable import read_regular
 from mimtransfer.errors import UserError
 from mimtransfer.registry import DATASETS, TRANSFORMS
 from pretrain.aug_record import AugRecord, sample_seed
-from pretrain.data.paths import PathTable, find_images, read_list
-from pretrain.data.stored_image import StoredImage, UnreadableImage
+from pretrain.data.decoding import StoredImage, UnreadableImage, choose_decoder
 from pretrain.data.transforms import Shown
-
-EXTENSIONS = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 
 
 class PretrainImages(Dataset):
@@ -34,6 +35,7 @@ class PretrainImages(Dataset):
         transform: config of a transform, or a built one.
         seed: the run seed; None: that of the sampler.
         max_corrupt: so many unreadable images are replaced, in each training process (rank) of a run.
+        decoder: pillow, turbo or auto (`pretrain.data.decoding`).
 
     Raises:
         UserError: from an item, when there are more unreadable images than `max_corrupt`.
@@ -41,12 +43,14 @@ class PretrainImages(Dataset):
 
     metainfo: dict = {}  # mmengine's loops ask for it
 
-    def __init__(self, transform: dict, seed: int | None = None, max_corrupt: int = 10):
+    def __init__(self, transform: dict, seed: int | None = None, max_corrupt: int = 10,
+                 decoder: str = "auto"):
         if not isinstance(max_corrupt, int) or max_corrupt < 0:
             raise UserError(f"{type(self).__name__}: got max_corrupt={max_corrupt!r}, expected an int >= 0")
         self.transform = TRANSFORMS.build(transform) if isinstance(transform, dict) else transform
         self.max_corrupt = max_corrupt
         self.seed = seed
+        self.decode = choose_decoder(decoder)
         self._unreadable = torch.zeros(len(self), dtype=torch.uint8).share_memory_()
 
     def __len__(self) -> int:
@@ -131,6 +135,7 @@ class ImageFolder(PretrainImages):
         num_images: int | None = None,
         seed: int | None = None,
         max_corrupt: int = 10,
+        decoder: str = "auto",
     ):
         if root is None and list_file is None:
             raise UserError("ImageFolder: neither `root` nor `list_file` is set (train_dataloader.dataset.root)")
@@ -150,17 +155,67 @@ class ImageFolder(PretrainImages):
             self.root = ""
             paths = [os.path.join(os.fsencode(r), path) for r in roots for path in find_images(r, extensions)]
         if num_images is not None:
-            if not 0 < num_images <= len(paths):
-                raise UserError(f"ImageFolder: got num_images={num_images}, expected 1 to {len(paths)}, all there are")
-            paths = [paths[i * len(paths) // num_images] for i in range(num_images)]
+            paths = [paths[i] for i in _spread(num_images, len(paths), "ImageFolder")]
         self.paths = PathTable(paths)
-        super().__init__(transform, seed, max_corrupt)
+        super().__init__(transform, seed, max_corrupt, decoder)
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def open(self, index: int) -> StoredImage:
-        return StoredImage(read_regular(self.name(index)))
+        return self.decode(read_regular(self.name(index)))
 
     def name(self, index: int) -> str:
         return os.path.join(self.root, self.paths[index])
+
+
+@DATASETS.register_module()
+class ImageSource(PretrainImages):
+    """Stored images of any source: a folder, tar shards, zip, parquet, a saved Hugging Face data set, a list of paths.
+
+    Args:
+        source: what `mimtransfer.datasets.sources.recognise.open_source` reads.
+        root: taken where no `source` is given, so that `type` alone turns a config of `ImageFolder` into this.
+        split: of a saved `DatasetDict`.
+        num_images: use so many, evenly spaced.
+
+    Raises:
+        UserError: nothing is there, it cannot be read, or there are fewer images than `num_images`.
+    """
+
+    def __init__(
+        self,
+        transform: dict,
+        source: str | None = None,
+        split: str = "train",
+        root: str | None = None,
+        num_images: int | None = None,
+        seed: int | None = None,
+        max_corrupt: int = 10,
+        decoder: str = "auto",
+    ):
+        source = root if source is None else source
+        if not isinstance(source, str):
+            raise UserError(f"ImageSource: got source={source!r}, expected a path (train_dataloader.dataset.source)")
+        self.source = open_source(source, split=split)
+        self.root = source if os.path.isdir(source) else os.path.dirname(source)
+        total = len(self.source)
+        # A range costs no memory, whatever its length.
+        self.numbers = range(total) if num_images is None else _spread(num_images, total, "ImageSource")
+        super().__init__(transform, seed, max_corrupt, decoder)
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def open(self, index: int) -> StoredImage:
+        return self.decode(self.source.read(int(self.numbers[index])))
+
+    def name(self, index: int) -> str:
+        return self.source.name(int(self.numbers[index]))
+
+
+def _spread(count: int, total: int, name: str) -> np.ndarray:
+    """Return so many numbers below `total`, evenly spaced. Raises: UserError, there are fewer."""
+    if not 0 < count <= total:
+        raise UserError(f"{name}: got num_images={count}, expected 1 to {total}, all there are")
+    return np.arange(count) * total // count

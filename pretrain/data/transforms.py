@@ -6,15 +6,13 @@ A transform is called with a `StoredImage` and a `random.Random` and draws from 
 import math
 from random import Random
 
-import numpy as np
-import torch
 import torchvision.transforms.v2.functional as F
 from PIL import Image
 from torch import Tensor
 
 from mimtransfer.errors import UserError
 from mimtransfer.registry import TRANSFORMS
-from pretrain.data.stored_image import StoredImage
+from pretrain.data.decoding import StoredImage
 
 Box = tuple[int, int, int, int]  # top, left, bottom, right in pixels
 Shown = tuple[Tensor, tuple[float, float, float, float], bool]
@@ -55,10 +53,7 @@ class _Resized:
 
     def show(self, image: StoredImage, box: Box, rng: Random, flip: bool = False) -> Shown:
         top, left, bottom, right = box
-        pixels = np.array(image.crop(box, self.size, self.filter))  # [H, W, 3], a copy, so writable
-        if flip:
-            pixels = pixels[:, ::-1]
-        shown = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+        shown = image.pixels(box, self.size, self.filter, flip)
         if self.color_jitter:
             shown = jitter_colors(shown, self.color_jitter, rng)
         height, width = image.height, image.width

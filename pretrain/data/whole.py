@@ -2,11 +2,12 @@
 import os
 from collections.abc import Sequence
 
+from mimtransfer.datasets.sources.base import EXTENSIONS
+from mimtransfer.datasets.sources.paths import find_images
 from mimtransfer.datasets.unreadable import read_regular
 from mimtransfer.errors import UserError, near_files
-from pretrain.data.images import EXTENSIONS, PretrainImages
-from pretrain.data.paths import find_images
-from pretrain.data.stored_image import StoredImage
+from pretrain.data.decoding import StoredImage
+from pretrain.data.images import PretrainImages
 
 
 class WholeImages(PretrainImages):
@@ -38,7 +39,7 @@ class WholeImages(PretrainImages):
         return len(self.files)
 
     def open(self, index: int) -> StoredImage:
-        return StoredImage(read_regular(self.files[index]))
+        return self.decode(read_regular(self.files[index]))
 
     def name(self, index: int) -> str:
         return self.files[index]

@@ -61,6 +61,13 @@ def main() -> int:
     return bool(problems)
 
 
+def kill_a_few(log: str, out: str) -> None:
+    """Be the script with two kills of a pretraining and a full disk; what it says goes to a file."""
+    sys.stdout = sys.stderr = open(log, "w", buffering=1)  # noqa: SIM115, until the process ends
+    sys.argv = ["kill_runs.py", "--kinds", "pretrain", "--kills", "2", "--full", "1", "--out", out]
+    sys.exit(main())
+
+
 def trial(kind: str, kills: int, full: int, out: Path, draw: random.Random) -> list[str]:
     """Kill one kind of run so many times; return what went wrong."""
     whole, run = out / f"{kind}-whole", out / f"{kind}-run"

@@ -1,20 +1,17 @@
 """Run tools/train.py and tools/test.py in processes of their own, and note what each step of a training does."""
 import json
-import multiprocessing
 import os
 import runpy
 import sys
 from pathlib import Path
 
 import torch
+from forked_tool import start
 from mmengine.dist import all_reduce, get_rank
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
 HELPERS = Path(__file__).resolve().parent
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["sharded_run", "mimtransfer.cli.launch", "mimtransfer.training.fsdp",
-                                 "mimtransfer.backbones", "mimtransfer.evaluation", "mimtransfer.results.record_hook"])
 
 
 @HOOKS.register_module()
@@ -39,19 +36,12 @@ class TrailHook(Hook):
 
 def run_tool(folder: Path, tool: str, *args, processes: int = 1, port: int = 0) -> list[int]:
     """Run a tool on the CPU in a folder; what it prints is appended to `tool.log` there; return the exit statuses."""
-    clean = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}  # read when the first process imports torch
-    before = {name: os.environ.get(name) for name in clean}
-    os.environ.update(clean)
     if port:
         args = (*args, "--launcher", "pytorch")
     ranks = []
     for rank in range(processes):
         env = dict(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=processes, MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
-        words = [tool, *map(str, args)]
-        ranks.append(_CONTEXT.Process(target=_main, args=(str(folder), words, env if port else {})))
-        ranks[-1].start()
-    for name, value in before.items():
-        os.environ.pop(name) if value is None else os.environ.update({name: value})
+        ranks.append(start(_main, str(folder), [tool, *map(str, args)], env if port else {}))
     for process in ranks:
         process.join(240)
     return [process.exitcode for process in ranks]

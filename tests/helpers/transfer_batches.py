@@ -1,6 +1,8 @@
 """Thumbnails with boxes, masks or index maps, and transfer configs shrunk to them."""
 import torch
-from one_step import narrow_mlps
+from one_step import narrow
+
+FEW = dict(num_queries=20, num_dn_queries=20, num=32, nms_pre=100, max_per_img=8, max_per_image=20, num_points=256)
 
 
 def detection_batch(height, width, num_classes, with_mask):
@@ -26,13 +28,21 @@ def segmentation_batch(height, width, num_classes):
     return SegDataSample(gt_sem_seg=PixelData(data=labels), metainfo=meta)
 
 
+def few(node):
+    """Limit proposals, queries and points; of LVIS each detection has 1203 masks."""
+    for key, value in node.items():
+        if key in FEW and isinstance(value, int):
+            node[key] = min(value, FEW[key])
+        for child in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(child, dict):
+                few(child)
+
+
 def shrink(cfg):
     """Return (height, width) of the picture, which the model pads no further, and the number of pictures."""
-    # DINO's encoder must offer as many places as there are queries, 900; elsewhere few places keep the proposals few.
-    size = (224, 224) if cfg.model.get("num_queries") else (32, 64)
-    narrow_mlps(cfg.model.backbone)
-    if "rcnn" in (cfg.model.get("test_cfg") or {}):
-        cfg.model.test_cfg.rcnn.max_per_img = 10  # of LVIS each has 1203 masks
+    size = (32, 64)
+    narrow(cfg.model, kept=(128, 256) if cfg.model.type == "DINO" else ())  # mmdet wrote 128 into its decoder
+    few(cfg.model)
     preprocessor = cfg.model.data_preprocessor
     if "size" in preprocessor:
         preprocessor.size = size

@@ -99,6 +99,7 @@ def test_mistakes_are_one_line(repo, tmp_path, args, message):
     assert nothing_left(repo, tmp_path)
 
 
+@pytest.mark.usefixtures("signals_not_ignored")
 def test_an_interrupted_comparison_leaves_nothing(repo, tmp_path):
     run = start(repo, tmp_path, "old", "new", "endless.py", "--steps", "9")
     deadline = time.monotonic() + 60

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 from coloured_classes import paint_classes
+from forked_tool import run_ranks
 from mmengine.config import Config
 from sharded_norms import sharded_norms
 from sharded_run import run_tool
-from torch.multiprocessing import spawn
 
 from mimtransfer.backbones.vit import TimmViT
 from mimtransfer.checkpoints.load import load_backbone
@@ -124,7 +124,7 @@ def test_blocks_of_a_swin_are_units():
 @pytest.mark.parametrize(("sync_bn", "kind"), [("torch", "SyncBatchNorm"), (None, "BatchNorm2d")])
 def test_batch_norm_is_synchronised_where_the_config_says_so(sync_bn, kind, tmp_path):
     # The kinds only: torch's SyncBatchNorm computes on GPUs alone.
-    spawn(sharded_norms, args=(str(tmp_path / "store"), str(tmp_path), sync_bn), nprocs=2)
+    assert run_ranks(sharded_norms, str(tmp_path / "store"), str(tmp_path), sync_bn) == [0, 0]
     for rank in range(2):
         kinds, num_units = torch.load(tmp_path / f"{rank}.pt")
         assert kinds == [kind] and num_units > 1

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from forked_tool import run_tool
+from forked_tool import run_tool, torchrun_tool
 from PIL import Image
 
 from mimtransfer.checkpoints.safe_load import read_checkpoint
@@ -47,13 +47,11 @@ train_cfg = dict(max_epochs=3)
     return path
 
 
-def run(*args, processes: int = 1) -> subprocess.CompletedProcess:
+def run(*args) -> subprocess.CompletedProcess:
     """Run the tool as a user does, from its start; where the start is not the point, `run_tool` is quicker."""
-    launcher = [sys.executable]
-    if processes > 1:
-        launcher += ["-m", "torch.distributed.run", f"--nproc_per_node={processes}", "--master_port=29533"]
     env = dict(os.environ, PYTHONPATH=f"{ROOT}:{ROOT / 'tests' / 'helpers'}", OMP_NUM_THREADS="1")
-    return subprocess.run([*launcher, str(TOOL), *map(str, args)], env=env, capture_output=True, text=True, timeout=300)
+    command = [sys.executable, str(TOOL), *map(str, args)]
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
 
 
 def probe(work_dir: Path, rank: int = 0) -> dict:
@@ -111,8 +109,8 @@ def test_two_processes_agree_and_equal_one_process(images, tmp_path):
     assert one == [0], log.read_text()[-2000:]
     body = "train_dataloader = dict(batch_size=4, dataset=dict(root=IMAGES))"
     config = write_config(tmp_path / "two.py", images, body)
-    two = run(config, "--work-dir", tmp_path / "two", "--launcher", "pytorch", processes=2)
-    assert two.returncode == 0, two.stderr[-2000:]
+    options = ["--work-dir", tmp_path / "two", "--launcher", "pytorch"]
+    assert torchrun_tool(log, config, *options, processes=2, port=29533) == 0, log.read_text()[-2000:]
     single, first, second = probe(tmp_path / "one"), probe(tmp_path / "two"), probe(tmp_path / "two", rank=1)
     assert first["sums"] == second["sums"]
     for i, loss in single["losses"].items():

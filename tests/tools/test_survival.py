@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -12,7 +11,8 @@ import break_hook  # noqa: F401  registers its hooks
 import probe_hook  # noqa: F401
 import pytest
 import torch
-from kill_runs import TINY_PRETRAIN, damage, losses_of
+from forked_tool import start, start_tool
+from kill_runs import TINY_PRETRAIN, damage, kill_a_few, losses_of, make_images
 from toy_runner import toy_runner
 
 from mimtransfer.checkpoints.newest import newest_checkpoint, newest_or_why
@@ -21,7 +21,6 @@ from mimtransfer.cli.explain import clean_exit
 from mimtransfer.errors import UserError
 from mimtransfer.training import checkpointing
 
-ROOT = Path(__file__).resolve().parents[2]
 PROBE = dict(type="ProbeHook")
 
 
@@ -185,6 +184,7 @@ def test_the_best_checkpoint_outlives_its_successor(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), ("SIGHUP", 129), ("SIGINT", 130)])
+@pytest.mark.usefixtures("signals_not_ignored")
 def test_a_signal_is_one_line(name, status, tmp_path, capsys):
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(SystemExit) as stop, clean_exit():
@@ -246,20 +246,19 @@ def test_a_checkpoint_within_an_epoch_needs_its_batch(tmp_path):
 
 def test_no_child_is_left(tmp_path):
     """tools/pretrain.py with loader workers, stopped from outside."""
-    from kill_runs import environment, make_images
-
+    log = tmp_path / "log"
     make_images(tmp_path / "images")
     command = [*TINY_PRETRAIN(tmp_path / "images", tmp_path / "run", epochs=200), "train_dataloader.num_workers=2",
                "train_dataloader.persistent_workers=True"]
-    process = subprocess.Popen(command, env=environment(), cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
-                               text=True)
+    process = start_tool(log, *command[2:])
     end = time.monotonic() + 240
-    while not list((tmp_path / "run").glob("epoch_*.pth")) and process.poll() is None and time.monotonic() < end:
-        time.sleep(0.2)
+    while not list((tmp_path / "run").glob("epoch_*.pth")) and process.is_alive() and time.monotonic() < end:
+        time.sleep(0.05)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     process.terminate()
-    _, error = process.communicate(timeout=60)
-    assert process.returncode == 143 and len(children) >= 2, error
+    process.join(60)
+    error = log.read_text()
+    assert process.exitcode == 143 and len(children) >= 2, error
     assert error.strip().splitlines()[-1].startswith("stopped by SIGTERM; the last checkpoint is ")
     assert "Traceback" not in error
     assert not [child for child in children if Path(f"/proc/{child}").exists()]
@@ -276,7 +275,7 @@ def test_a_second_signal_soon_after_the_first_is_the_launcher_repeating_itself(c
 
 def test_short_version_of_the_kills(tmp_path):
     """Two kills of a pretraining and a full disk; `kill_runs.py` does fifty, with maps and detection."""
-    done = subprocess.run([sys.executable, ROOT / "tests/helpers/kill_runs.py", "--kinds", "pretrain", "--kills", "2",
-                           "--full", "1", "--out", tmp_path], capture_output=True, text=True, timeout=570)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    assert "all equal" in done.stdout
+    log = tmp_path / "log"
+    process = start(kill_a_few, str(log), str(tmp_path / "runs"))
+    process.join(570)
+    assert process.exitcode == 0 and "all equal" in log.read_text(), log.read_text()[-4000:]

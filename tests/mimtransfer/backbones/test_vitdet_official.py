@@ -15,6 +15,7 @@ from transfer_configs import build, load
 
 from mimtransfer.backbones import SimpleFeaturePyramid, TimmViT
 
+pytestmark = pytest.mark.usefixtures("quick_weights")
 FOLDER = Path(__file__).parent / "fixtures"
 MAPS = json.loads((FOLDER / "vitdet_official.json").read_text())
 TABLES = json.loads((FOLDER / "layer_decay_official.json").read_text())

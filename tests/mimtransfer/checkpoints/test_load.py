@@ -205,6 +205,17 @@ def test_a_diverged_training_is_refused(save):
     state = vit().state_dict()
     state["blocks.1.mlp.fc1.weight"][0, 0] = float("nan")
     assert "NaN or infinity in 1 backbone tensors, first 'blocks.1.mlp.fc1.weight'" in refused(vit(seed=1), save(state))
+    state["blocks.1.mlp.fc1.weight"][0, 0] = 0.0
+    state["blocks.0.mlp.fc1.weight"][0, :2] = torch.tensor([float("inf"), -float("inf")])
+    assert "NaN or infinity in 1 backbone tensors, first 'blocks.0.mlp.fc1.weight'" in refused(vit(seed=1), save(state))
+
+
+def test_large_numbers_are_finite_though_their_sum_is_not(save):
+    state = vit().state_dict()
+    state["blocks.1.mlp.fc1.weight"].fill_(3e38)
+    model = vit(seed=1)
+    load_backbone(model, save(state))
+    assert (model.blocks[1].mlp.fc1.weight == 3e38).all()
 
 
 def test_init_weights_loads_and_keeps_the_report(save):

@@ -164,3 +164,15 @@ def test_the_evidence_is_that_of_the_run(args, says):
 def test_ap_of_sizes_that_do_not_occur_is_left_out():
     seen = overfit_verdict.gather(runner([[0]]), [0.1, 0.2])
     assert seen.sizes == {"large": 0.15} and seen.lr == 0.01 and seen.losses == FALLING
+
+
+@pytest.mark.parametrize("score, passes, says", [
+    (69.9, False, "overfit: FAILED: mIoU 69.9 on the 1 images it was trained on after 100 iterations, expected 70; "),
+    (70.0, True, "overfit: passed: mIoU 70.0 on the 1 images it was trained on after 100 iterations (goal 70)"),
+])
+def test_the_goal_of_segmentation(score, passes, says):
+    run = runner([[0, 1]], maps=True)
+    run.cfg.default_scope = "mmseg"
+    run.message_hub.update_scalar("val/mIoU", score)
+    passed, line = verdict(run)
+    assert passed == passes and line.startswith(says)

@@ -1,6 +1,6 @@
 """Layer-wise lr decay of a model that FSDP has sharded over two processes: the groups of the whole model."""
 import torch
-import torch.multiprocessing as mp
+from forked_tool import run_ranks
 from sharded_toy import Detector, groups, sharded_groups
 
 
@@ -8,7 +8,7 @@ def test_groups_of_a_sharded_model_are_those_of_the_whole(tmp_path):
     whole = Detector()
     expected = groups(whole)
     assert expected["backbone.blocks.1.fc.weight"] == (0.5, 0.1) and expected["backbone.blocks.0.fc.bias"] == (0.25, 0)
-    mp.spawn(sharded_groups, (str(tmp_path / "store"), str(tmp_path)), nprocs=2)
+    assert run_ranks(sharded_groups, str(tmp_path / "store"), str(tmp_path)) == [0, 0]
     found = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
     assert found[0][0] == found[1][0] == expected
     total = sum(param.numel() for param in whole.parameters())

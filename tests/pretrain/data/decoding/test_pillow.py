@@ -8,7 +8,7 @@ from PIL import Image, ImageOps
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
-from pretrain.data import StoredImage, UnreadableImage
+from pretrain.data.decoding import StoredImage, UnreadableImage
 
 ORIENTATION = 0x0112
 

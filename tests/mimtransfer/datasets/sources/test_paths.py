@@ -7,10 +7,10 @@ from mmengine.fileio import list_dir_or_file
 from mmengine.logging import MMLogger
 from PIL import Image
 
+from mimtransfer.datasets.sources.paths import PathTable, find_images, read_list
 from mimtransfer.datasets.tree import HIDDEN, LOOP, walk
 from mimtransfer.errors import UserError
 from pretrain.data.images import EXTENSIONS, ImageFolder
-from pretrain.data.paths import PathTable, find_images, read_list
 
 
 def touch(root, *names):
@@ -105,7 +105,7 @@ def test_path_table_gives_back_its_paths():
 def said(monkeypatch):
     """Collect what is logged."""
     lines = []
-    monkeypatch.setattr("pretrain.data.paths.print_log", lambda line, **_: lines.append(line))
+    monkeypatch.setattr("mimtransfer.datasets.sources.paths.print_log", lambda line, **_: lines.append(line))
     return lines
 
 

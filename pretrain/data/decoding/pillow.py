@@ -1,4 +1,4 @@
-"""A picture file as a training set wants it: its upright size before decoding, then the pixels of one box, in RGB.
+"""The reference decoder: Pillow reads and resizes. Its upright size is known before decoding, then one box is decoded.
 
 What is done to pictures that are not plain 8-bit RGB: grey, palette, CMYK and others become RGB; transparent pixels lie
 on white; of 16-bit pixels the high byte is kept, as Pillow does for 16-bit colour; the EXIF orientation is applied; of
@@ -8,8 +8,10 @@ import io
 import math
 
 import numpy as np
+import torch
 from PIL import ExifTags, Image, ImageOps
 from PIL.JpegImagePlugin import JpegImageFile
+from torch import Tensor
 
 from mimtransfer.datasets.unreadable import BROKEN, UnreadableImage, reason
 
@@ -48,15 +50,37 @@ class StoredImage:
 
     def _open(self, source: bytes | Image.Image) -> None:
         image = source if isinstance(source, Image.Image) else Image.open(io.BytesIO(source))
+        self._source = source
+        self._scale: int | None = None  # at which `_image` is decoded
         self._orientation = 1
-        if isinstance(image, JpegImageFile):
+        self._is_jpeg = isinstance(image, JpegImageFile)
+        if self._is_jpeg:
             self._orientation = _orientation(image)
         elif image is not source:
             image.load()  # may turn the picture (TIFF) or find the orientation behind the pixels (PNG)
             if _orientation(image) != 1:
                 image = ImageOps.exif_transpose(image)
         self._image = image
+        self._size = image.size
         self.width, self.height = image.size[::-1] if self._orientation >= 5 else image.size
+
+    @property
+    def is_plain_jpeg(self) -> bool:
+        """Whether the file is an upright JPEG in colour or grey."""
+        return self._is_jpeg and self._image.mode in ("RGB", "L") and self._orientation == 1
+
+    def pixels(
+        self, box: tuple[int, int, int, int], size: tuple[int, int], filter: Image.Resampling, flip: bool = False
+    ) -> Tensor:
+        """Show a box as `crop` does, as a tensor, flipped left-right or not.
+
+        Returns:
+            [3, height, width] uint8 RGB, contiguous.
+
+        Raises:
+            UnreadableImage: the pixels cannot be decoded.
+        """
+        return to_tensor(np.array(self.crop(box, size, filter)), flip)
 
     def crop(
         self, box: tuple[int, int, int, int], size: tuple[int, int], filter: Image.Resampling = Image.Resampling.BICUBIC
@@ -79,21 +103,40 @@ class StoredImage:
 
     def _crop(self, box: tuple[int, int, int, int], size: tuple[int, int], filter: Image.Resampling) -> Image.Image:
         # Crop and resize the picture as it lies in the file, then turn the small result upright.
-        stored: tuple[float, float, float, float] = _as_stored(box, self._orientation, self._image.size)
+        stored: tuple[float, float, float, float] = _as_stored(box, self._orientation, self._size)
         top, left, bottom, right = stored
         height, width = size[::-1] if self._orientation >= 5 else size
-        scale = 1
-        if isinstance(self._image, JpegImageFile) and filter != Image.Resampling.NEAREST:
-            fit = min((bottom - top) / (_DRAFT_MARGIN * height), (right - left) / (_DRAFT_MARGIN * width))
-            scale = next((s for s in (8, 4, 2) if s <= fit), 1)
+        scale = self._reduction(stored, (height, width), filter)
         if scale > 1:
             # The last column of a draft may stand for less than `scale` columns: boxes are divided by the scale itself.
-            self._image.draft(None, (self._image.width // scale, self._image.height // scale))
             left, top, right, bottom = left / scale, top / scale, right / scale, bottom / scale
         x, y = math.floor(left), math.floor(top)
-        cut = _to_rgb(self._image.crop((x, y, math.ceil(right), math.ceil(bottom))), self._image.format)
+        cut = self._decode((x, y, math.ceil(right), math.ceil(bottom)), scale)
         cut = cut.resize((width, height), filter, box=(left - x, top - y, right - x, bottom - y))
         return cut.transpose(_UPRIGHT[self._orientation]) if self._orientation != 1 else cut
+
+    def _reduction(self, box: tuple[float, ...], size: tuple[int, int], filter: Image.Resampling) -> int:
+        """Say at which part of its size a file is decoded for a box of the stored picture: 1, 1/2, 1/4, 1/8."""
+        if not self._is_jpeg or filter == Image.Resampling.NEAREST:
+            return 1
+        top, left, bottom, right = box
+        fit = min((bottom - top) / (_DRAFT_MARGIN * size[0]), (right - left) / (_DRAFT_MARGIN * size[1]))
+        return next((scale for scale in (8, 4, 2) if scale <= fit), 1)
+
+    def _decode(self, box: tuple[int, int, int, int], scale: int) -> Image.Image:
+        """Return the pixels of a box (left, top, right, bottom) of the picture reduced by `scale`, in RGB."""
+        if self._scale not in (None, scale):  # Pillow decodes a file once; another box may ask for another reduction
+            assert isinstance(self._source, bytes)
+            self._image = Image.open(io.BytesIO(self._source))
+        if scale > 1 and scale != self._scale:
+            self._image.draft(None, (self._size[0] // scale, self._size[1] // scale))
+        self._scale = scale
+        return _to_rgb(self._image.crop(box), self._image.format)
+
+
+def to_tensor(pixels: np.ndarray, flip: bool) -> Tensor:
+    """Turn [H, W, 3] uint8 into [3, H, W], contiguous, flipped left-right or not."""
+    return torch.from_numpy(np.ascontiguousarray((pixels[:, ::-1] if flip else pixels).transpose(2, 0, 1)))
 
 
 def _orientation(image: Image.Image) -> int:
