@@ -73,8 +73,10 @@ def main() -> None:
         cells = [error] * 2 if error else [verdict(waited["fp32"]), verdict(waited["bf16"])]
         measured = "" if error or "measure" not in waited else verdict(waited["measure"])
         rows.append([method, drawn, tokenizer, encoder, Path(leaf).stem, *cells, measured])
-    lines = [INTRODUCTION, "## Pretraining", "", "One step of each kind of config: preprocessor, maps and stored ids, "
-             "strategy, loss, gradients, optimizer.", "",
+    lines = [INTRODUCTION, "## Pretraining", "",
+             "One step of each kind of config: preprocessor, maps and stored ids, strategy, loss, gradients, optimizer.\n"
+             "What is independent of each other is not combined: tokenizers are tried with BEiT, corruptions with plain\n"
+             "ViTs.", "",
              *table(["method", "strategy or corruption", "tokenizer", "encoder", "config", "fp32", "bf16", "measuring"],
                     rows)]
     rows = []

@@ -27,14 +27,17 @@ _NUMBERS = {"type", "mask_ratio", "throw_ratio", "warmup", "num_seeds", "num_par
 
 
 def kind(cfg: Any) -> tuple[str, ...]:
-    """Return what decides which operators a step runs: method, strategy or corruption, tokenizer, encoder."""
+    """Return what decides which operators a step runs: method, strategy or corruption, tokenizer, encoder.
+
+    What is independent of each other is not combined: tokenizers are tried with BEiT, corruptions with plain ViTs.
+    """
     model = cfg.model
     drawn = model.get("strategy") or model.get("corruption") or dict(type="FrequencyMasking")
     options = [f"{key}={value}" for key, value in drawn.items() if key not in _NUMBERS]
     method = [model.type, *sorted(key for key in model if key in ("auxiliary", "frequency_loss", "permuted"))]
-    tokenizer = [model.tokenizer.type] if "tokenizer" in model else []
-    return (" ".join(method), " ".join([drawn["type"], *sorted(options)]), " ".join(tokenizer),
-            model.encoder.type.rpartition(".")[2])
+    encoder = model.encoder.type.rpartition(".")[2]
+    drawn_by = " ".join([drawn["type"], *sorted(options)]) if encoder == "TimmViT" else ""
+    return " ".join(method), drawn_by, model.tokenizer.type if model.type == "BEiT" else "", encoder
 
 
 def pretraining_kinds() -> dict[tuple[str, ...], str]:
@@ -54,11 +57,17 @@ def _cost(leaf: str) -> tuple[bool, bool, bool, int]:
     return not throws, "tokenizer" in cfg.model and features, not leaf.startswith("debug"), size
 
 
-def shrink(model: Any) -> None:
-    """Make a method narrow and shallow; image, patches and options stay."""
-    encoder = model.encoder
+def shrink(cfg: Any) -> None:
+    """Make a method narrow and shallow; options stay. Plain ViTs get one size of images and patches, for torch keeps
+    what it has found out about fake tensors of the same shapes; codebooks of k-means have patches of their own size.
+    """
+    model, encoder = cfg.model, cfg.model.encoder
     if encoder.type.endswith("TimmViT"):
         encoder.model_kwargs = dict(encoder.get("model_kwargs") or {}, depth=1, embed_dim=48, num_heads=3)
+        if model.get("tokenizer", {}).get("type") != "KMeansTokenizer":
+            encoder.img_size, encoder.patch_size, cfg.train_dataloader.dataset.transform.size = 32, 8, 32
+        if model.get("tokenizer", {}).get("type") == "DALLETokenizer":
+            model.tokenizer.input_size = 32
     elif encoder.type.endswith("TimmSwin"):
         encoder.model_kwargs = dict(embed_dim=24, depths=(2, 1, 1, 1), num_heads=(1, 2, 3, 3))
     else:
@@ -72,12 +81,12 @@ def build_pretraining(leaf: str) -> tuple[Any, Any, dict[str, Any]]:
     return it, its config, and a batch as a loader gives it.
     """
     cfg = load(leaf)
+    shrink(cfg)
     size = cfg.train_dataloader.dataset.transform.size
     if "tokenizer" in cfg.model:
         side = cfg.model.encoder.get("patch_size", 16)
         cfg.model.num_codes = None
         write_tokenizer(cfg.model.tokenizer, 16, (size // side, size // side), narrower=16)
-    shrink(cfg.model)
     cfg.optim_wrapper.accumulative_counts = 1
     model = MODELS.build(cfg.model).train()
     if isinstance(model.strategy, Measured):
@@ -146,6 +155,7 @@ def classify(leaf: str, strict: bool = True) -> dict[str, int]:
     encoder = cfg.model.backbone
     if encoder.type.endswith("TimmViT"):
         encoder.model_kwargs = dict(encoder.get("model_kwargs") or {}, depth=1, embed_dim=48, num_heads=3)
+        encoder.img_size, encoder.patch_size = 32, 8
     size = encoder.get("img_size", 224)
     model = MODELS.build(cfg.model).train()
     data = dict(inputs=torch.zeros(BATCH, 3, size, size, dtype=torch.uint8), label=torch.arange(BATCH))
