@@ -30,8 +30,12 @@ def near_files(path: str) -> str:
     """Say what is near a path that does not exist.
 
     Returns:
-        "; did you mean 'epoch_5.pth'?", "; the folder 'work_dirs' does not exist", or "", to be put behind a message.
+        "; did you mean 'epoch_5.pth'?", "; the folder 'work_dirs' does not exist", "; it is a link to ...", or "", to
+        be put behind a message.
     """
+    path = path.rstrip("/")
+    if osp.islink(path):
+        return f"; it is a link to {os.readlink(path)!r}, which is not there"
     folder = osp.dirname(path)
     if not osp.isdir(folder or "."):
         return f"; the folder {folder!r} does not exist"

@@ -43,13 +43,16 @@ def build_runner(cfg: Config, notes: Sequence[str] = ()) -> Runner:
         notes: lines about the schedule for the log.
 
     Raises:
-        UserError: the training set is smaller than a batch, or images have other channels than RGB.
+        UserError: the training set is smaller than a batch, cannot be read, or images have other channels than RGB.
     """
     check_channels(cfg)
     register_all()
+    from pretrain.data.check import check_images
+
     runner = PretrainRunner.from_cfg(cfg)
     runner.register_hook(ScheduleHook(notes))
     check_epoch(runner)
+    check_images(runner._train_dataloader.dataset)
     _check_maps(runner)
     _check_stored_ids(runner)
     return runner

@@ -127,6 +127,8 @@ def test_published_recipes():
     assert (small.model.decoder.embed_dim, small.model.decoder.depth, small.model.decoder.num_heads) == (128, 8, 16)
     assert small.optim_wrapper.optimizer.lr == 1.5e-4 and small.auto_scale_lr.base_batch_size == 256
     assert (small.custom_hooks[-1].begin, small.custom_hooks[-1].interval) == (40, 40)
+    official = load("pretrain/mae_amt_vit-base_400e_in1k.py").custom_hooks[-1]
+    assert (official.begin, official.interval) == (41, 40)  # its code counts epochs from 0 and trains the 40th first
     base = load("pretrain/mae_famt_vit-base_200e_in1k.py")
     assert base.model.decoder.embed_dim == 512 and not base.model.norm_pix_loss
     assert (base.custom_hooks[-1].begin, base.custom_hooks[-1].interval) == (40, 20)

@@ -11,7 +11,7 @@ def parse_args() -> argparse.Namespace:
     """Read the command line. Only the standard library so far: `--help` answers at once."""
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
-    add("config", nargs="?", help="detection, segmentation or classification config whose data are checked")
+    add("config", nargs="?", help="config whose settings and data are checked")
     add("--pretrained", metavar="CKPT", help="checkpoint that the config's backbone is to start from")
     add("--maps", type=int, default=100, metavar="N", help="images and index maps decoded in each data set")
     add("--all", action="store_true", help="decode all of them")
@@ -46,12 +46,14 @@ def main() -> None:
             show("operators", doctor.check_operators(["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]))
             if args.config:
                 from mimtransfer.checks.config import check_config
+                from pretrain.data.check import image_findings
                 from pretrain.runner import register_all
 
                 register_all()
 
                 num_files = None if args.all else args.maps
-                show(args.config, check_config(args.config, args.cfg_options, args.pretrained, num_files))
+                show(args.config, check_config(
+                    args.config, args.cfg_options, args.pretrained, num_files, image_findings))
         counts = {level: sum(finding.level == level for finding in found) for level in (FAIL, WARN)}
         print(f"{counts[FAIL]} to fix, {counts[WARN]} to look at")
         sys.exit(1 if counts[FAIL] else 0)

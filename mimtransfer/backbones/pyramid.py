@@ -43,10 +43,16 @@ class SimpleFeaturePyramid(BaseModule):
         self.levels = nn.ModuleList(_level(in_channels, out_channels, scale) for scale in scale_factors)
 
     def forward(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Return `num_outs` maps [B, out_channels, h*scale, w*scale] of a tuple with one map [B, in_channels, h, w]."""
+        """Return `num_outs` maps [B, out_channels, h*scale, w*scale] of a tuple with one map [B, in_channels, h, w].
+
+        A side is never less than 1.
+        """
         if len(inputs) != 1:
             raise UserError(f"SimpleFeaturePyramid takes one map, got {len(inputs)}: "
                             f"set out_indices=(-1,) in the backbone")
+        for level in self.levels:
+            if isinstance(level.resize, nn.MaxPool2d):  # a map of one row is not halved to nothing
+                level.resize.ceil_mode = min(inputs[0].shape[-2:]) < 2
         outputs = [level(inputs[0]) for level in self.levels]
         while len(outputs) < self.num_outs:
             outputs.append(F.max_pool2d(outputs[-1], kernel_size=1, stride=2))

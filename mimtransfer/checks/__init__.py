@@ -43,5 +43,7 @@ class Finding(NamedTuple):
 def counted(level: str, cases: list, what: str, fix: str) -> Iterator[Finding]:
     """Yield a finding about entries, with their number and the first of them; nothing where there are none."""
     if cases:
-        named = ", ".join(dict.fromkeys(map(str, cases[:50])))
+        # Names of files may hold bytes that are no text, which a log cannot write.
+        shown = (str(case).encode("utf-8", "backslashreplace").decode() for case in cases[:50])
+        named = ", ".join(dict.fromkeys(shown))
         yield Finding(level, f"{len(cases)} {what}: {named[:160]}{' ...' if len(named) > 160 else ''}", fix)

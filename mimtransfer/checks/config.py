@@ -1,23 +1,31 @@
 """Check a config as a run would meet it: does it read, are the data there and sane, does the checkpoint fit."""
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
+from mmengine.config import Config
 from mmengine.registry import MODELS
 
 from mimtransfer.checkpoints.load import load_backbone
 from mimtransfer.checks import FAIL, OK, Finding
 from mimtransfer.checks.data import data_findings
-from mimtransfer.checks.settings import wrong_settings
+from mimtransfer.checks.settings import setting_findings
 from mimtransfer.cli import launch
 from mimtransfer.cli.explain import explain
 
 
-def check_config(path: str, cfg_options: list[str], pretrained: str | None, num_files: int | None) -> Iterator[Finding]:
+def check_config(
+    path: str,
+    cfg_options: list[str],
+    pretrained: str | None,
+    num_files: int | None,
+    more: Callable[[Config, int | None], Iterable[Finding]] = lambda cfg, num_files: (),
+) -> Iterator[Finding]:
     """Yield what is wrong with a config, its data and the checkpoint that it starts from.
 
     Args:
         num_files: images and index maps decoded in each data set; None: all.
+        more: checks of data that this package does not know, those of pretraining.
     """
     try:
         cfg = launch.load_config(path, cfg_options)
@@ -27,11 +35,14 @@ def check_config(path: str, cfg_options: list[str], pretrained: str | None, num_
     except Exception as error:
         yield _explained(error)
         return
-    yield from (Finding(FAIL, line) for line in wrong_settings(cfg))
+    wrong = list(setting_findings(cfg))
+    yield from wrong
     try:
         yield from data_findings(cfg, count=num_files)
+        yield from more(cfg, num_files)
     except Exception as error:
-        yield _explained(error)
+        if not wrong:  # of which it is a consequence
+            yield _explained(error)
     if pretrained is not None:
         try:
             backbone = MODELS.build({**cfg.model.backbone, "init_cfg": None})

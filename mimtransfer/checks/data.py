@@ -15,14 +15,14 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 
 from mimtransfer.checks import FAIL, OK, WARN, Finding, counted
-from mimtransfer.checks.annotations import coco_problems, read_coco
+from mimtransfer.checks.annotations import coco_problems, no_collection, read_coco
 from mimtransfer.checks.channels import channel_findings
 from mimtransfer.checks.class_folders import class_findings
 from mimtransfer.checks.image_files import coco_images
 from mimtransfer.checks.index_maps import map_findings
 from mimtransfer.datasets.coco_ids import file_names
 from mimtransfer.datasets.configured import classes_of, leaves, max_corrupt
-from mimtransfer.errors import UserError
+from mimtransfer.errors import UserError, near_files
 from mimtransfer.openmmlab.lvis_package import prepare_lvis
 
 SPLITS = ("train", "val", "test")
@@ -74,7 +74,7 @@ def _dataset(
 ) -> Iterator[Finding]:
     where, root = f"{split} data", dataset.get("data_root") or ""
     if root and not osp.isdir(root):
-        yield Finding(FAIL, f"{where}: folder {root!r} does not exist",
+        yield Finding(FAIL, f"{where}: folder {root!r} does not exist{near_files(root).replace(';', ',')}",
                       f"put the data there (docs/transfer.md) or set {split}_dataloader.dataset.data_root")
         return
     try:
@@ -97,7 +97,8 @@ def _coco(
     where, kind = f"{split} data", str(dataset.get("type")).rpartition(".")[2]
     path = osp.join(dataset.get("data_root") or "", dataset["ann_file"])
     if not osp.isfile(path):
-        yield Finding(FAIL, f"{where}: annotation file {path!r} does not exist", "check data_root and ann_file")
+        yield Finding(FAIL, f"{where}: annotation file {path!r} does not exist{near_files(path).replace(';', ',')}",
+                      "check data_root and ann_file")
         return
     evaluators = _evaluators(cfg, split) if split != "train" else []
     labels_withheld = bool(evaluators) and all(evaluator.get("format_only") for evaluator in evaluators)
@@ -106,9 +107,10 @@ def _coco(
         yield problem
     if coco is None:
         return
-    problems = list(coco_problems(coco, classes, _learns_masks(cfg, dataset), split != "train",
-                                  None if dataset.get("test_mode") else dataset.get("filter_cfg"),
-                                  lvis=kind.startswith("LVIS")))
+    with no_collection():
+        problems = list(coco_problems(coco, classes, _learns_masks(cfg, dataset), split != "train",
+                                      None if dataset.get("test_mode") else dataset.get("filter_cfg"),
+                                      lvis=kind.startswith("LVIS")))
     yield from (found._replace(what=f"{where}, {path!r}: {found.what}") for found in problems)
     if any(found.level == FAIL for found in problems):
         return

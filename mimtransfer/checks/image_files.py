@@ -10,7 +10,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from mimtransfer.checks import FAIL, WARN, Finding, counted
-from mimtransfer.datasets.tree import printable
+from mimtransfer.datasets.tree import kind_of, printable
 from mimtransfer.datasets.unreadable import BROKEN, UnreadableImage, read_regular
 
 _ORIENTATION = 0x0112
@@ -30,7 +30,7 @@ def spread(items: Sequence, count: int | None) -> list:
 
 
 class Listing:
-    """The names in folders, each read once: COCO has 118,000 in one."""
+    """The names of files in folders, each read once: COCO has 118,000 in one. A link to nothing is no file."""
 
     def __init__(self) -> None:
         self._names: dict[str, dict[str, str]] = {}
@@ -38,7 +38,9 @@ class Listing:
     def _of(self, folder: str) -> dict[str, str]:
         if folder not in self._names:
             try:
-                self._names[folder] = {name: name.lower() for name in os.listdir(folder)}
+                with os.scandir(folder) as entries:
+                    self._names[folder] = {entry.name: entry.name.lower() for entry in entries
+                                           if kind_of(entry) == "file"}
             except OSError:
                 self._names[folder] = {}
         return self._names[folder]

@@ -1,6 +1,7 @@
 """Look at a data set of images and index maps: which files mmseg reads and which it passes over, values and sizes."""
 from __future__ import annotations
 
+import os
 import os.path as osp
 from collections.abc import Iterator, Mapping
 
@@ -11,6 +12,7 @@ from mimtransfer.checks.image_files import Listing, open_image, spread, turned_i
 from mimtransfer.datasets.configured import argument, classes_of, own_classes
 from mimtransfer.datasets.tree import LOOP, Tree, left_out_images, printable, walk
 from mimtransfer.datasets.unreadable import UnreadableImage, read_regular
+from mimtransfer.errors import near_files
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 _MOST = 500  # maps read when the first ones hold a single class
@@ -29,7 +31,8 @@ def map_findings(dataset: dict, where: str, count: int | None, limit: int) -> It
     images, maps = osp.join(root, prefix.get("img_path") or ""), osp.join(root, prefix["seg_map_path"] or "")
     for folder in (images, maps):
         if not osp.isdir(folder):
-            yield Finding(FAIL, f"{where}: folder {folder!r} does not exist", "check data_root and data_prefix")
+            near = near_files(folder).replace(";", ",")
+            yield Finding(FAIL, f"{where}: folder {folder!r} does not exist{near}", "check data_root and data_prefix")
             return
     suffixes = argument(dataset, "img_suffix"), argument(dataset, "seg_map_suffix")
     problems: list[Finding] = []
@@ -91,8 +94,8 @@ def _found(images: str, maps: str, suffixes: tuple[str, str], problems: list[Fin
         return []
     for folder, each in ((images, tree), (maps, map_tree)):
         problems += _entries(folder, each)
-    files = [printable(path) for path in tree.files]
-    labels = {printable(path)[: -len(suffixes[1])] for path in map_tree.files if path.endswith(suffixes[1].encode())}
+    files = [os.fsdecode(path) for path in tree.files]
+    labels = {os.fsdecode(path)[: -len(suffixes[1])] for path in map_tree.files if path.endswith(suffixes[1].encode())}
     stems = [file[: -len(suffixes[0])] for file in files if file.endswith(suffixes[0])]
     same_folder = osp.realpath(images) == osp.realpath(maps)
     others = {osp.splitext(file)[0]: file for file in files if file.lower().endswith(IMAGE_ENDINGS)
@@ -109,7 +112,7 @@ def _found(images: str, maps: str, suffixes: tuple[str, str], problems: list[Fin
     hidden = [file for file in files if file.endswith(suffixes[0]) and any(p.startswith(".") for p in file.split("/"))]
     problems += counted(WARN, hidden, f"images in hidden folders of {images!r} are read", "remove these folders")
     problems += _missing(stems, images, maps, suffixes)
-    unused = sorted(stem + suffixes[1] for stem in labels - paired - others.keys())
+    unused = sorted(printable(stem + suffixes[1]) for stem in labels - paired - others.keys())
     if stems and not same_folder:
         problems += counted(WARN, unused, f"index maps in {maps!r} have no image", "add the images or remove the maps")
     return stems
@@ -142,9 +145,9 @@ def _missing(stems: list[str], images: str, maps: str, suffixes: tuple[str, str]
                                       (maps, suffixes[1], "images have no index map", "seg_map_suffix")):
         missing = [stem for stem in stems if not listing.has(osp.join(folder, stem) + suffix)]
         if missing:
-            near = listing.in_other_case(osp.join(folder, missing[0]) + suffix)
+            near = listing.in_other_case(osp.join(folder, missing[0]) + suffix).replace(";", ",")
             yield Finding(FAIL, f"{len(missing)} of {len(stems)} {what} in {folder!r}, the first missing is "
-                          f"{missing[0] + suffix!r}{near.replace(';', ',')}", f"add or rename them, or check {key}")
+                          f"{printable(missing[0] + suffix)!r}{near}", f"add or rename them, or check {key}")
 
 
 def _contents(
@@ -158,9 +161,9 @@ def _contents(
     for k, stem in enumerate(chosen + rest):
         if k >= len(chosen) and len(set().union(*values.values()) - {255}) > 1:
             break
-        name = stem + suffixes[1]
+        name, picture = printable(stem + suffixes[1]), printable(stem + suffixes[0])
         try:
-            labels = _read_map(osp.join(maps, name))
+            labels = _read_map(osp.join(maps, stem + suffixes[1]))
         except UnreadableImage as error:
             broken_maps.append(f"{name} ({error})")
             continue
@@ -168,13 +171,13 @@ def _contents(
         try:
             image = open_image(osp.join(images, stem + suffixes[0]))
         except UnreadableImage as error:
-            broken.append(f"{stem + suffixes[0]} ({error})")
+            broken.append(f"{picture} ({error})")
             continue
         if (image.height, image.width) != labels.shape:
             exif = " (turned as its EXIF data say)" if image.orientation >= 5 else ""
             wrong.append(f"{name} {labels.shape[1]}x{labels.shape[0]}, image {image.width}x{image.height}{exif}")
         elif image.orientation in (2, 3, 4) or (image.orientation > 4 and image.width == image.height):
-            turned.append(stem + suffixes[0])
+            turned.append(picture)
     yield from counted(FAIL, broken_maps, f"index maps in {maps!r} that cannot be read",
                        "write them anew, colours as class indices, or remove them with their images")
     yield from unreadable_images(broken, limit, f"images in {images!r}")
@@ -192,7 +195,8 @@ def _read_map(path: str) -> np.ndarray:
     """Return [H, W] labels as mmseg reads them, before it makes them uint8."""
     from mimtransfer.datasets.reading import decode
 
-    labels = decode(read_regular(path), "unchanged", "pillow").squeeze()
+    labels = decode(read_regular(path), "unchanged", "pillow")
+    labels = labels[..., 0] if labels.ndim == 3 and labels.shape[2] == 1 else labels
     if labels.ndim != 2:
         raise UnreadableImage(f"has shape {labels.shape}, expected one class index per pixel")
     if labels.dtype.kind == "f":

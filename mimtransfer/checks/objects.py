@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from mimtransfer.checks import FAIL, WARN, Finding, counted
 from mimtransfer.checks.image_files import spread
 
+_LARGE = 1e12  # no sum of coordinates is larger
 _COMPARED = 2000  # polygons compared with their boxes
 _DECODED = 500  # compressed RLEs decoded, up to a ms each
 _WRONG_MASKS = {
@@ -34,7 +36,8 @@ def object_problems(
     place = {im["id"]: k for k, im in enumerate(images)}
     sizes = np.array([(im["width"], im["height"]) for im in images], dtype=np.float64)
     of_image = np.array([place[a["image_id"]] for a in annotations])
-    boxes = np.array([a["bbox"] for a in annotations], dtype=np.float64)
+    coordinates = chain.from_iterable(a["bbox"] for a in annotations)
+    boxes = np.fromiter(coordinates, np.float64, 4 * len(annotations)).reshape(-1, 4)
     area = np.array([a["area"] for a in annotations], dtype=np.float64)
     crowd = np.array([bool(a.get("iscrowd")) for a in annotations])
     ignored = np.array([bool(a.get("ignore")) for a in annotations])
@@ -43,7 +46,7 @@ def object_problems(
     of_class = np.array([a["category_id"] in wanted for a in annotations])
     (x, y, w, h), (width, height) = boxes.T, sizes[of_image].T
 
-    others = [names[a["category_id"]] for a, known in zip(annotations, of_class) if not known]
+    others = [names[annotations[k]["category_id"]] for k in np.flatnonzero(~of_class)]
     yield from counted(WARN, others, "annotations of categories outside the config's classes",
                        "they are ignored; add them to metainfo.classes if they should not be")
     if boxes.max() <= 1 and sizes.min() > 1:
@@ -66,16 +69,13 @@ def object_problems(
     usable = of_class & ~crowd & ~ignored & (area > 0) & (w >= 1) & (h >= 1)
     usable &= (np.minimum(x + w, width) > np.maximum(x, 0)) & (np.minimum(y + h, height) > np.maximum(y, 0))
     if masks:
-        states = [_mask_state(a.get("segmentation"), images[k]) for a, k in zip(annotations, of_image)]
-        texts = [k for k, a in enumerate(annotations) if not states[k] and _is_text(a["segmentation"])]
-        for k in spread(texts, _DECODED):
-            states[k] = "" if _decodes(annotations[k]["segmentation"]) else "size"
+        states = _mask_states(annotations, images, of_image)
         for state, says in _WRONG_MASKS.items():
             level = WARN if state == "short" or (state == "first" and not evaluated) else FAIL
-            yield from counted(level, [i for i, s in zip(ids, states) if s == state], says,
+            yield from counted(level, list(ids[states == state]), says,
                                "write polygons of at least 3 points as x0 y0 x1 y1 ... in pixels, or RLE of the "
                                "image's size; without masks use a detector without a mask head")
-        usable &= np.array([state in ("", "short") for state in states])
+        usable &= (states == "") | (states == "short")
         apart = _overlap(extents, boxes[compared]) < 0.5
         if apart.mean() > 0.05:
             yield from counted(FAIL if apart.mean() > 0.5 else WARN, list(ids[compared][apart]),
@@ -170,6 +170,37 @@ def _iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return shared / np.maximum(areas[0] + areas[1] - shared, 1e-9)
 
 
+def _mask_states(annotations: list[dict], images: list[dict], of_image: np.ndarray) -> np.ndarray:
+    """Return a key of `_WRONG_MASKS`, or "", for each annotation, [n] text."""
+    masks = [a.get("segmentation") for a in annotations]
+    # Nearly all are lists of polygons, and nearly always all of these are sound.
+    look = [k for k, mask in enumerate(masks) if not mask or type(mask) is not list]
+    if not _all_sound([mask for mask in masks if mask and type(mask) is list]):
+        look = list(range(len(masks)))
+    states = np.full(len(masks), "", dtype="<U5")
+    texts = []
+    for k in look:
+        states[k] = _mask_state(masks[k], images[of_image[k]])
+        if not states[k] and _is_text(masks[k]):
+            texts.append(k)
+    for k in spread(texts, _DECODED):
+        states[k] = "" if _decodes(masks[k]) else "size"
+    return states
+
+
+def _all_sound(masks: list[list]) -> bool:
+    """Say whether lists of polygons are sound, all of them, as `_polygons_state` says of one."""
+    polygons = list(chain.from_iterable(masks))
+    if set(map(type, polygons)) - {list}:
+        return False
+    lengths = np.fromiter(map(len, polygons), np.int64, len(polygons))
+    try:
+        sums = np.fromiter(map(sum, polygons), np.float64, len(polygons))
+    except (TypeError, OverflowError):
+        return False
+    return bool((lengths >= 6).all() and not (lengths % 2).any() and (np.abs(sums) < _LARGE).all())
+
+
 def _mask_state(value: Any, image: dict[str, Any]) -> str:
     """Return a key of `_WRONG_MASKS`, or "" for a sound segmentation."""
     if not value:
@@ -221,7 +252,7 @@ def _polygons_state(polygons: list) -> str:
         if type(polygon) is not list:
             return "kind"
         try:
-            if not -1e12 < sum(polygon) < 1e12:  # not for NaN, either
+            if not -_LARGE < sum(polygon) < _LARGE:  # not for NaN, either
                 return "text"
         except TypeError:
             return "text"

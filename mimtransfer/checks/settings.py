@@ -18,6 +18,7 @@ from mmengine.runner import Runner
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 from torch.utils.data import DataLoader
 
+from mimtransfer.checks import FAIL, Finding
 from mimtransfer.checks.plain_dicts import lonely_sections, missing_packages, plain_dicts, rules_of, untyped
 from mimtransfer.checks.signatures import Signature, find, keys_read, known_names, lax, ours, signature
 from mimtransfer.checks.values import EMPTY, misfit, near, shown
@@ -58,12 +59,19 @@ def check_settings(cfg: Config) -> None:
     Call it inside the default scope of the config (`launch.enter_scope`).
 
     Raises:
-        UserError: names the first, and how many more there are.
+        UserError: names the first, in doctor's line, and how many more there are.
     """
-    lines = wrong_settings(cfg)
-    if lines:
-        more = f"; and {len(lines) - 1} more: tools/doctor.py lists them" if len(lines) > 1 else ""
-        raise UserError(f"config: {lines[0]}{more}")
+    found = list(setting_findings(cfg))
+    if found:
+        more = f"; and {len(found) - 1} more: tools/doctor.py lists them" if len(found) > 1 else ""
+        raise UserError(f"{found[0].line}{more}")
+
+
+def setting_findings(cfg: Config) -> Iterator[Finding]:
+    """Yield what is wrong with the keys and values of a config: doctor prints all, the tools stop at the first."""
+    for line in wrong_settings(cfg):
+        what, _, fix = line.partition("; ")
+        yield Finding(FAIL, f"config: {what}", fix)
 
 
 def wrong_settings(cfg: Config) -> list[str]:

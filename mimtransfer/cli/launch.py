@@ -23,6 +23,10 @@ from mimtransfer.errors import UserError
 from mimtransfer.openmmlab.config_bases import read_config
 from mimtransfer.results.record import FILE_NAME, read_record
 from mimtransfer.training.batch import recorded_batch
+from mimtransfer.training.precision import share_gradients
+
+# Of a config that a tool has prepared: by how many accumulated batches its base batch size is divided.
+_COUNTED = "accumulation_counted"
 
 
 def load_config(path: str, cfg_options: list[str]) -> Config:
@@ -34,6 +38,7 @@ def load_config(path: str, cfg_options: list[str]) -> Config:
     # CheckpointHook makes a FileClient in every run, which warns that it is deprecated, and then of its alias.
     file_client.print_log = lambda *args, **kwargs: None
     cfg = read_config(path)
+    _count_anew(cfg)
     apply_options(cfg, cfg_options, path)
     for loader in _dicts(cfg._cfg_dict):
         if loader.get("num_workers", 1) == 0:  # torch refuses what is only for worker processes
@@ -70,12 +75,9 @@ def _start_cpu_processes(cfg: Config, launcher: str) -> None:
     if launcher != "pytorch":
         raise UserError(f"--launcher {launcher} needs CUDA devices: without them use torchrun and --launcher pytorch")
     torch.distributed.init_process_group("gloo")
-    cfg.model_wrapper_cfg = dict(
-        type="MMDistributedDataParallel",
-        device_ids=None,
-        broadcast_buffers=False,
-        find_unused_parameters=cfg.get("find_unused_parameters", False),
-    )
+    own = cfg.get("model_wrapper_cfg") or {}
+    cfg.model_wrapper_cfg = {"type": "MMDistributedDataParallel", **own, "device_ids": None}
+    share_gradients(cfg)
 
 
 def set_resume(cfg: Config, resume: str | None) -> None:
@@ -121,27 +123,25 @@ def set_seed(cfg: Config, seed: int | None) -> None:
         cfg.randomness = {**cfg.get("randomness", {}), "seed": seed}
 
 
-def set_amp(cfg: Config, amp: bool) -> None:
-    """Switch bf16 autocast on. A GPU without bf16 gets mmengine's fp16 with loss scaling."""
-    if not amp:
-        return
-    if cfg.get("optim_wrapper") is None:  # nothing is trained
-        cfg.test_cfg.amp = True
-        return
-    if is_cuda_available() and torch.version.hip is None and torch.cuda.get_device_capability() < (8, 0):
-        cfg.optim_wrapper.update(type="AmpOptimWrapper", dtype="float16", loss_scale="dynamic")
-    else:
-        cfg.optim_wrapper.pop("loss_scale", None)
-        cfg.optim_wrapper.pop("dtype", None)
-        cfg.optim_wrapper.type = "mimtransfer.Bf16OptimWrapper"
-
-
 def count_accumulation(cfg: Config) -> None:
-    """Let `auto_scale_lr` count the batches that a step accumulates; mmengine counts one batch of each rank."""
+    """Let `auto_scale_lr` count the batches that a step accumulates; mmengine counts one batch of each rank.
+
+    How many were counted stays in the config, which mmengine writes into the work dir: read again, it is counted once.
+    """
     accumulation = (cfg.get("optim_wrapper") or {}).get("accumulative_counts", 1)
     scale: Any = cfg.get("auto_scale_lr") or {}
     if accumulation > 1 and scale.get("enable"):
         scale.base_batch_size = scale.base_batch_size / accumulation
+        cfg[_COUNTED] = accumulation
+
+
+def _count_anew(cfg: Config) -> None:
+    """Take back what `count_accumulation` has done to a config that comes from a work dir."""
+    scale: Any = cfg.get("auto_scale_lr") or {}
+    counted = cfg.pop(_COUNTED, 1)
+    if "base_batch_size" in scale and type(counted) is int and counted > 1:
+        whole = scale.base_batch_size * counted
+        scale.base_batch_size = int(whole) if whole == int(whole) else whole
 
 
 def set_pretrained(cfg: Config, checkpoint: str | None) -> None:

@@ -28,9 +28,8 @@ from mimtransfer.datasets.palette import palette_of
 from mimtransfer.datasets.reading import unreadable
 from mimtransfer.datasets.tree import left_out_images, printable, some, walk
 from mimtransfer.datasets.unreadable import UnreadableImage
-from mimtransfer.errors import UserError, near_files
+from mimtransfer.errors import UserError, near_files, what_is
 
-MOST_NARROW = 200  # long to short side
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm")
 
 
@@ -54,6 +53,10 @@ def find_images(paths: list[str]) -> list[str]:
         elif glob.has_magic(path):
             matches = sorted(glob.glob(path, recursive=True))
             images = [name for name in matches if name.lower().endswith(SUFFIXES) and osp.isfile(name)]
+            no_files = [f"{printable(name)} ({_why_no_file(name)})" for name in matches
+                        if name.lower().endswith(SUFFIXES) and not osp.isfile(name) and not osp.isdir(name)]
+            if no_files:
+                print_log(f"{path!r}: left out {some(no_files)}", logger="current", level=logging.WARNING)
             # A folder that `**` matches is there for its files, which are matched themselves.
             folders = [] if "**" in path else [name for name in matches if osp.isdir(name)]
             if not images and not folders:
@@ -61,11 +64,16 @@ def find_images(paths: list[str]) -> list[str]:
                                 f"{', '.join(SUFFIXES)}")
             found += images + [name for folder in folders for name in _in_folder(folder)]
         else:
-            raise UserError(f"{path!r}: no such file or folder{near_files(path)}")
+            why = f"it is a {what_is(path)}" if osp.exists(path) else f"no such file or folder{near_files(path)}"
+            raise UserError(f"{path!r}: {why}")
     first: dict[str, str] = {}
     for path in found:
         first.setdefault(osp.abspath(path), path)
     return list(first.values())
+
+
+def _why_no_file(path: str) -> str:
+    return "no regular file" if osp.exists(path) else "a link to nothing"
 
 
 def _in_folder(path: str) -> list[str]:
@@ -96,19 +104,6 @@ def check_device(device: str) -> None:
     if wanted.type == "cuda" and (wanted.index or 0) >= count:
         raise UserError(f"--device {device}: torch sees {count} CUDA devices on this machine; leave --device out, or "
                         "give cpu")
-
-
-def check_sides(path: str) -> None:
-    """Refuse an image that is so narrow that nothing is left of it when it is resized for a model.
-
-    Raises:
-        UserError: it is.
-    """
-    with Image.open(path) as file:
-        width, height = file.size
-    if max(width, height) > MOST_NARROW * min(width, height):
-        raise UserError(f"{path!r} has {width} x {height} pixels: resized for the model its short side would be less "
-                        f"than a pixel; expected a long side of at most {MOST_NARROW} short ones")
 
 
 def load_model(cfg: Config, checkpoint: str, device: str) -> nn.Module:
@@ -177,7 +172,6 @@ class Predictor:
         """
         if why := unreadable(path):
             raise UnreadableImage(why)
-        check_sides(path)
         sample = self.model.test_step(pseudo_collate([self.pipeline(dict(img_path=path, img_id=0))]))[0].cpu()
         image = _rgb(path)
         picture = f"{name}.jpg"

@@ -24,7 +24,9 @@ from PIL import Image
 from mimtransfer.datasets.tree import printable
 from mimtransfer.datasets.unreadable import BROKEN, CorruptLimit, UnreadableImage, read_regular, reason
 from mimtransfer.errors import UserError
+from mimtransfer.openmmlab import narrow_images
 
+narrow_images.install()  # here, for the processes of loaders import this module, too
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 
 
@@ -106,7 +108,9 @@ def _name_the_file(transform: Callable[[], dict], results: dict) -> dict:
         what = f"index map {printable(path)!r}" if path else f"annotations of image {printable(image)!r}"
         raise UserError(f"{what} cannot be read ({why}); repair it, or remove it with its image") from None
     labels = results.get("gt_seg_map")
-    if labels is not None and labels.shape != tuple(results.get("ori_shape", labels.shape)):
+    if labels is not None and labels.ndim < 2 and labels.size == np.prod(results["ori_shape"]):
+        labels = results["gt_seg_map"] = labels.reshape(results["ori_shape"])  # mmseg drops sides of one pixel
+    if labels is not None and labels.ndim == 2 and labels.shape != tuple(results.get("ori_shape", labels.shape)):
         height, width = results["ori_shape"]
         raise UserError(f"index map {printable(path)!r} is {labels.shape[1]} x {labels.shape[0]}, its image {width} x "
                         f"{height}; resize it (nearest neighbour), or turn it as the image's EXIF data say")
@@ -119,6 +123,8 @@ def stand_in(scope: str) -> None:
     registry, name = _LABELS[scope]
     registry = importlib.import_module(registry).TRANSFORMS
     registry.register_module(name="LoadAnnotations", module=getattr(sys.modules[__name__], name), force=True)
+    if scope == "mmseg":
+        narrow_images.pool_narrow_maps(importlib.import_module("mmseg.models.necks").Feature2Pyramid)
 
 
 _LABELS = {"mmdet": ("mmdet.registry", "DetLoadAnnotations"), "mmseg": ("mmseg.registry", "SegLoadAnnotations")}

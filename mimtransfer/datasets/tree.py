@@ -50,7 +50,7 @@ def walk(root: str | os.PathLike, as_mmseg: bool = False) -> Tree:
                 left_out.append(LeftOut(folder[:-1], LOOP if identity in above else TWICE))
                 continue
             with os.scandir(where) as entries:
-                found = [(entry.name, _kind(entry)) for entry in entries]
+                found = [(entry.name, kind_of(entry)) for entry in entries]
         except OSError as error:
             if not folder:
                 raise
@@ -100,7 +100,8 @@ def some(cases: Iterable[str], count: int = 3) -> str:
     return ", ".join(cases[:count]) + more
 
 
-def _kind(entry: os.DirEntry) -> str:
+def kind_of(entry: os.DirEntry) -> str:
+    """Return "file" or "folder", of what a link leads to, or else why an entry is neither."""
     try:
         if entry.is_dir():
             return "folder"

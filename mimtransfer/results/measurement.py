@@ -29,6 +29,7 @@ _FROM_RAW = {
     **{f"knn/{name}": (f"knn_{name}", 1.0) for name in ("top1", "top5")},
     **{name: (name, 1.0) for name in _POINTS},
 }
+_UNITS: dict[str, str] = {}  # of metrics that are no points of 0 to 100, by our name
 _TITLES = {
     "top1": "top-1", "top5": "top-5",
     "knn_top1": "k-NN top-1", "knn_top5": "k-NN top-5",
@@ -61,7 +62,7 @@ def standard_metrics(raw: Mapping[str, Any], empty: Collection[str] = ()) -> dic
         name, factor = _FROM_RAW.get(key) or _FROM_RAW.get(key.rpartition("/")[2]) or (None, 0.0)
         if name is not None and is_number(value) and value >= 0:
             # 0.312 * 100 is 31.200000000000003, and mmseg averages in single precision
-            found[name] = {"value": round(float(value) * factor, 6), "unit": "points"}
+            found[name] = {"value": round(float(value) * factor, 6), "unit": _UNITS.get(name, "points")}
             if key in empty:
                 found[name]["note"] = NO_DETECTIONS
     return found

@@ -139,6 +139,7 @@ class ImageFolder(PretrainImages):
     ):
         if root is None and list_file is None:
             raise UserError("ImageFolder: neither `root` nor `list_file` is set (train_dataloader.dataset.root)")
+        self.left_out: list[str] = []  # lines about what is not read
         roots = [os.path.expanduser(r) for r in ([root] if isinstance(root, str) else root or [""])]
         if list_file is not None:
             if len(roots) > 1:
@@ -150,10 +151,11 @@ class ImageFolder(PretrainImages):
             paths = read_list(os.path.expanduser(list_file), self.root)
         elif len(roots) == 1:
             self.root = roots[0]
-            paths = find_images(self.root, extensions)
+            paths = find_images(self.root, extensions, self.left_out)
         else:
             self.root = ""
-            paths = [os.path.join(os.fsencode(r), path) for r in roots for path in find_images(r, extensions)]
+            found = {r: find_images(r, extensions, self.left_out) for r in roots}
+            paths = [os.path.join(os.fsencode(r), path) for r in roots for path in found[r]]
         if num_images is not None:
             paths = [paths[i] for i in _spread(num_images, len(paths), "ImageFolder")]
         self.paths = PathTable(paths)

@@ -1,7 +1,23 @@
 """Mistakes in COCO jsons and their images, each with what doctor and pre-check must say."""
 import os
 
-from bad_data import HEIGHT, WIDTH, Boxes, Case, Masks, at, cut, empty, fifo, float_tiff, folder, html, turned
+from bad_data import (
+    HEIGHT,
+    WIDTH,
+    Boxes,
+    Case,
+    Masks,
+    at,
+    cut,
+    empty,
+    fifo,
+    float_tiff,
+    folder,
+    html,
+    lost,
+    picture,
+    turned,
+)
 
 from mimtransfer.checks import FAIL, OK, WARN
 
@@ -67,6 +83,19 @@ def turn_first(orientation, said):
 def go_on(d):
     html(d.root / "train/10.jpg")
     d.dataset()["pipeline"] = [dict(type="LoadImageFromFile", max_corrupt=1)]
+
+
+def linked_json(d):
+    lost(d.root / "link.json")
+    d.dataset()["ann_file"] = "link.json"
+
+
+def narrow(d):
+    """An image of 2000 x 5 pixels, which was scaled to a height of 0."""
+    picture(size=(2000, 5)).save(d.root / "train/10.jpg")
+    d.image(width=2000, height=5)
+    for entry in d.train["annotations"][:2]:
+        entry.update(bbox=[100, 0, 300, 5], area=1500, segmentation=[[100, 0, 400, 0, 400, 5, 100, 5]])
 
 
 def as_lvis(d):
@@ -153,6 +182,10 @@ COCO = {
     "no area in val": Case(Boxes, lambda d: d.first("val", area=...), FAIL, "annotations without 'area'"),
     "area is text": Case(Boxes, lambda d: d.first(area="400"), FAIL, "'area' is no number"),
     "area is NaN": Case(Boxes, lambda d: d.first(area=float("nan")), FAIL, "'area' is no number"),
+    "area of 400 digits": Case(Boxes, lambda d: d.first(area=10**400), FAIL, "'area' is no number"),
+    "bbox of 400 digits": Case(Boxes, box(6, 8, 10**400, 20), FAIL, "'bbox' is not four numbers"),
+    "polygon of 400 digits": Case(Masks, mask([[6, 8, 10**400, 8, 26, 28]]), FAIL, "coordinates that are no numbers"),
+    "bbox of true and false": Case(Boxes, box(True, False, 20, 20), OK),
     "area 0 of one": Case(Boxes, lambda d: d.first(area=0), WARN, "annotations whose 'area' is not above 0"),
     "area 0 everywhere": Case(Boxes, lambda d: d.every(area=0), FAIL, "no usable object"),
     "area 0 everywhere in val": Case(Boxes, lambda d: d.every("val", area=0), FAIL, "no usable object"),
@@ -205,6 +238,11 @@ COCO = {
     "image of floats": Case(Boxes, at("train/10.jpg", float_tiff), FAIL, "cannot be read: 10.jpg"),
     "image is a FIFO": Case(Boxes, at("train/10.jpg", fifo), FAIL, "10.jpg"),
     "image is a folder": Case(Boxes, at("train/10.jpg", folder), FAIL, "10.jpg"),
+    "image is a link to nothing": Case(Boxes, at("train/12.jpg", lost), FAIL, "12.jpg"),
+    "json is a link to nothing": Case(Boxes, linked_json, FAIL, "it is a link to "),
+    "images in a link to nothing": Case(Boxes, lambda d: (lost(d.root / "gone-root"), d.dataset().update(
+        data_root=str(d.root / "gone-root"))), FAIL, "it is a link to "),
+    "a narrow image": Case(Masks, narrow, OK),
     "turned, said as stored": Case(
         Boxes, lambda d: turned(d.root / "train/10.jpg", 6), FAIL, "EXIF"),
     "turned, said upright": Case(Boxes, turn_first(6, (WIDTH, HEIGHT)), OK),

@@ -228,6 +228,12 @@ def folder(path):
     Path(path).mkdir()
 
 
+def lost(path):
+    """Leave a link whose target is gone."""
+    Path(path).unlink(missing_ok=True)
+    Path(path).symlink_to(Path(path).with_name("gone"))
+
+
 def at(name, break_it):
     """Break one file below the data set's folder."""
     return lambda d: break_it(d.root / name)

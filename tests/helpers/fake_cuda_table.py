@@ -74,9 +74,9 @@ def main() -> None:
         measured = "" if error or "measure" not in waited else verdict(waited["measure"])
         rows.append([method, drawn, tokenizer, encoder, Path(leaf).stem, *cells, measured])
     lines = [INTRODUCTION, "## Pretraining", "",
-             "One step of each kind of config: preprocessor, maps and stored ids, strategy, loss, gradients, optimizer.\n"
-             "What is independent of each other is not combined: tokenizers are tried with BEiT, corruptions with plain\n"
-             "ViTs.", "",
+             "One step of each kind of config: preprocessor, maps and stored ids, strategy, loss, gradients,\n"
+             "optimizer. What is independent of each other is not combined: tokenizers are tried with BEiT,\n"
+             "corruptions with plain ViTs.", "",
              *table(["method", "strategy or corruption", "tokenizer", "encoder", "config", "fp32", "bf16", "measuring"],
                     rows)]
     rows = []

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
 from pycocotools.mask import decode
@@ -126,6 +127,9 @@ def test_detection_from_overfit_to_predictions(call):
     assert "trained on after 3 iterations, expected 85; " in log
     assert not (work_dir / "result.json").exists()
 
+    Image.new("RGB", (2000, 5)).save("narrow.png")
+    assert call("predict", DET, work_dir / "iter_3.pth", "narrow.png", "--out", "narrow") is None
+    assert len(json.loads(Path("narrow/predictions.json").read_text())["images"]) == 1
     images = ["data/scenes/val", "data/scenes/train/000000.jpg"]
     call("predict", DET, work_dir / "iter_3.pth", *images, "--out", "found", "--score-thr", 0.0)
     written = json.loads(Path("found/predictions.json").read_text())
@@ -185,6 +189,9 @@ def test_predictions_leave_out_what_cannot_be_read(call, checkpoint, capfd):
     Path("mixed/linked").symlink_to(Path("data/scenes/val").resolve())
     Path("mixed/linked/again").symlink_to(Path("mixed").resolve())
     os.mkfifo("mixed/g.jpg")
+    Path("mixed/h.jpg").symlink_to("nowhere.jpg")
+    Image.new("RGB", (2000, 5)).save("mixed/i.jpg")
+    MMLogger._instance_dict.clear()  # that of the fixture writes to where it was made
     capfd.readouterr()
     try:
         assert call("predict", SEG, checkpoint, "mixed", "--out", "mixed_out") is None
@@ -193,10 +200,13 @@ def test_predictions_leave_out_what_cannot_be_read(call, checkpoint, capfd):
     said = capfd.readouterr()
     written = json.loads(Path("mixed_out/predictions.json").read_text())
     names = [Path(entry["image"]).name for entry in written["images"]]
-    assert names[:2] == ["a.JPG", "e.jpg"] and len(names) == 4  # and those of the linked folder
+    assert names[:3] == ["a.JPG", "e.jpg", "i.jpg"] and len(names) == 5  # and those of the linked folder
+    assert "g.jpg (no regular file) ... (5 in all)" in said.out
+    with Image.open("mixed_out/i_classes.png") as labels:
+        assert labels.size == (2000, 5)
     assert [Path(entry["image"]).name for entry in written["unreadable"]] == ["b.jpg", "c.jpg", "d.jpg"]
     assert all(f"{name}.jpg cannot be read (" in said.err for name in "bcd")
-    assert "4 pictures and mixed_out/predictions.json, 3 of 7 images left out" in said.out
+    assert "5 pictures and mixed_out/predictions.json, 3 of 8 images left out" in said.out
     assert call("predict", SEG, checkpoint, "mixed/b.jpg", "mixed/c.jpg", "--out", "none_out") == 2
     assert "none of 2 images can be read" in capfd.readouterr().err
     assert len(json.loads(Path("none_out/predictions.json").read_text())["unreadable"]) == 2
@@ -224,3 +234,8 @@ def test_what_cannot_be_predicted(call, capfd):
 def test_overfit_iterations_are_of_an_overfit(call, capfd):
     assert call("train", SEG, "--overfit-iters", 3) == 2
     assert "--overfit-iters without --overfit N" in capfd.readouterr().err
+    # One image is a batch of two: UperNet pools its maps to one value, which batch normalisation cannot take.
+    args = ["--overfit", 1, "--overfit-iters", 3, "--work-dir", "short", "--cfg-options", *WORKERS]
+    assert call("train", SEG, *args) == 1
+    log = "\n".join(path.read_text() for path in Path("short").glob("*/*.log"))
+    assert "images it was trained on after 3 iterations, expected 70; " in log and Path("short/iter_3.pth").is_file()

@@ -119,6 +119,9 @@ def test_two_processes_agree_and_equal_one_process(images, tmp_path):
         assert first["sums"][name] == pytest.approx(value, abs=2e-3)
     record = json.loads((tmp_path / "two" / "result.json").read_text())
     assert record["cost"]["processes"] == 2
+    assert record["precision"]["ddp"] == dict(gradient_as_bucket_view=True, static_graph=False,
+                                              find_unused_parameters=False)
+    assert "fused optimizer, DDP with gradient_as_bucket_view" in log.read_text()
 
 
 def fails(monkeypatch, capsys, *args) -> str:

@@ -1,4 +1,7 @@
-"""Mask R-CNN on a plain ViT before ViTDet (arXiv 2111.11429): maps of four blocks, resampled, then an ordinary FPN."""
+"""Mask R-CNN on a plain ViT before ViTDet (arXiv 2111.11429): maps of four blocks, resampled, then an ordinary FPN.
+
+Losses, samplers, thresholds and coders are detectron2's, on which MIMDet rebuilt it, as of ViTDet's Mask R-CNN.
+"""
 _base_ = "mmdet::_base_/models/mask-rcnn_r50_fpn.py"
 
 norm_cfg = dict(type="BN", requires_grad=True)  # synchronised on several GPUs, see transfer_runtime.py
@@ -28,5 +31,11 @@ model = dict(
     roi_head=dict(
         bbox_head=dict(type="Shared4Conv1FCBBoxHead", conv_out_channels=256, norm_cfg=norm_cfg),
         mask_head=dict(norm_cfg=norm_cfg),
+    ),
+    train_cfg=dict(
+        # An anchor that overlaps an object more than all others do is positive, however little that is; in the second
+        # stage only proposals that overlap by half are.
+        rpn=dict(assigner=dict(min_pos_iou=1e-6)),
+        rcnn=dict(assigner=dict(match_low_quality=False)),
     ),
 )

@@ -29,11 +29,14 @@ class PathTable:
         return os.fsdecode(self.bytes[self.ends[index] : self.ends[index + 1]].tobytes())
 
 
-def find_images(root: str, extensions: Iterable[str]) -> list[bytes]:
+def find_images(root: str, extensions: Iterable[str], left_out: list[str] | None = None) -> list[bytes]:
     """Find every image file under a folder, at any depth.
 
     Links to folders are followed. Left out, and named in the log, are hidden images, a folder that is reached a second
     time (a loop, or two links to one place), folders without permission, and what is no regular file.
+
+    Args:
+        left_out: takes the line of the log that names them.
 
     Returns:
         Paths relative to `root`, sorted by their bytes: the same on every machine and in every locale.
@@ -51,8 +54,11 @@ def find_images(root: str, extensions: Iterable[str]) -> list[bytes]:
         raise UserError(f"folder {printable(root)} cannot be read: {error.strerror}") from error
     endings = tuple(extension.lower().encode() for extension in extensions)
     found = [path for path in tree.files if path.lower().endswith(endings)]
-    if left_out := left_out_images(tree, map(str.lower, extensions)):
-        print_log(f"image folder {printable(root)}: left out {some(left_out)}", logger="current", level=logging.WARNING)
+    if passed_over := left_out_images(tree, map(str.lower, extensions)):
+        line = f"image folder {printable(root)}: left out {some(passed_over)}"
+        print_log(line, logger="current", level=logging.WARNING)
+        if left_out is not None:
+            left_out.append(line)
     if not found:
         others = Counter(os.path.splitext(printable(path))[1].lower() or "without extension" for path in tree.files)
         kinds = ", ".join(f"{number} {kind}" for kind, number in others.most_common(5)) or "none"

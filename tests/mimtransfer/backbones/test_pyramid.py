@@ -51,6 +51,14 @@ def test_equals_the_paper_written_out() -> None:
         torch.testing.assert_close(ours, theirs, atol=1e-10, rtol=1e-10)
 
 
+@pytest.mark.parametrize("shape", [(1, 7), (6, 1), (1, 1)])
+def test_one_row_of_patches_is_not_halved_to_nothing(shape):
+    x = torch.randn(1, 16, *shape)
+    maps = SimpleFeaturePyramid(in_channels=16, out_channels=8)((x,))
+    assert [tuple(y.shape[2:]) for y in maps[2:]] == [shape, tuple((s + 1) // 2 for s in shape),
+                                                      tuple((s + 3) // 4 for s in shape)]
+
+
 def test_every_parameter_of_the_pyramid_is_known_and_used() -> None:
     pyramid = SimpleFeaturePyramid(in_channels=16, out_channels=8)
     sum(y.square().sum() for y in pyramid((torch.randn(1, 16, 4, 4),))).backward()

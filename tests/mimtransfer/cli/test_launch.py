@@ -5,6 +5,8 @@ from mmengine.config import Config
 
 from mimtransfer.cli import launch
 from mimtransfer.errors import UserError
+from mimtransfer.results.fingerprint import fingerprint, protocol_config
+from mimtransfer.training import precision
 
 CONFIG = """
 model = dict(backbone=dict(type="X", norm_cfg=dict(type="SyncBN")), heads=[dict(norm_cfg=dict(type="MMSyncBN"))])
@@ -64,13 +66,13 @@ def test_without_cuda_nothing_asks_for_it(path, cuda, monkeypatch):
 
 @pytest.mark.parametrize("capability, expected", [(None, "Bf16"), ((8, 0), "Bf16"), ((7, 5), "float16")])
 def test_amp_is_bf16_where_there_is_bf16(path, capability, expected, monkeypatch):
-    monkeypatch.setattr(launch, "is_cuda_available", lambda: capability is not None)
-    monkeypatch.setattr(launch.torch.version, "hip", None)
-    monkeypatch.setattr(launch.torch.cuda, "get_device_capability", lambda: capability)
+    monkeypatch.setattr(precision, "is_cuda_available", lambda: capability is not None)
+    monkeypatch.setattr(torch.version, "hip", None)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
     cfg = launch.load_config(path, [])
-    launch.set_amp(cfg, False)
+    precision.set_amp(cfg, False)
     assert cfg.optim_wrapper.type == "OptimWrapper"
-    launch.set_amp(cfg, True)
+    precision.set_amp(cfg, True)
     if expected == "Bf16":
         assert cfg.optim_wrapper.type == "mimtransfer.Bf16OptimWrapper" and "loss_scale" not in cfg.optim_wrapper
     else:
@@ -82,6 +84,21 @@ def test_accumulated_batches_count_for_the_lr(path):
     launch.count_accumulation(cfg)
     # 2 GPUs x 8 images x 4 batches = 64: mmengine's ratio (2 * 8) / base is 1
     assert 2 * 8 / cfg.auto_scale_lr.base_batch_size == 1
+
+
+def test_accumulation_is_counted_once_in_a_config_from_a_work_dir(path, tmp_path):
+    """A run of the config that mmengine writes had the lr of `accumulative_counts` times the batch."""
+    cfg = launch.load_config(path, [])
+    launch.count_accumulation(cfg)
+    cfg.dump(kept := str(tmp_path / "kept.py"))
+    again = launch.load_config(kept, [])
+    assert again.auto_scale_lr == launch.load_config(path, []).auto_scale_lr
+    launch.count_accumulation(again)
+    assert again.auto_scale_lr == cfg.auto_scale_lr
+    assert fingerprint(protocol_config(again.to_dict())) == fingerprint(protocol_config(cfg.to_dict()))
+    once = launch.load_config(kept, ["optim_wrapper.accumulative_counts=1"])
+    launch.count_accumulation(once)
+    assert once.auto_scale_lr.base_batch_size == 64
 
 
 def test_seed_and_resume(path, tmp_path):

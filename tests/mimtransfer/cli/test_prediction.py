@@ -1,5 +1,6 @@
 """What tools/predict.py reads and names: patterns and folders, ids of COCO, colours of classes."""
 import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -68,6 +69,22 @@ def test_images_of_patterns_and_several_folders(tmp_path, monkeypatch):
     for pattern in ("a/*.bmp", "a/*.txt"):
         with pytest.raises(UserError, match="no image or folder matches this pattern"):
             prediction.find_images([pattern])
+
+
+def test_what_a_pattern_matches_and_cannot_be_read_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    said = []
+    monkeypatch.setattr(prediction, "print_log", lambda line, **_: said.append(line))
+    Path("1.jpg").touch()
+    Path("lost.jpg").symlink_to("nowhere.jpg")
+    os.mkfifo("pipe.jpg")
+    assert prediction.find_images(["*.jpg"]) == ["1.jpg"] and prediction.find_images(["."]) == ["./1.jpg"]
+    assert said == ["'*.jpg': left out lost.jpg (a link to nothing), pipe.jpg (no regular file)",
+                    ".: left out lost.jpg (a link to nothing), pipe.jpg (no regular file)"]
+    for path, why in (("lost.jpg", "it is a link to .nowhere.jpg., which is not there"),
+                      ("pipe.jpg", "it is a named pipe")):
+        with pytest.raises(UserError, match=why):
+            prediction.find_images([path])
 
 
 def test_ids_are_those_of_the_config_for_the_very_file(tmp_path):

@@ -162,6 +162,71 @@ def test_prediction_and_the_distance_of_each_bin_equal_the_official_code(case, m
     check_values(distances, case["distances"], case["distances_sum"])
 
 
+MEAN, STD = (torch.tensor(PREPROCESSOR[key], dtype=torch.float64).view(3, 1, 1) / 255 for key in ("mean", "std"))
+RADIUS, LOW_PASS, SIDE = 5, [True, False], 32  # of the comparison with float64
+
+
+def filtered(pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """Filter [B, 3, H, W] float64 in [0, 1] by its whole spectrum, and say which bins [B, H, W] are kept."""
+    cycles = torch.fft.fftfreq(SIDE, 1 / SIDE, dtype=torch.float64)
+    disc = cycles[:, None] ** 2 + cycles**2 < RADIUS**2
+    kept = torch.stack([disc if low else ~disc for low in LOW_PASS])
+    return torch.fft.ifft2(torch.fft.fft2(pixels) * kept[:, None]).real.clamp(0, 1), kept
+
+
+def blurred(pixels: Tensor) -> tuple[Tensor, None]:
+    small = F.interpolate(pixels, size=(SIDE // 8, SIDE // 8), mode="bicubic").clamp(0, 1)
+    return F.interpolate(small, size=(SIDE, SIDE), mode="bicubic").clamp(0, 1), None
+
+
+@pytest.fixture(params=["frequencies", "super-resolution"])
+def case(request, monkeypatch):
+    """The model, normalised images, and in float64 the same images, and the corrupted ones with what is kept."""
+    model = deepcopy(build("tiny"))
+    masked = request.param == "frequencies"
+    config = dict(type="FrequencyMasking", radius=RADIUS) if masked else dict(type="SuperResolution")
+    model.corruption, model.frequency_loss = CORRUPTIONS.build(config), FrequencyLoss()
+    monkeypatch.setattr(model, "generator", lambda images, record: Fixed(LOW_PASS))
+    pixels = images_of(2, SIDE)
+    images = model.data_preprocessor(dict(inputs=pixels * 255))["inputs"]
+    corrupted, kept = (filtered if masked else blurred)(pixels.double())
+    return model, images, (pixels.double() - MEAN) / STD, (corrupted - MEAN) / STD, kept
+
+
+def check_scale(found: Tensor, expected: Tensor) -> None:
+    """Compare [B, 3, H, W] element by element, then the scale and offset of each channel: a factor of 1 + 1e-5 changes
+    no value by more than float32 rounds, but rounding has no direction.
+    """
+    found = found.double()
+    torch.testing.assert_close(found, expected, rtol=0, atol=4e-6)
+    for ours, theirs in zip(found.transpose(0, 1).flatten(1), expected.transpose(0, 1).flatten(1)):
+        scale = (ours @ theirs / (theirs @ theirs)).item()
+        assert scale == pytest.approx(1, abs=5e-7) and (ours - theirs).mean().item() == pytest.approx(0, abs=5e-7)
+
+
+def test_inputs_prediction_and_loss_are_those_of_float64(case):
+    """Planted factors of 1 + 1e-5 in the normalisation of the input and in the filter had passed all tests."""
+    model, images, original, corrupted, kept = case
+    check_scale(images, original)
+    drawn = model.draw_layout(images, None)
+    check_scale(drawn.images, corrupted)
+    # Once more in float64, where nothing but rounding of 1e-16 is left to hide in.
+    wide = deepcopy(model).double()
+    wide.data_preprocessor.mean, wide.data_preprocessor.std = 255 * MEAN, 255 * STD
+    torch.testing.assert_close(wide.draw_layout(original, None).images, corrupted, rtol=1e-10, atol=1e-10)
+    with torch.no_grad():
+        prediction = wide.head(wide.encoder(corrupted)[-1])
+        torch.testing.assert_close(wide.predict(corrupted), prediction, rtol=1e-10, atol=1e-10)
+        check_scale(model.predict(drawn.images), prediction)
+        loss = model.loss(images, drawn)["loss"].item()
+    distance = torch.fft.fft2(prediction - original, norm="ortho").abs()
+    missing = torch.ones_like(distance, dtype=torch.bool) if kept is None else ~kept[:, None].expand_as(distance)
+    expected = distance[missing].mean().item()
+    assert loss == pytest.approx(expected, rel=2e-6)
+    with torch.no_grad():
+        assert wide.loss(original, wide.draw_layout(original, None))["loss"].item() == pytest.approx(expected, rel=1e-9)
+
+
 def check_values(found: Tensor, expected: list[float], expected_sum: float) -> None:
     """Compare every n-th value and the sum of all absolute ones."""
     values = found.flatten()[:: found.numel() // 61]
