@@ -12,9 +12,9 @@ from shipped_configs import leaves, load
 from tokenizer_files import write_tokenizer
 
 import pretrain.methods  # noqa: F401
-from mimtransfer.cli import launch
 from mimtransfer.registry import MODELS
 from mimtransfer.training.deferred_log import keep_norms
+from mimtransfer.training.precision import set_amp
 from pretrain.aug_record import AugRecord
 from pretrain.hooks.map_bank import measure_maps
 from pretrain.masking.bank import MapBank
@@ -112,7 +112,7 @@ def train_in_both_precisions(model: Any, cfg: Any, data: dict[str, Any], watch: 
     """
     waited = {}
     for amp in (False, True):
-        launch.set_amp(cfg, amp)
+        set_amp(cfg, amp)
         with watch.rest():
             optimizer = build_optim_wrapper(model, copy.deepcopy(cfg.optim_wrapper))
             keep_norms(optimizer)

@@ -12,7 +12,7 @@ from mmengine.optim import build_optim_wrapper
 from transfer_batches import detection_batch, segmentation_batch, shrink
 from transfer_configs import build, load, num_classes
 
-from mimtransfer.cli import launch
+from mimtransfer.training.precision import set_amp
 
 # Ours that the host cannot do without: NMS keeps as many boxes as it keeps; deformable attention reads the sizes of its
 # maps, once in a forward pass.
@@ -34,7 +34,7 @@ def transfer_step(leaf: str, amp: bool = True) -> Counter[tuple[str, str]]:
     masked = (with_mask,) if cfg.task == "detection" else ()
     samples = [make(*size, num_classes(cfg)[0], *masked) for _ in range(number)]
     data = dict(inputs=[torch.zeros(3, *size, dtype=torch.uint8) for _ in samples], data_samples=samples)
-    launch.set_amp(cfg, amp)
+    set_amp(cfg, amp)
     with fake_cuda(strict=False) as watch, mock.patch("mmcv.ops.multi_scale_deform_attn.IS_CUDA_AVAILABLE", True):
         move(model, watch)
         with watch.rest():
