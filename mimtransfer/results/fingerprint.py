@@ -36,8 +36,8 @@ _ORDER = frozenset(["sampler", "batch_sampler"])
 # Hooks that watch a run or do what every run does. Any other may change the result (EMA, early stopping) and stays in.
 OBSERVING_HOOKS = frozenset([
     "RecordHook", "ReconstructionHook", "PredictionPictureHook", "FiniteLossHook", "CheckpointHook",
-    "WholeCheckpointHook", "ExactResumeHook", "ScheduleHook", "LoggerHook",
-    "IterTimerHook", "RuntimeInfoHook", "ParamSchedulerHook", "DistSamplerSeedHook", "EmptyCacheHook", "ProfilerHook",
+    "WholeCheckpointHook", "ExactResumeHook", "ScheduleHook", "LoggerHook", "IterTimerHook", "RuntimeInfoHook",
+    "DeferredInfoHook", "ParamSchedulerHook", "DistSamplerSeedHook", "EmptyCacheHook", "ProfilerHook",
     "MemoryProfilerHook", "NumClassCheckHook", "NaiveVisualizationHook", "DetVisualizationHook", "SegVisualizationHook",
     "TrackVisualizationHook",
 ])

@@ -183,7 +183,7 @@ class CostMeter:
         self._pending = 0  # images since the clock started
         self.iterations = 0  # in this process
         self.images, self.seconds = 0, 0.0
-        self._wall_before, self._peak = 0.0, 0
+        self._wall_before, self._peak, self._has_seen_peak = 0.0, 0, True
         self._warmup = warmup
 
     def begin(self, iterations_to_come: int) -> None:
@@ -198,15 +198,21 @@ class CostMeter:
     def iteration(self, images: int) -> None:
         """Count an iteration that has just ended, with its images on this rank."""
         self.iterations += 1
-        # mmengine's log processor resets CUDA's own peak whenever it logs
-        self._peak = max(self._peak, peak_memory())
+        self._has_seen_peak = False
         if self._since is not None:
             self._pending += images
         elif self.iterations >= self._warmup:
             self._start()
 
+    def see_peak(self) -> None:
+        """Take the peak of the iterations since the last look; to be called before anyone resets it."""
+        if not self._has_seen_peak:
+            self._peak = max(self._peak, peak_memory())
+            self._has_seen_peak = True
+
     def pause(self) -> None:
         """Stop the clock, right after an iteration."""
+        self.see_peak()
         if self._since is not None:
             self._wait()
             self.seconds += self._clock() - self._since

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from mmengine.dist import all_reduce, get_world_size, is_main_process
-from mmengine.hooks import Hook
+from mmengine.hooks import Hook, LoggerHook
 from mmengine.runner import Runner
 
 from mimtransfer.registry import HOOKS
@@ -101,6 +101,11 @@ class RecordHook(Hook):
     ) -> None:
         """Count the images of this iteration."""
         self._meter.iteration(num_images(data_batch))
+        # To ask for the peak costs the host as much as some kernels; LoggerHook resets it when it logs.
+        if self.end_of_epoch(runner.train_dataloader, batch_idx) or any(
+            self.every_n_inner_iters(batch_idx, hook.interval) for hook in runner.hooks if isinstance(hook, LoggerHook)
+        ):
+            self._meter.see_peak()
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Stop the clock: what follows is no training."""

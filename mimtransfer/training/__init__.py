@@ -9,6 +9,8 @@
     schedule_hook.py  logs the schedule, signs checkpoints, calls resume.py
     hooks.py        re-seed, draw predictions
     finite_loss.py  stop at NaN
+    loading.py      workers and copies that fit the machine
+    deferred_log.py logs values without waiting for the device
     checkpointing.py  when to save, also within an epoch, and what to keep
     whole_files.py    files that are whole or not there
     background.py     write a checkpoint while training goes on

@@ -1,12 +1,9 @@
 """Randomness and data of a resumed run: what an uninterrupted one would have drawn and shown."""
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-import torch
 from mmengine.dist import get_rank, get_world_size
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop
@@ -16,7 +13,7 @@ from mimtransfer.errors import UserError
 from mimtransfer.registry import HOOKS
 from mimtransfer.training.accumulation import GRADIENTS_KEY, restore_gradients
 from mimtransfer.training.batch import accumulation_of
-from mimtransfer.training.hooks import SeedHook
+from mimtransfer.training.hooks import SeedHook, seed_process
 
 
 @HOOKS.register_module()
@@ -117,10 +114,7 @@ class _SeededBatches:
 
 def seed_all(seed: int, number: int, stream: int) -> None:
     """Seed python, numpy and torch from (run seed, rank, number, stream)."""
-    words = np.random.SeedSequence([seed, get_rank(), number, stream]).generate_state(2)
-    random.seed(int(words[0]))
-    np.random.seed(int(words[0]))
-    torch.manual_seed(int(words[1]))  # CUDA as well
+    seed_process(seed, get_rank(), number, stream)
 
 
 def images_of_step(runner) -> int:

@@ -4,15 +4,18 @@ from __future__ import annotations
 from mmengine.config import Config
 
 from mimtransfer.errors import UserError
+from mimtransfer.training.loading import set_loading
 
 _OURS = "mimtransfer.WholeCheckpointHook"
 
 
 def set_safeguards(cfg: Config, save_on_signal: bool = False, save_every_iters: int | None = None,
                    async_save: bool = False) -> None:
-    """Let a run stop at NaN, keep whole checkpoints, and repeat its randomness when it is resumed.
+    """Let a run stop at NaN, keep whole checkpoints, repeat its randomness when it is resumed, and log without waiting
+    for the device; and fit its loaders to the machine.
 
-    mmengine's `CheckpointHook` becomes ours with the options it has; a hook of the user's own stays.
+    mmengine's `CheckpointHook` and `RuntimeInfoHook` become ours, with the options that they have; a hook of the user's
+    own stays.
 
     Args:
         save_on_signal: `WholeCheckpointHook` has it, as what follows.
@@ -22,6 +25,7 @@ def set_safeguards(cfg: Config, save_on_signal: bool = False, save_every_iters: 
     Raises:
         UserError: one of these is wanted of a run without checkpoints, or with another hook for them.
     """
+    set_loading(cfg)
     hooks = list(cfg.get("custom_hooks") or [])
     names = {_name(hook) for hook in hooks}
     hooks += [dict(type=f"mimtransfer.{name}") for name in ("FiniteLossHook", "ExactResumeHook") if name not in names]
@@ -32,6 +36,9 @@ def set_safeguards(cfg: Config, save_on_signal: bool = False, save_every_iters: 
     checkpoint = defaults.get("checkpoint", dict(type="CheckpointHook"))
     if checkpoint is not None and _name(checkpoint) == "CheckpointHook":
         defaults["checkpoint"] = {**checkpoint, "type": _OURS}
+    info = defaults.get("runtime_info", dict(type="RuntimeInfoHook"))
+    if info is not None and _name(info) == "RuntimeInfoHook":
+        defaults["runtime_info"] = {**info, "type": "mimtransfer.DeferredInfoHook"}
     wanted = {"--save-on-sigterm": save_on_signal, "--save-every-iters": save_every_iters is not None,
               "--async-save": async_save}
     for option in (option for option, given in wanted.items() if given):

@@ -185,6 +185,7 @@ class MapBankHook(Hook):
             batch_size=self.batch_size or training.batch_size,
             sampler=share,
             num_workers=workers,
+            pin_memory=training.pin_memory,
             multiprocessing_context=training.multiprocessing_context if workers else None,
             generator=torch.Generator(),  # or workers would be seeded from the generator that training draws from
         )
@@ -194,7 +195,7 @@ class MapBankHook(Hook):
             asked = torch.tensor(share[done : done + len(index)])
             shown = index == asked  # what stands in for an unreadable image has its own place, perhaps at another rank
             maps = measure_maps(self._model, batch["inputs"], self.amp)
-            bank.write(index[shown], maps[shown.to(maps.device)])
+            bank.write(index[shown], maps.cpu()[shown])
             done += len(index)
             if time.monotonic() - logged > LOG_SECONDS:
                 logged = time.monotonic()

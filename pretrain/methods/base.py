@@ -3,6 +3,7 @@ SimMIM and MFM initialise a plain ViT.
 """
 import math
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from mimtransfer.draws import SampleGenerator
 from mimtransfer.errors import UserError
 from mimtransfer.registry import MASKINGS, MODELS
 from mimtransfer.training.compilation import INDUCTOR, compile_part
-from pretrain.aug_record import AugRecord
+from pretrain.aug_record import AugRecord, StoredRecord, send
 
 
 class MIMethod(BaseModel):
@@ -56,6 +57,27 @@ class MIMethod(BaseModel):
         self.strategy: Any = None if strategy is None else MASKINGS.build(strategy)
         if compile_loss:
             compile_part(self, self, self.compiled_part, INDUCTOR if compile_loss is True else compile_loss)
+        self.data_preprocessor.register_forward_pre_hook(self._before_transfer, with_kwargs=True)
+
+    def _before_transfer(self, preprocessor: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
+        """Look up what is stored for the images of a training batch while their numbers are still on the host."""
+        batch, training = args[0], args[1] if len(args) > 1 else kwargs.get("training", False)
+        record = batch.get("record") if training and isinstance(batch, Mapping) else None
+        if not isinstance(record, AugRecord) or record.index.device.type != "cpu":
+            return None
+        maps = None if self.strategy is None else self.strategy.look_up(record.index)
+        ids = self.stored_ids(record)
+        if maps is None and ids is None:
+            return None
+        device = getattr(preprocessor, "device", "cpu")
+        maps, ids = (None if rows is None else send(rows, device) for rows in (maps, ids))
+        return ({**batch, "record": StoredRecord(*record, maps=maps, ids=ids)}, *args[1:]), kwargs
+
+    def stored_ids(self, record: AugRecord) -> Tensor | None:
+        """Return the codes that are stored for a batch, [B, h, w] int64, of a record on the CPU; None: there are
+        none.
+        """
+        return None
 
     def _check_positions(self) -> None:
         name, encoder = type(self).__name__, self.encoder

@@ -45,6 +45,12 @@ class Tokenizer(nn.Module, ABC):
     def encode(self, images: Tensor, record: AugRecord | None) -> Tensor:
         """Compute what `forward` returns; called without gradient, outside of autocast, in full float32."""
 
+    def look_up(self, record: AugRecord) -> Tensor | None:
+        """Return the ids that are stored for a batch, [B, h, w] int64 on the CPU as the record; None: they are
+        computed.
+        """
+        return None
+
     def decode(self, ids: Tensor) -> Tensor | None:
         """Return pictures [B, 3, H, W] float32 in [0, 1] of ids [B, h, w] int64; None: codes have no pictures."""
         return None
