@@ -51,7 +51,11 @@ class PretrainImages(Dataset):
         self.max_corrupt = max_corrupt
         self.seed = seed
         self.decode = choose_decoder(decoder)
+        self._opened: tuple[int, StoredImage] | None = None  # the next sample may be another view of it
         self._unreadable = torch.zeros(len(self), dtype=torch.uint8).share_memory_()
+
+    def __getstate__(self) -> dict:
+        return self.__dict__ | {"_opened": None}
 
     def __len__(self) -> int:
         raise NotImplementedError
@@ -89,7 +93,9 @@ class PretrainImages(Dataset):
             if self._unreadable[shown]:
                 continue
             try:
-                return shown, self.transform(self.open(shown), Random(seed))
+                if self._opened is None or self._opened[0] != shown:
+                    self._opened = shown, self.open(shown)
+                return shown, self.transform(self._opened[1], Random(seed))
             except UnreadableImage as error:
                 self._note_unreadable(shown, str(error))
         raise UserError(f"no image is readable, the last one tried is {printable(self.name(shown))}")
