@@ -23,8 +23,9 @@ class EpochSampler(DefaultSampler):
     batch.
 
     With `views_per_image` an image is shown so many times in a row, each time augmented anew, so that it is decoded
-    once (Hoffer et al. 2020, arXiv 1901.09335: batch augmentation). An epoch has as many samples as before, of a part of the
-    images; over `views_per_image` epochs each image has been shown as often, and with the seeds, as without.
+    once (Hoffer et al. 2020, arXiv 1901.09335: batch augmentation). An epoch has as many samples as before, of a
+    part of the images; over `views_per_image` epochs each image has been shown as often and with the same seeds as
+    without.
 
     A run that is resumed within an epoch sets `skip`: so many samples of this rank are passed over, once.
 

@@ -30,7 +30,8 @@ def test_views_follow_each_other_and_cover_what_epochs_without_them_show(shuffle
         assert len(epoch) == 12 and all(index == epoch[3 * (i // 3)][1] for i, (_, index) in enumerate(epoch))
     plain = items(12, 1, range(6), shuffle=shuffle)
     for part in (slice(0, 3), slice(3, 6)):
-        assert Counter(chain.from_iterable(found[part])) == Counter(chain.from_iterable(plain[part]))  # the same seeds, too
+        # The same images with the same seeds.
+        assert Counter(chain.from_iterable(found[part])) == Counter(chain.from_iterable(plain[part]))
     assert (found[0] != found[3]) and found == items(12, 3, range(6), shuffle=shuffle)
     assert ([i for _, i in found[0]] != [i for _, i in found[3]]) == shuffle
 
