@@ -62,7 +62,7 @@ def set_max_corrupt(loader: dict, number: int | None) -> None:
     """Let the data sets of a loader go on from so many unreadable images each; None: as the config has it.
 
     Raises:
-        UserError: a negative number, or a data set neither reads by `LoadImageFromFile` nor takes the argument.
+        UserError: a negative number, or a data set that reads by other steps and does not take the argument.
     """
     if number is None:
         return
@@ -70,7 +70,7 @@ def set_max_corrupt(loader: dict, number: int | None) -> None:
         raise UserError(f"--max-corrupt {number}: expected an integer >= 0")
     for dataset in leaves(loader["dataset"]):
         names = [(str(step.get("type")).rpartition(".")[2], step) for step in dataset.get("pipeline") or ()]
-        steps = [step for name, step in names if name == "LoadImageFromFile"]
+        steps = [step for name, step in names if name in ("LoadImageFromFile", "LoadBands")]
         for step in steps:
             step["max_corrupt"] = number
         if not steps:
