@@ -8,8 +8,8 @@ from mmengine.config import Config
 
 from mimtransfer.checkpoints.channels import RGB, check_in_chans
 from mimtransfer.checks import FAIL, Finding
-from mimtransfer.cli.bands import BACKBONES, name_of
-from mimtransfer.datasets.configured import leaves
+from mimtransfer.cli.bands import BACKBONES
+from mimtransfer.datasets.configured import bands_of, leaves, name_of
 from mimtransfer.errors import UserError
 
 # Of mmdet and mmseg: they stack files, or read volumes and bands.
@@ -76,9 +76,9 @@ def channel_findings(cfg: Config) -> Iterator[Finding]:
 
 def _pipeline(dataset: dict, split: str, channels: int, preprocessor: dict) -> Iterator[Finding]:
     steps = dataset.get("pipeline") or ()
-    bands = next((step for step in steps if name_of(step) == "LoadBands"), None)
-    if bands is not None and bands.get("in_chans", channels) != channels:
-        yield Finding(FAIL, f"{split} data: LoadBands reads in_chans={bands['in_chans']}, the backbone takes "
+    bands = bands_of(dataset)
+    if bands not in (None, channels):
+        yield Finding(FAIL, f"{split} data: LoadBands reads in_chans={bands}, the backbone takes "
                       f"{channels}", "set in_chans at the top of the config alone")
     if bands is not None and channels == RGB and preprocessor.get("bgr_to_rgb"):
         yield Finding(FAIL, f"{split} data: LoadBands keeps the order of the channels, data_preprocessor exchanges "

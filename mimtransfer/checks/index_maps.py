@@ -9,8 +9,7 @@ import numpy as np
 
 from mimtransfer.checks import FAIL, OK, WARN, Finding, counted
 from mimtransfer.checks.image_files import Listing, open_image, spread, turned_images, unreadable_images
-from mimtransfer.cli.bands import name_of
-from mimtransfer.datasets.configured import argument, classes_of, own_classes
+from mimtransfer.datasets.configured import argument, bands_of, classes_of, own_classes
 from mimtransfer.datasets.tree import LOOP, Tree, left_out_images, printable, walk
 from mimtransfer.datasets.unreadable import UnreadableImage, read_regular
 from mimtransfer.errors import near_files
@@ -156,8 +155,7 @@ def _contents(
 ) -> Iterator[Finding]:
     """Decode images and maps and compare them."""
     chosen = spread(stems, count)
-    steps = dataset.get("pipeline") or ()
-    in_chans = next((step.get("in_chans") for step in steps if name_of(step) == "LoadBands"), None)
+    in_chans = bands_of(dataset)
     rest = [] if len(chosen) == len(stems) else [stem for stem in stems if stem not in set(chosen)][:_MOST]
     values: dict[str, set[int]] = {}
     broken, broken_maps, wrong, turned = [], [], [], []

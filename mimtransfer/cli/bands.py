@@ -2,12 +2,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from mmengine.config import Config
 
 from mimtransfer.checkpoints.channels import check_in_chans
-from mimtransfer.datasets.configured import leaves
+from mimtransfer.datasets.configured import leaves, name_of
 from mimtransfer.errors import UserError
 
 BACKBONES = ("TimmViT", "TimmSwin", "TimmCNN")
@@ -68,8 +67,3 @@ def _read_statistics(cfg: Config, in_chans: int | None) -> None:
         node["mean"], node["std"] = found.mean, found.std
         if name_of(node) == _RANGED:  # mmseg's has no use for the range
             node["low"], node["high"] = found.value_range
-
-
-def name_of(node: Any) -> str:
-    """Return the name of the class that a dict of a config builds, without its scope; "" where it names none."""
-    return str(node.get("type")).rpartition(".")[2] if isinstance(node, dict) else ""

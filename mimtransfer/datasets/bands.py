@@ -58,6 +58,18 @@ def read_bands(content: bytes, in_chans: int | None = None) -> np.ndarray:
     return pixels
 
 
+def show_bands(pixels: np.ndarray) -> np.ndarray:
+    """Return [H, W, 3] uint8 to look at: the first three channels, or grey from the first of one or two. Of more than 8
+    bits each channel is stretched from its least value to its greatest.
+    """
+    shown = pixels[:, :, :3] if pixels.shape[2] >= 3 else pixels[:, :, :1].repeat(3, 2)
+    if shown.dtype == np.uint8:
+        return np.ascontiguousarray(shown)
+    values = shown.astype(np.float64)
+    low, high = values.min((0, 1)), values.max((0, 1))
+    return ((values - low) / np.maximum(high - low, 1e-12) * 255).round().astype(np.uint8)
+
+
 def check_finite(pixels: np.ndarray) -> None:
     """Refuse pixels that cannot be trained on.
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+from mimtransfer.checkpoints.channels import RGB
 from mimtransfer.errors import UserError
 
 
@@ -50,6 +51,17 @@ def argument(dataset: dict, name: str):
         if parameter is not None:
             return parameter.default
     raise UserError(f"data set type {dataset['type']!r} has no {name!r}; set it in the config")
+
+
+def name_of(node: Any) -> str:
+    """Return the name of the class that a dict of a config builds, without its scope; "" where it names none."""
+    return str(node.get("type")).rpartition(".")[2] if isinstance(node, dict) else ""
+
+
+def bands_of(dataset: dict) -> int | None:
+    """Return how many channels a pipeline reads by `LoadBands`; None: it reads RGB by `LoadImageFromFile`."""
+    steps = dataset.get("pipeline") or ()
+    return next((step.get("in_chans", RGB) for step in steps if name_of(step) == "LoadBands"), None)
 
 
 def max_corrupt(dataset: dict) -> int:

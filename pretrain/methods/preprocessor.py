@@ -42,7 +42,7 @@ class BandPreprocessor(ImgDataPreprocessor):
                 raise UserError(f"BandPreprocessor: got {len(numbers)} values of {name} and {len(mean)} of mean; "
                                 "expected one for each channel")
             self.register_buffer(name, torch.tensor(numbers, dtype=torch.float32).view(-1, 1, 1), persistent=False)
-        if not (self.std > 0).all() or not (self.high > self.low).all():
+        if min(std) <= 0 or not all(low < high for low, high in zip(values["low"], values["high"])):
             raise UserError(f"BandPreprocessor: got std={list(std)}, low={values['low']}, high={values['high']}; "
                             "expected std above 0 and high above low in each channel")
 
