@@ -46,7 +46,7 @@ def channel_findings(cfg: Config) -> Iterator[Finding]:
             return
         if "in_chans" in (node.get("model_kwargs") or {}):
             yield Finding(FAIL, f"model_kwargs of {name_of(node)} may not hold in_chans",
-                          "set in_chans at the top of the config")
+                          "set it at the top of the config")
     channels = backbones[0].get("in_chans", RGB)
     task = _task(cfg)
     if channels != RGB and task in ("detection", "classification"):

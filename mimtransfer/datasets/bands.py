@@ -45,6 +45,8 @@ def read_bands(content: bytes, in_chans: int | None = None) -> np.ndarray:
             pixels = _channels_last(_read_npy(content), in_chans)
         else:
             pixels = _read_by_pillow(content)
+    except UserError:  # a ValueError
+        raise
     except BROKEN as error:
         raise UnreadableImage(reason(content, error)) from error
     if not pixels.dtype.isnative:
