@@ -48,8 +48,11 @@ def main() -> None:
         from pretrain.pictures import draw_whole_images
 
         args.checkpoint = launch.checkpoint_at(args.checkpoint)
-        cfg = launch.load_config(args.config, []) if args.config else config_in_checkpoint(args.checkpoint)
-        launch.apply_options(cfg, args.cfg_options, args.config or args.checkpoint)
+        if args.config:
+            cfg = launch.load_config(args.config, args.cfg_options)
+        else:
+            cfg = config_in_checkpoint(args.checkpoint)
+            launch.apply_options(cfg, args.cfg_options, args.checkpoint)
         method = load_method(cfg, args.checkpoint, own_config=bool(args.config)).to(get_device())
         if args.strategy:
             method.strategy = other_strategy(method, args.strategy)

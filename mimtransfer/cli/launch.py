@@ -29,8 +29,11 @@ from mimtransfer.training.batch import recorded_batch
 _COUNTED = "accumulation_counted"
 
 
-def load_config(path: str, cfg_options: list[str]) -> Config:
+def load_config(path: str, cfg_options: list[str], as_shipped: bool = False) -> Config:
     """Read a config file with its bases and apply `KEY=VALUE` overrides.
+
+    Args:
+        as_shipped: the config is only compared with what is run, so no file that it names has to be there.
 
     Raises:
         UserError: an override is not `KEY=VALUE`, config and Runner know no such key, or nothing reads it.
@@ -40,7 +43,8 @@ def load_config(path: str, cfg_options: list[str]) -> Config:
     cfg = read_config(path)
     _count_anew(cfg)
     apply_options(cfg, cfg_options, path)
-    set_bands(cfg)
+    if not as_shipped:
+        set_bands(cfg)
     for loader in _dicts(cfg._cfg_dict):
         if loader.get("num_workers", 1) == 0:  # torch refuses what is only for worker processes
             loader.pop("persistent_workers", None)
