@@ -21,15 +21,16 @@ SEED := $(or $(SEED),$(shell date +%s))
 SEEDS ?= 0
 DEMO ?= work_dirs/demo
 
-.PHONY: help setup demo test test-fast fuzz lint type format clean
+.PHONY: help setup demo test test-fast fuzz lint type format clean gpu-report
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make setup   environment in $(VENV): pinned dependencies, this package editable (MMCV=lite|full)'
 	@echo 'make demo    data -> pretraining (MAE, MAE + FAMT) -> detection and segmentation -> table; continues where it was interrupted'
 	@echo 'make test    the test-suite, one process per core (WORKERS=2)'
-	@echo 'make test-fast  its unit tests: no tools, no training, about 90 s on 2 cores'
+	@echo 'make test-fast  its unit tests: no tools, no training, about a minute on 2 cores'
 	@echo 'make fuzz    the property tests with new examples, FUZZ=20 times as many (SEED=... draws the same again)'
+	@echo 'make gpu-report  tests and benchmarks of this machine'"'"'s GPU, under 20 minutes (ARGS="--device cpu --quick" tries it on a CPU)'
 	@echo 'make lint    ruff and mypy'
 	@echo 'make type    mypy alone'
 	@echo 'make format  ruff, writing'
@@ -79,6 +80,10 @@ type: $(READY)
 
 format: $(READY)
 	$(VENV)/bin/ruff check --fix .
+
+# docs/gpu.md; the files lie in docs/results/gpu.
+gpu-report: $(READY)
+	@$(PY) -W ignore tools/gpu_report.py $(ARGS)
 
 # Two runs at a time with one thread each, or one on each GPU; what is done is not run again (configs/suites/demo.py).
 demo: $(READY)

@@ -27,6 +27,11 @@ def mix(z: Tensor) -> Tensor:
     return z ^ _shift(z, 31)
 
 
+def _wrapped(number: int) -> int:
+    """Return the int64 that a product of int64 would have overflowed to."""
+    return (number + (1 << 63)) % (1 << 64) - (1 << 63)
+
+
 class SampleGenerator:
     """Draw random tensors with one independent stream for each sample.
 
@@ -45,10 +50,9 @@ class SampleGenerator:
 
     def _bits(self, shape: tuple[int, ...]) -> Tensor:
         self.calls += 1
-        # A Python product would overflow.
-        stream = mix(self.seed + torch.full_like(self.seed, self.calls) * _GOLDEN)  # [B]
-        count = torch.arange(math.prod(shape), device=self.seed.device, dtype=torch.int64)
-        return mix(stream[:, None] + (count + 1) * _GOLDEN).view(-1, *shape)
+        stream = mix(self.seed + _wrapped(self.calls * _GOLDEN))  # [B]
+        count = torch.arange(1, math.prod(shape) + 1, device=self.seed.device, dtype=torch.int64)
+        return mix(stream[:, None] + count * _GOLDEN).view(-1, *shape)
 
     def uniform(self, *shape: int) -> Tensor:
         """Draw from the open interval (0, 1): [B, *shape] float32, multiples of 2^-24."""

@@ -10,7 +10,7 @@ import os.path as osp
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -35,6 +35,7 @@ class _Run:
         self.delay = False
         self.requested: int | None = None
         self.raised_at: float | None = None
+        self.to_finish: Callable[[], None] | None = None
 
 
 _RUN = _Run()
@@ -120,6 +121,21 @@ def end_delay() -> None:
     _RUN.delay = False
     if requested():
         stop()
+
+
+def finish_first(wait: Callable[[], None] | None) -> None:
+    """Note what the end of this process has to wait for: a checkpoint that is being written. None: nothing."""
+    _RUN.to_finish = wait
+
+
+def finish() -> None:
+    """Wait for it, however the process ends, and say in a line what went wrong with it."""
+    wait, _RUN.to_finish = _RUN.to_finish, None
+    try:
+        if wait is not None:
+            wait()
+    except Exception as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
 
 
 def last_checkpoint() -> str | None:

@@ -21,7 +21,7 @@ TRANSFORMS = _child(_mmengine.TRANSFORMS, "mimtransfer.datasets.bands")
 HOOKS = _child(
     _mmengine.HOOKS, "mimtransfer.results.record_hook", "mimtransfer.training.hooks",
     "mimtransfer.training.finite_loss", "mimtransfer.training.checkpointing", "mimtransfer.training.exact_resume",
-    "mimtransfer.training.schedule_hook", "mimtransfer.checks.recipe",
+    "mimtransfer.training.schedule_hook", "mimtransfer.training.deferred_log", "mimtransfer.checks.recipe",
 )
 METRICS = _child(_mmengine.METRICS, "mimtransfer.evaluation")
 LOOPS = _child(_mmengine.LOOPS, "mimtransfer.evaluation")

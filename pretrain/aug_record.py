@@ -7,7 +7,7 @@ from torch import Tensor
 
 from mimtransfer.datasets.sampler import sample_seed
 
-__all__ = ["AugRecord", "crop_maps", "sample_seed"]
+__all__ = ["AugRecord", "StoredRecord", "crop_maps", "sample_seed", "send"]
 
 
 class AugRecord(NamedTuple):
@@ -21,6 +21,26 @@ class AugRecord(NamedTuple):
     seed: Tensor  # [B] int64 >= 0, from (run seed, epoch, index): all randomness of this sample
     box: Tensor  # [B, 4] float32, y0 x0 y1 x1 of the crop as fractions of the full image
     flip: Tensor  # [B] bool, left-right, after the crop
+
+
+class StoredRecord(NamedTuple):
+    """An `AugRecord` with what is stored for its images, looked up before the batch goes to the device: there, the
+    numbers of the images could only be read back by waiting for it.
+    """
+
+    index: Tensor  # type: ignore[assignment]
+    seed: Tensor
+    box: Tensor
+    flip: Tensor
+    maps: Tensor | None  # [B, h, w] float16, of the strategy's bank; None where it has none
+    ids: Tensor | None  # [B, h, w] int64, of `StoredTokens`; None where codes are computed
+
+
+def send(rows: Tensor, device: torch.device | str) -> Tensor:
+    """Bring a small tensor of the host to a device; the host does not wait for the copy."""
+    if torch.device(device).type == "cuda" and torch.cuda.is_available():
+        rows = rows.pin_memory()
+    return rows.to(device, non_blocking=True)
 
 
 def crop_maps(maps: Tensor, record: AugRecord, grid: tuple[int, int], mode: str = "bilinear") -> Tensor:

@@ -25,7 +25,8 @@ FUZZ = int(os.environ.get("FUZZ", 1))  # times the examples of each property
 SLOW_FILES = (
     "*/tests/tools/*", "*/test_*_steps.py", "*/test_golden_losses.py", "*/test_*configs.py", "*/test_cnn.py",
     "*/test_published_shapes.py", "*/test_vitdet_official.py", "*/test_mfm_official.py",
-    "*/test_layer_decay_sharded.py",
+    "*/test_layer_decay_sharded.py", "*/test_sharded_steps.py", "*/test_iteration_checkpoints.py",
+    "*/test_background_saving.py", "*/test_compile.py", "*/test_compilation.py", "*/test_fake_cuda.py",
 )
 SLOW_TESTS = (
     "*::test_every_shipped_suite_can_be_planned*", "*::test_mmdet_and_mmseg_import*", "*::test_import_needs_no_*",
@@ -59,6 +60,8 @@ def signals_not_ignored():
 
 
 def _forget_runners():
+    if "mmengine.logging" in sys.modules:  # a logger of the same name would go on writing into an older folder
+        sys.modules["mmengine.logging"].MMLogger._instance_dict.clear()
     if "mmengine.registry" in sys.modules:
         sys.modules["mmengine.registry"].DefaultScope._instance_dict.clear()
     if "mmengine.visualization" in sys.modules:
@@ -81,6 +84,10 @@ def pytest_collection(session):
     if session.config.getoption("numprocesses", None):
         return  # the controller of xdist collects nothing
     import quick_runs  # noqa: F401
+
+
+def pytest_addoption(parser):
+    parser.addoption("--device", default="cpu", help="where tests/gpu run: cpu (default), cuda, cuda:1 ...")
 
 
 def pytest_configure(config):

@@ -11,9 +11,11 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = {
     "mimtransfer": ["errors", "files", "stored", "interruption", "draws", "registry", "openmmlab", "checkpoints",
-                    "backbones", "datasets", "training", "results", "evaluation", "cli", "checks", "suites"],
+                    "backbones", "datasets", "training", "results", "evaluation", "planning", "cli", "checks",
+                    "suites", "benchmarks"],
     "pretrain": ["aug_record", "layout", "patches", "data", "masking", "corruptions", "tokenizers", "methods",
-                 "pictures", "hooks", "from_checkpoint", "runner"],
+                 "pictures", "hooks", "from_checkpoint", "runner", "planning",
+                 "benchmarks"],
 }
 MODULES = sorted(path.relative_to(ROOT) for package in ROOMS for path in (ROOT / package).rglob("*.py"))
 

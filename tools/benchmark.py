@@ -16,9 +16,11 @@ import json
 import os
 import statistics
 import sys
-import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mimtransfer.benchmarks.timing import Contender
 
 # Python puts this folder first on the path, where `import pretrain` would find tools/pretrain.py instead of
 # the package.
@@ -49,72 +51,6 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-class Contender(NamedTuple):
-    """What is timed, and what it costs on paper."""
-
-    step: Callable[[], object]
-    flops: int | None = None  # of one call
-
-
-def build_contenders(path: str, args: argparse.Namespace, device: str) -> tuple[dict[str, Contender], int]:
-    """Return a training step of a config on made-up images and, with `--parts`, its parts; and the image height."""
-    import torch
-    from mmengine.optim import build_optim_wrapper
-
-    from mimtransfer.cli.launch import load_config
-    from mimtransfer.registry import MODELS
-    from pretrain.aug_record import AugRecord
-    from pretrain.hooks.map_bank import measure_maps
-    from pretrain.masking.bank import MapBank
-    from pretrain.masking.measured import Measured
-    from pretrain.methods.mfm import MFM
-
-    cfg = load_config(path, args.cfg_options)
-    cfg.model.compile_loss = args.compile
-    if args.amp:
-        cfg.optim_wrapper.type = "Bf16OptimWrapper"
-    torch.manual_seed(0)
-    model = MODELS.build(cfg.model).to(device).train()
-    optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
-    height, width = (n * p for n, p in zip(model.encoder.grid_size, model.encoder.patch_size))
-    batch = args.batch_size
-    inputs = torch.randint(0, 256, (batch, 3, height, width), dtype=torch.uint8, device=device)
-    seeds = torch.arange(batch, device=device)
-    box = torch.tensor([0.0, 0.0, 1.0, 1.0], device=device).repeat(batch, 1)
-    record = AugRecord(seeds, seeds, box, torch.zeros(batch, dtype=torch.bool, device=device))
-    data = dict(inputs=inputs, record=record)
-    images = model.data_preprocessor(data, training=True)["inputs"]
-    measured = isinstance(model.strategy, Measured)
-    if measured:
-        model.strategy.bank = MapBank(torch.rand(batch, *model.encoder.grid_size).half())
-    contenders = {path: Contender(lambda: model.train_step(data, optim_wrapper), count_flops(model, images, record))}
-    if args.parts and isinstance(model, MFM):
-        prediction = torch.randn_like(images, requires_grad=True)
-
-        def filter_and_compare() -> None:
-            drawn = model.draw_layout(images, record)
-            model.frequency_loss(prediction, images, drawn.kept).backward()
-
-        contenders[f"{path}: filter and loss"] = Contender(filter_and_compare)
-    elif args.parts:
-        contenders[f"{path}: drawing a layout"] = Contender(lambda: model.draw_layout(images, record))
-    if args.parts and measured:
-        contenders[f"{path}: measuring maps"] = Contender(lambda: measure_maps(model, inputs, amp=True))
-    return contenders, height
-
-
-def count_flops(model, images, record) -> int:
-    """Count the operations of a loss and its gradients: matrix products and convolutions, attention included."""
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-    from torch.utils.flop_counter import FlopCounterMode
-
-    # Unfused: the counter knows no fused attention of the CPU.
-    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        sum(model.loss(images, model.draw_layout(images, record)).values()).backward()
-    model.zero_grad()
-    return counter.get_total_flops()
-
-
 def load_reference(path: str, batch_size: int, image_size: int, device: str) -> Callable[[], object]:
     """Return the step of other code; see the module."""
     spec = importlib.util.spec_from_file_location("reference", path)
@@ -124,38 +60,11 @@ def load_reference(path: str, batch_size: int, image_size: int, device: str) -> 
     return module.build(batch_size, image_size, device)
 
 
-def measure(
-    contenders: dict[str, Contender], args: argparse.Namespace, device: str
-) -> dict[str, dict[str, list[float]]]:
-    """Run all contenders in turns. Returns seconds of a step for each turn, and the highest memory of its turns in
-    bytes (CUDA only).
-    """
-    import torch
-
-    def wait() -> None:
-        if device.startswith("cuda"):
-            torch.cuda.synchronize()
-
-    figures: dict[str, dict[str, list[float]]] = {name: {"seconds": [], "memory": []} for name in contenders}
-    for turn in range(args.warmup + args.rounds):
-        for name, (step, _) in contenders.items():
-            if device.startswith("cuda"):
-                torch.cuda.reset_peak_memory_stats()
-            wait()
-            begin = time.perf_counter()
-            for _ in range(args.steps):
-                step()
-            wait()
-            if turn >= args.warmup:
-                figures[name]["seconds"].append((time.perf_counter() - begin) / args.steps)
-                if device.startswith("cuda"):
-                    figures[name]["memory"].append(torch.cuda.max_memory_allocated())
-    return figures
-
-
-def predicted(contender: Contender, first: Contender) -> float | None:
+def predicted(contender: "Contender | None", first: "Contender | None") -> float | None:
     """Return the ratio of operations to the first."""
-    return None if contender.flops is None or first.flops is None else contender.flops / first.flops
+    if contender is None or first is None or contender.flops is None or first.flops is None:
+        return None
+    return contender.flops / first.flops
 
 
 def main() -> None:
@@ -165,37 +74,41 @@ def main() -> None:
 
     with clean_exit():
         import torch
-        from mmengine.registry import DefaultScope
 
-        import pretrain.methods  # noqa: F401
+        from mimtransfer.benchmarks.timing import Contender, measure
+        from mimtransfer.training.precision import in_force, in_words
+        from pretrain.benchmarks.steps import PretrainSteps, load
 
-        DefaultScope.get_instance("benchmark", scope_name="mimtransfer")
         device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
-        contenders: dict[str, Contender] = {}
+        builders: dict[str, Callable[[], Contender]] = {}
         size = 0
         for path in args.configs:
-            found, height = build_contenders(path, args, device)
-            contenders |= found
-            size = size or height
+            backend = "inductor" if args.compile else None
+            steps = PretrainSteps(load(path, args.cfg_options, args.amp), args.batch_size, device, backend)
+            print(f"{path}: {in_words(in_force(steps.model, steps.optim_wrapper))}")
+            size = size or steps.height
+            builders[path] = steps.step
+            for part, call in steps.parts().items() if args.parts else ():
+                builders[f"{path}: {part}"] = lambda call=call: Contender(call, args.batch_size)  # type: ignore[misc]
         for path in args.reference:
-            contenders[path] = Contender(load_reference(path, args.batch_size, size, device))
-        figures = measure(contenders, args, device)
+            step = load_reference(path, args.batch_size, size, device)
+            builders[path] = lambda step=step: Contender(step, args.batch_size)  # type: ignore[misc]
+        found = measure(builders, device, args.rounds, args.steps, args.warmup)
 
-        first = figures[args.configs[0]]["seconds"]
+        first, figure = found[args.configs[0]]
         rows = []
-        for name, figure in figures.items():
-            ratios = [own / other for own, other in zip(figure["seconds"], first)]
+        for name, (contender, own) in found.items():
+            ratios = [one / other for one, other in zip(own.seconds, figure.seconds)]
             rows.append(
                 dict(
                     name=name,
-                    seconds=statistics.median(figure["seconds"]),
-                    images_per_s=args.batch_size / statistics.median(figure["seconds"]),
+                    seconds=statistics.median(own.seconds),
+                    images_per_s=args.batch_size / statistics.median(own.seconds),
                     ratio=statistics.median(ratios),
                     ratio_min=min(ratios),
                     ratio_max=max(ratios),
-                    predicted=predicted(contenders[name], contenders[args.configs[0]]),
-                    memory_bytes=max(figure["memory"], default=None),
+                    predicted=predicted(contender, first),
+                    memory_bytes=own.memory,
                 )
             )
         print(f"{'step ms':>10} {'images/s':>10} {'time / first (min-max)':>26} {'predicted':>10}  name")

@@ -16,11 +16,9 @@ import os
 import statistics
 import sys
 import time
-import types
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
 from typing import Any
 
 # As in benchmark.py: this folder first on the path would hide packages behind scripts.
@@ -46,46 +44,14 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def build_ours():
-    """Return ViT-B of configs/_base_/model/mask-rcnn_vitdet.py, without drop path."""
-    from mimtransfer.backbones import TimmViT
-
-    return TimmViT(img_size=224, pos_antialias=False, final_norm=False, window_size=14, global_blocks=(2, 5, 8, 11),
-                   rel_pos="decomposed", rel_pos_size=1024)
-
-
-def build_theirs(checkout: str):
-    """Return detectron2's ViT with the arguments of its projects/ViTDet, without drop path."""
-    from torch import nn
-
-    from mimtransfer.errors import UserError
-
-    folder = os.path.join(checkout, "detectron2", "modeling", "backbone")
-    if not os.path.isfile(os.path.join(folder, "vit.py")):
-        raise UserError(f"--detectron2 {checkout}: no detectron2/modeling/backbone/vit.py there, expected a checkout")
-    # What vit.py imports; its ViT without residual blocks uses nn.Module of these alone.
-    stand_ins: dict[str, dict[str, Any]] = {
-        "fvcore": {}, "fvcore.nn": {}, "fvcore.nn.weight_init": {}, "detectron2": {},
-        "detectron2.layers": dict(CNNBlockBase=nn.Module, Conv2d=nn.Conv2d, get_norm=None),
-        "detectron2.modeling": {}, "detectron2.modeling.backbone": dict(__path__=[folder]),
-        "detectron2.modeling.backbone.fpn": dict(_assert_strides_are_log2_contiguous=None),
-        "detectron2.modeling.backbone.backbone": dict(Backbone=nn.Module),
-    }
-    for name, content in stand_ins.items():
-        module = sys.modules[name] = types.ModuleType(name)
-        vars(module).update(dict(__path__=[]) | content)
-    vars(sys.modules["fvcore.nn"])["weight_init"] = sys.modules["fvcore.nn.weight_init"]
-    from detectron2.modeling.backbone.vit import ViT
-
-    return ViT(window_size=14, window_block_indexes=[0, 1, 3, 4, 6, 7, 9, 10], use_rel_pos=True,
-               norm_layer=partial(nn.LayerNorm, eps=1e-6))
-
-
 def build(name: str, args: argparse.Namespace) -> tuple[Callable[[], Any], Callable[[], None]]:
     """Return a forward pass, and one with its backward pass, of a model whose weights depend on their names alone."""
     import torch
 
-    model = build_ours() if name == "mimtransfer" else build_theirs(args.detectron2)
+    from mimtransfer.benchmarks.peers import detectron2_vit
+    from mimtransfer.benchmarks.transfer_steps import backbone_step, vitdet_backbone
+
+    model = vitdet_backbone() if name == "mimtransfer" else detectron2_vit(args.detectron2)
     with torch.no_grad():
         for key, parameter in model.named_parameters():
             generator = torch.Generator().manual_seed(zlib.crc32(key.encode()))
@@ -95,16 +61,14 @@ def build(name: str, args: argparse.Namespace) -> tuple[Callable[[], Any], Calla
     shape = (args.batch_size, 3, args.image_size, args.image_size)
     images = torch.randn(shape, generator=generator).to(args.device)
 
-    def forward():
-        with torch.autocast(torch.device(args.device).type, torch.bfloat16, enabled=args.amp):
-            maps = model(images)
+    def last(maps: Any) -> torch.Tensor:
         return maps[0] if name == "mimtransfer" else maps["last_feat"]
 
-    def step() -> None:
-        model.zero_grad()
-        forward().float().square().mean().backward()
+    def forward() -> torch.Tensor:
+        with torch.autocast(torch.device(args.device).type, torch.bfloat16, enabled=args.amp):
+            return last(model(images))
 
-    return forward, step
+    return forward, backbone_step(model, images, args.amp, last)
 
 
 def measure_memory(name: str, args: argparse.Namespace) -> int:
@@ -166,6 +130,9 @@ def main() -> None:
     with clean_exit():
         import torch
 
+        from mimtransfer.training.precision import allow_tf32
+
+        allow_tf32()
         args.device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
         seconds, difference = measure_seconds(args)
         memory = {}

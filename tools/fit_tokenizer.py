@@ -48,7 +48,7 @@ def fit(cfg) -> str:
 
     from mimtransfer.files import sha256_file, write_atomically
     from mimtransfer.registry import PATCH_FEATURES
-    from mimtransfer.training.checkpointing import published
+    from mimtransfer.training.whole_files import published
     from pretrain.tokenizers.codebook import code_statistics, draw_codes, fit_centroids, perplexity, sample_patches
 
     features, device = PATCH_FEATURES.build(cfg.features).eval().to(get_device()), get_device()

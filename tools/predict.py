@@ -41,9 +41,11 @@ def main() -> None:
         from mimtransfer.datasets.tree import printable
         from mimtransfer.datasets.unreadable import UnreadableImage
         from mimtransfer.errors import UserError
+        from mimtransfer.training.precision import set_precision
 
         cfg = launch.load_config(args.config, args.cfg_options)
         launch.set_launcher(cfg, "none")
+        set_precision(cfg)
         launch.enter_scope(cfg)
         check_channels(cfg)
         args.checkpoint = launch.checkpoint_at(args.checkpoint)

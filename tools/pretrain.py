@@ -24,8 +24,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--save-on-sigterm", action="store_true", help="on SIGTERM or SIGHUP save first, then stop (preemption)"
     )
+    parser.add_argument(
+        "--save-every-iters", type=int, metavar="N", help="save every N iterations, too; exact to resume from"
+    )
+    parser.add_argument("--async-save", action="store_true", help="write checkpoints while training goes on")
     parser.add_argument("--amp", action="store_true", help="bf16 autocast")
-    parser.add_argument("--compile", action="store_true", help="compile the loss with torch.compile")
+    parser.add_argument("--compile", action="store_true", help="compile training steps by torch.compile (docs/gpu.md)")
     parser.add_argument("--seed", type=int, help="seed of the run (default: the config's)")
     parser.add_argument(
         "--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none", help="pytorch: torchrun"
@@ -54,6 +58,8 @@ def main() -> None:
         from mimtransfer.checks.settings import check_settings
         from mimtransfer.cli import launch
         from mimtransfer.training.batch import count_processes
+        from mimtransfer.training.compilation import check_compiler
+        from mimtransfer.training.precision import set_amp, set_precision
         from mimtransfer.training.rescale import rescale_schedule
         from mimtransfer.training.safeguards import set_safeguards
         from pretrain.runner import build_runner, register_all
@@ -67,14 +73,16 @@ def main() -> None:
         check_settings(cfg)
         launch.set_resume(cfg, args.resume)
         launch.set_seed(cfg, args.seed)
-        launch.set_amp(cfg, args.amp)
+        set_amp(cfg, args.amp)
+        set_precision(cfg)
         processes = count_processes(args.launcher)
         notes = rescale_schedule(cfg, shipped, processes, args.cfg_options)
         launch.count_accumulation(cfg)
         if args.compile:
+            check_compiler(cfg)
             cfg.model.compile_loss = True
 
-        set_safeguards(cfg, args.save_on_sigterm)
+        set_safeguards(cfg, args.save_on_sigterm, args.save_every_iters, args.async_save)
 
         build_runner(cfg, notes).train()
 

@@ -37,6 +37,7 @@ def main() -> None:
         from mimtransfer.cli import launch
         from mimtransfer.evaluation.tta import merge_views, set_tta
         from mimtransfer.training.batch import count_processes
+        from mimtransfer.training.precision import set_amp, set_precision
         from mimtransfer.training.rescale import rescale_schedule
 
         cfg = launch.load_config(args.config, args.cfg_options)
@@ -50,7 +51,8 @@ def main() -> None:
         check_settings(cfg)
         launch.set_resume(cfg, None)
         launch.set_seed(cfg, args.seed)
-        launch.set_amp(cfg, args.amp)
+        set_amp(cfg, args.amp)
+        set_precision(cfg)
         shipped = launch.load_config(args.config, [], as_shipped=True)
         rescale_schedule(cfg, shipped, processes, args.cfg_options)  # as in the training
         launch.count_accumulation(cfg)

@@ -12,7 +12,10 @@ def parse_args() -> argparse.Namespace:
     add("--work-dir", help="for checkpoints, logs, result.json (default: work_dirs/CONFIG_NAME)")
     add("--resume", nargs="?", const="auto", metavar="CKPT", help="go on from CKPT, or from the newest in the work dir")
     add("--save-on-sigterm", action="store_true", help="on SIGTERM or SIGHUP save first, then stop (preemption)")
+    add("--save-every-iters", type=int, metavar="N", help="save every N iterations, too; exact to resume from")
+    add("--async-save", action="store_true", help="write checkpoints while training goes on")
     add("--amp", action="store_true", help="bf16 autocast (fp16 on GPUs without bf16)")
+    add("--compile", action="store_true", help="compile backbone and neck in training; heads stay eager (docs/gpu.md)")
     add("--fsdp", action="store_true", help="shard model and optimizer over the processes (ViT-H; with a launcher)")
     add("--seed", type=int, help="seed of the run (default: the config's)")
     add("--max-corrupt", type=int, metavar="N", help="go on from up to N unreadable training images (default: 0)")
@@ -42,7 +45,9 @@ def main() -> None:
         from mimtransfer.datasets.configured import set_max_corrupt
         from mimtransfer.errors import UserError
         from mimtransfer.training.batch import count_processes
+        from mimtransfer.training.compilation import check_compiler, compile_features
         from mimtransfer.training.fsdp import set_fsdp
+        from mimtransfer.training.precision import set_amp, set_precision
         from mimtransfer.training.rescale import rescale_schedule
         from mimtransfer.training.safeguards import set_safeguards
         from mimtransfer.training.schedule_hook import ScheduleHook
@@ -54,13 +59,17 @@ def main() -> None:
         launch.set_work_dir(cfg, args.work_dir, args.config)
         if args.overfit is not None and args.work_dir is None:
             cfg.work_dir += f"_overfit{args.overfit}"  # beside the work dir of the real run
+        sync_bn = cfg.get("sync_bn")
         launch.set_launcher(cfg, args.launcher)
         launch.enter_scope(cfg)
         check_settings(cfg)
         launch.set_resume(cfg, args.resume)
         launch.set_seed(cfg, args.seed)
-        launch.set_amp(cfg, args.amp)
-        set_fsdp(cfg, args.fsdp)
+        set_amp(cfg, args.amp)
+        set_precision(cfg)
+        set_fsdp(cfg, args.fsdp, sync_bn)
+        if args.compile:
+            check_compiler(cfg)
         recipe, notes = recipe_of(shipped), []
         if args.overfit is None:  # which has a schedule of its own
             processes = count_processes(args.launcher)
@@ -74,7 +83,7 @@ def main() -> None:
             from mimtransfer.checks.overfit_verdict import verdict
 
             note = set_overfit(cfg, args.overfit, args.overfit_iters)
-        set_safeguards(cfg, args.save_on_sigterm)
+        set_safeguards(cfg, args.save_on_sigterm, args.save_every_iters, args.async_save)
 
         from mmengine.runner import FlexibleRunner, Runner
 
@@ -82,6 +91,8 @@ def main() -> None:
         if cfg.get("task") == "classification":
             launch.check_epoch(runner)
         runner.logger.info(launch.initialisation(cfg))
+        if args.compile:
+            compile_features(runner.model)
         runner.register_hook(ScheduleHook(notes))
         if args.overfit is None:
             runner.register_hook(TransferCheckHook(recipe))

@@ -27,6 +27,7 @@ def parse_args() -> argparse.Namespace:
     add("--executor", choices=["local", "slurm", "submitit-local", "submitit-debug"], default="local",
         help="this machine, or Slurm through submitit (the last two try it out without Slurm)")
     add("--devices", metavar="0,1", help="GPUs to use, or cpu (default: all that are visible, else the CPU)")
+    add("--gpu", metavar="NAME", help="in the plan, estimate jobs that have no record for this GPU, e.g. h100")
     add("--jobs", type=int, metavar="N", help="runs at a time on the CPU, with one thread each (default: 2)")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--plan", action="store_true", help="only say what would run, and its estimated cost")
@@ -40,6 +41,34 @@ def parse_args() -> argparse.Namespace:
     if args.jobs is not None and args.jobs < 1:
         parser.error(f"--jobs {args.jobs}: expected 1 or more")
     return args
+
+
+def estimator(name: str):
+    """Return a function from a job to its estimated seconds on a GPU, and what they are."""
+    from mimtransfer.errors import UserError
+    from mimtransfer.planning.gpus import find_gpu
+
+    gpu = find_gpu(name, None, None)
+    known: dict[tuple, float | None] = {}
+
+    def guess(job):
+        if job.of is not None:  # it tests what is trained
+            return None
+        import mimtransfer  # noqa: F401  before mmdet and mmseg
+        from mimtransfer.cli.options import option_texts
+        from pretrain.planning.configs import estimate_seconds
+
+        asked = (job.config, *option_texts(job.options))
+        if (asked, job.gpus, job.amp) not in known:  # seeds and starts cost the same
+            try:
+                seconds = estimate_seconds(asked[0], list(asked[1:]), gpu, job.gpus, job.amp)
+            except UserError:  # it trains nothing, or something that the run itself will tell
+                seconds = None
+            known[asked, job.gpus, job.amp] = seconds
+        seconds = known[asked, job.gpus, job.amp]
+        return None if seconds is None else (seconds, f"estimated, {name}")
+
+    return guess
 
 
 def main() -> int:
@@ -76,7 +105,8 @@ def main() -> int:
                     print(job_command(args.suite, given, name, Path(os.path.relpath(ROOT))))
             return 0
         slots: list[str | None] = find_devices(args.devices, args.jobs) if args.executor == "local" else [None] * 16
-        print(plan.plan(study, states, len(slots), full=args.plan), flush=True)
+        guess = estimator(args.gpu) if args.gpu is not None else None
+        print(plan.plan(study, states, len(slots), args.plan, guess), flush=True)
         study.inputs.cache.save()
         if args.plan:
             return 0

@@ -17,6 +17,7 @@ from timm.models.vision_transformer import Block
 from timm.models.vision_transformer_sam import window_partition, window_unpartition
 from torch import Tensor, nn
 
+from mimtransfer.backbones.flex import attend_flex, suits_flex
 from mimtransfer.errors import UserError
 
 
@@ -30,16 +31,21 @@ class DecomposedAttention(Attention):
     extended by zeros, since those kernels ask for one width. Padding of windows has the bias of `qkv` as key and value,
     as it has where zeros pass `qkv`; but nothing is projected for it, and it asks nothing.
 
+    Over the whole grid, in training on CUDA, FlexAttention adds the terms inside its kernel instead, see `flex.py`.
+
     Args:
         attention: The module whose submodules are taken over; it must not be used afterwards.
         size: (h, w) of the grid, or of a window, that the tables are made for.
         window_size: Side of a window in patches; 0 attends over the whole grid.
+        flex_attention: Whether FlexAttention may be used.
     """
 
-    def __init__(self, attention: Attention, size: tuple[int, int], window_size: int = 0) -> None:
+    def __init__(self, attention: Attention, size: tuple[int, int], window_size: int = 0,
+                 flex_attention: bool = True) -> None:
         nn.Module.__init__(self)
         vars(self).update(vars(attention))
         self.window_size = window_size
+        self.flex_attention = flex_attention
         self.rel_pos_h = nn.Parameter(torch.zeros(2 * size[0] - 1, self.head_dim))
         self.rel_pos_w = nn.Parameter(torch.zeros(2 * size[1] - 1, self.head_dim))
 
@@ -48,13 +54,32 @@ class DecomposedAttention(Attention):
         window = (self.window_size,) * 2 if self.window_size else grid
         q, k, v = self.qkv(x).unflatten(2, (3, self.num_heads, -1)).unflatten(1, grid).unbind(3)  # [B, h, w, K, d]
         q, k = self.q_norm(q), self.k_norm(k)
+        if self.flex_attention and not self.window_size and suits_flex(q, self.training, self.attn_drop.p):
+            return self._project(x, self._attend_flex(q, k, v))
+        return self._project(x, self._attend_windows(q, k, v, grid, window))
+
+    def _attend_flex(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Attend over the whole grid, maps [B, h, w, K, d] -> [B, h, w, K*d]."""
+        grid = q.shape[1:3]
+        along = (torch.einsum(f"bhwkd,{axis}jd->bkhwj", q, _relative_rows(table, side)).flatten(2, 3)
+                 for axis, table, side in zip("hw", (self.rel_pos_h, self.rel_pos_w), grid))
+        rows, columns = (terms.float() for terms in along)  # whose gradients are sums of thousands
+        q, k, v = (map_.flatten(1, 2).transpose(1, 2) for map_ in (q, k, v))  # [B, K, N, d]
+        y = attend_flex(q, k, v, rows, columns, self.scale)
+        return y.transpose(1, 2).flatten(2).unflatten(1, grid)
+
+    def _attend_windows(self, q: Tensor, k: Tensor, v: Tensor, grid: tuple[int, int],
+                        window: tuple[int, int]) -> Tensor:
+        """Attend in each window of the grid, maps [B, h, w, K, d] -> [B, h, w, K*d]."""
         bias = torch.zeros_like(q[0, 0, 0]).repeat(3, 1) if self.qkv.bias is None else self.qkv.bias.to(v.dtype)
         _, k_bias, v_bias = bias.view(3, self.num_heads, 1, 1, -1).unbind(0)
         inside = _Window(window, self.k_norm(k_bias).to(k.dtype), v_bias)
         # Whole windows and those that the right and lower edges cut have queries of their own shapes: up to four parts.
         rows = zip(*(_split(map_, window[0], 1) for map_ in (q, self._along(q, grid, window), k, v)))
         parts = (zip(*(_split(map_, window[1], 2) for map_ in row)) for row in rows)
-        y = _join([_join([self._attend(q, along, k, v, inside) for q, along, k, v in row], dim=2) for row in parts], 1)
+        return _join([_join([self._attend(q, along, k, v, inside) for q, along, k, v in row], 2) for row in parts], 1)
+
+    def _project(self, x: Tensor, y: Tensor) -> Tensor:
         y = self.norm(y.flatten(1, 2))
         if self.gate is not None:
             y = y * self.gate(x).sigmoid()
@@ -162,9 +187,11 @@ class GridBlock(Block):
         window_size: Side of a window in patches; 0 attends over the whole grid.
         rel_pos: 'decomposed', 'bias' or None.
         size: (h, w) of the grid that relative positions are made for, when the block is not windowed.
+        flex_attention: Whether decomposed positions may be added by FlexAttention.
     """
 
-    def __init__(self, block: Block, window_size: int, rel_pos: str | None, size: tuple[int, int]) -> None:
+    def __init__(self, block: Block, window_size: int, rel_pos: str | None, size: tuple[int, int],
+                 flex_attention: bool = True) -> None:
         if type(block) is not Block or type(block.attn) is not Attention:
             raise UserError(f"windows and relative positions need timm's plain Block and Attention, got "
                             f"{type(block).__name__} with {type(block.attn).__name__}: take another arch, "
@@ -176,7 +203,7 @@ class GridBlock(Block):
         if rel_pos is not None:
             size = (window_size, window_size) if window_size else size
             assert isinstance(self.attn, Attention)
-            self.attn = (DecomposedAttention(self.attn, size, window_size) if rel_pos == "decomposed"
+            self.attn = (DecomposedAttention(self.attn, size, window_size, flex_attention) if rel_pos == "decomposed"
                          else BiasAttention(self.attn, size))
 
     def forward(  # type: ignore[override]  # TimmViT alone calls it, always with a grid

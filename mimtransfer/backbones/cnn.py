@@ -94,6 +94,16 @@ class TimmCNN(PretrainedBackbone):
         for module in self._frozen_modules():
             module.requires_grad_(False)
 
+    def _apply(self, fn, recurse: bool = True) -> nn.Module:
+        """Move or cast; on a GPU weights then lie with their channels last, which its convolutions are fastest in.
+
+        DDP lays its buckets out as the weights lie when it wraps them, so this cannot come later.
+        """
+        super()._apply(fn, recurse)
+        if next(self.parameters()).is_cuda:
+            put_channels_last(self)
+        return self
+
     def patch_grid(self, images: Tensor) -> tuple[int, int]:
         """Return (h, w) of images [B, C, H, W] whose sides are multiples of the patch: the size of the last map."""
         return self._grid_of(images.shape[-2:])
@@ -128,6 +138,16 @@ class TimmCNN(PretrainedBackbone):
             return []
         stop = self.stage_ends[self.frozen_stages - 1] + 1 if self.frozen_stages else self.stage_ends[0]
         return [self.get_submodule(name) for name in self.steps[:stop]]
+
+
+def put_channels_last(module: nn.Module) -> None:
+    """Let the weights of 2-d convolutions lie with their channels last; their outputs follow. Values stay.
+
+    Gradients and what an optimizer keeps lie as the weights do. Checkpoints load either way.
+    """
+    for parameter in module.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
 
 def _steps(net: nn.Module, stages: list[str]) -> tuple[str, ...]:

@@ -50,6 +50,7 @@ class TimmViT(PretrainedBackbone):
         final_norm: Whether the last block's output passes the final norm, in `encode` and in `forward`.
         frozen_stages: -1 trains all; n >= 0 freezes the stem and the first n blocks.
         grad_checkpointing: Recompute each block in the backward pass.
+        flex_attention: Let FlexAttention add decomposed relative positions in global blocks, in training on CUDA.
         model_kwargs: Further arguments of timm's VisionTransformer, e.g. depth, embed_dim, num_heads.
         init_cfg: dict(type='Pretrained', checkpoint=PATH) loads a pretraining checkpoint; its report is `load_report`.
         in_chans: Channels of the images, 1 to 16.
@@ -64,8 +65,8 @@ class TimmViT(PretrainedBackbone):
                  window_size: int = 0, global_blocks: tuple[int, ...] = (), rel_pos: str | None = None,
                  rel_pos_size: int | tuple[int, int] | None = None, layer_scale: float | None = None,
                  final_norm: bool = True, frozen_stages: int = -1, grad_checkpointing: bool = False,
-                 model_kwargs: dict | None = None, init_cfg: dict | list[dict] | None = None,
-                 in_chans: int = 3) -> None:
+                 flex_attention: bool = True, model_kwargs: dict | None = None,
+                 init_cfg: dict | list[dict] | None = None, in_chans: int = 3) -> None:
         super().__init__(init_cfg)
         _check_choice("pos_embed", pos_embed, ("learned", "sincos", "none"))
         _check_choice("rel_pos", rel_pos, (None, "decomposed", "bias"))
@@ -118,7 +119,8 @@ class TimmViT(PretrainedBackbone):
         blocks: list[Any] = list(vit.blocks)[:self.num_layers]
         if self.uses_grid:
             size = self.img_size if rel_pos_size is None else to_2tuple(rel_pos_size)
-            blocks = [GridBlock(block, 0 if i in global_blocks else window_size, rel_pos, self._grid_of(size))
+            blocks = [GridBlock(block, 0 if i in global_blocks else window_size, rel_pos, self._grid_of(size),
+                                flex_attention)
                       for i, block in enumerate(blocks)]
         self.blocks = nn.ModuleList(blocks)
         self.norm = vit.norm if final_norm and self.num_layers == depth else nn.Identity()
@@ -151,6 +153,8 @@ class TimmViT(PretrainedBackbone):
         if self.pos_embed is None:
             return tokens
         positions = self.pos_embed[:, self.num_prefix_positions:]
+        if tuple(grid) == tuple(self.grid_size):  # timm would resample it all the same where it is compiled
+            return tokens + positions
         return tokens + resample_abs_pos_embed(positions, new_size=grid, old_size=self.grid_size, num_prefix_tokens=0,
                                                antialias=self.pos_antialias)
 

@@ -41,6 +41,7 @@ def clean_exit() -> Iterator[None]:
         except (KeyboardInterrupt, interruption.Interrupted) as stopped:
             _end(getattr(stopped, "number", signal.SIGINT))
         except Exception as error:
+            interruption.finish()
             number = interruption.behind(error)
             if number is not None:
                 _end(number)
@@ -64,6 +65,7 @@ def _quiet_logging() -> Iterator[None]:
 
 
 def _end(number: int) -> NoReturn:
+    interruption.finish()
     if os.environ.get("RANK", "0") == "0":  # one line for all processes of a run
         print(interruption.tell(number), file=sys.stderr, flush=True)
     interruption.end_children()

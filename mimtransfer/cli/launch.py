@@ -24,6 +24,7 @@ from mimtransfer.errors import UserError
 from mimtransfer.openmmlab.config_bases import read_config
 from mimtransfer.results.record import FILE_NAME, read_record
 from mimtransfer.training.batch import recorded_batch
+from mimtransfer.training.precision import share_gradients
 
 # Of a config that a tool has prepared: by how many accumulated batches its base batch size is divided.
 _COUNTED = "accumulation_counted"
@@ -80,12 +81,9 @@ def _start_cpu_processes(cfg: Config, launcher: str) -> None:
     if launcher != "pytorch":
         raise UserError(f"--launcher {launcher} needs CUDA devices: without them use torchrun and --launcher pytorch")
     torch.distributed.init_process_group("gloo")
-    cfg.model_wrapper_cfg = dict(
-        type="MMDistributedDataParallel",
-        device_ids=None,
-        broadcast_buffers=False,
-        find_unused_parameters=cfg.get("find_unused_parameters", False),
-    )
+    own = cfg.get("model_wrapper_cfg") or {}
+    cfg.model_wrapper_cfg = {"type": "MMDistributedDataParallel", **own, "device_ids": None}
+    share_gradients(cfg)
 
 
 def set_resume(cfg: Config, resume: str | None) -> None:
@@ -129,21 +127,6 @@ def set_seed(cfg: Config, seed: int | None) -> None:
     """Set the seed of the run; without one, the config's, or else mmengine draws one and logs it."""
     if seed is not None:
         cfg.randomness = {**cfg.get("randomness", {}), "seed": seed}
-
-
-def set_amp(cfg: Config, amp: bool) -> None:
-    """Switch bf16 autocast on. A GPU without bf16 gets mmengine's fp16 with loss scaling."""
-    if not amp:
-        return
-    if cfg.get("optim_wrapper") is None:  # nothing is trained
-        cfg.test_cfg.amp = True
-        return
-    if is_cuda_available() and torch.version.hip is None and torch.cuda.get_device_capability() < (8, 0):
-        cfg.optim_wrapper.update(type="AmpOptimWrapper", dtype="float16", loss_scale="dynamic")
-    else:
-        cfg.optim_wrapper.pop("loss_scale", None)
-        cfg.optim_wrapper.pop("dtype", None)
-        cfg.optim_wrapper.type = "mimtransfer.Bf16OptimWrapper"
 
 
 def count_accumulation(cfg: Config) -> None:

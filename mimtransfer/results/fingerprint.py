@@ -17,7 +17,7 @@ _TOP_LEVEL = ("model", "data_preprocessor", "train_dataloader", "train_cfg", "op
               "custom_hooks", "default_hooks")
 _LEFT_OUT = frozenset([
     # where things lie
-    "data_root", "root", "source", "folder", "work_dir", "output_dir", "outfile_prefix", "backend_args",
+    "data_root", "root", "folder", "work_dir", "output_dir", "outfile_prefix", "backend_args",
     "file_client_args",
     "load_from", "resume", "checkpoint",
     # the initialisation
@@ -26,17 +26,18 @@ _LEFT_OUT = frozenset([
     "max_corrupt",
     # how fast, at the same result
     "num_workers", "pin_memory", "persistent_workers", "prefetch_factor", "multiprocessing_context", "launcher",
-    "with_cp", "grad_checkpointing", "compile_loss", "decoder", "fused", "foreach",
+    "with_cp", "grad_checkpointing", "compile_loss", "flex_attention", "fused", "foreach",
     # what is logged, and how often
     "classwise", "use_mp_eval", "print_cfg", "val_interval", "val_begin", "dynamic_intervals",
 ])
+_LEFT_OUT_OF_DATASETS = frozenset(["source", "decoder"])  # elsewhere such keys are parts of a model
 # The seed of a run orders its images. Any other seed, of a subset, a corruption or an attack, decides what is scored.
 _ORDER = frozenset(["sampler", "batch_sampler"])
 # Hooks that watch a run or do what every run does. Any other may change the result (EMA, early stopping) and stays in.
 OBSERVING_HOOKS = frozenset([
     "RecordHook", "ReconstructionHook", "PredictionPictureHook", "FiniteLossHook", "CheckpointHook",
-    "WholeCheckpointHook", "ExactResumeHook", "ScheduleHook", "LoggerHook",
-    "IterTimerHook", "RuntimeInfoHook", "ParamSchedulerHook", "DistSamplerSeedHook", "EmptyCacheHook", "ProfilerHook",
+    "WholeCheckpointHook", "ExactResumeHook", "ScheduleHook", "LoggerHook", "IterTimerHook", "RuntimeInfoHook",
+    "DeferredInfoHook", "ParamSchedulerHook", "DistSamplerSeedHook", "EmptyCacheHook", "ProfilerHook",
     "MemoryProfilerHook", "NumClassCheckHook", "NaiveVisualizationHook", "DetVisualizationHook", "SegVisualizationHook",
     "TrackVisualizationHook",
 ])
@@ -156,6 +157,8 @@ def _canonical(value: Any, roots: list[str], owner: str = "") -> Any:
         kept = {str(key): item for key, item in value.items() if key not in _LEFT_OUT and not _initialises(key, item)}
         if owner in _ORDER:
             kept.pop("seed", None)
+        if owner == "dataset":
+            kept = {key: item for key, item in kept.items() if key not in _LEFT_OUT_OF_DATASETS}
         return {key: _canonical(item, roots, key) for key, item in kept.items()}
     if isinstance(value, list | tuple):
         return [_canonical(item, roots) for item in value]

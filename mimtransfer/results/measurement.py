@@ -29,6 +29,7 @@ _FROM_RAW = {
     **{f"knn/{name}": (f"knn_{name}", 1.0) for name in ("top1", "top5")},
     **{name: (name, 1.0) for name in _POINTS},
 }
+_UNITS: dict[str, str] = {}  # of metrics that are no points of 0 to 100, by our name
 _TITLES = {
     "top1": "top-1", "top5": "top-5",
     "knn_top1": "k-NN top-1", "knn_top5": "k-NN top-5",
@@ -61,7 +62,7 @@ def standard_metrics(raw: Mapping[str, Any], empty: Collection[str] = ()) -> dic
         name, factor = _FROM_RAW.get(key) or _FROM_RAW.get(key.rpartition("/")[2]) or (None, 0.0)
         if name is not None and is_number(value) and value >= 0:
             # 0.312 * 100 is 31.200000000000003, and mmseg averages in single precision
-            found[name] = {"value": round(float(value) * factor, 6), "unit": "points"}
+            found[name] = {"value": round(float(value) * factor, 6), "unit": _UNITS.get(name, "points")}
             if key in empty:
                 found[name]["note"] = NO_DETECTIONS
     return found
@@ -182,7 +183,7 @@ class CostMeter:
         self._pending = 0  # images since the clock started
         self.iterations = 0  # in this process
         self.images, self.seconds = 0, 0.0
-        self._wall_before, self._peak = 0.0, 0
+        self._wall_before, self._peak, self._has_seen_peak = 0.0, 0, True
         self._warmup = warmup
 
     def begin(self, iterations_to_come: int) -> None:
@@ -197,15 +198,21 @@ class CostMeter:
     def iteration(self, images: int) -> None:
         """Count an iteration that has just ended, with its images on this rank."""
         self.iterations += 1
-        # mmengine's log processor resets CUDA's own peak whenever it logs
-        self._peak = max(self._peak, peak_memory())
+        self._has_seen_peak = False
         if self._since is not None:
             self._pending += images
         elif self.iterations >= self._warmup:
             self._start()
 
+    def see_peak(self) -> None:
+        """Take the peak of the iterations since the last look; to be called before anyone resets it."""
+        if not self._has_seen_peak:
+            self._peak = max(self._peak, peak_memory())
+            self._has_seen_peak = True
+
     def pause(self) -> None:
         """Stop the clock, right after an iteration."""
+        self.see_peak()
         if self._since is not None:
             self._wait()
             self.seconds += self._clock() - self._since

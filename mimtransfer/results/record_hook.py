@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from mmengine.dist import all_reduce, get_world_size, is_main_process
-from mmengine.hooks import Hook
+from mmengine.hooks import Hook, LoggerHook
 from mmengine.runner import Runner
 
 from mimtransfer.registry import HOOKS
@@ -22,6 +22,8 @@ from mimtransfer.results.measurement import (
     without_detections,
 )
 from mimtransfer.results.record import SCHEMA, merge_earlier, write_record
+from mimtransfer.training import precision
+from mimtransfer.training.compilation import compiled_parts
 
 # Under this key of a checkpoint's meta: which run wrote it. A transfer record names its pretraining from there,
 # wherever the file has moved.
@@ -60,6 +62,7 @@ class RecordHook(Hook):
         self._run_id = f"{datetime.now(timezone.utc):%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
         self._started_at, self._seed, self._processes = provenance.now(), runner.seed, get_world_size()
         self._init: dict[str, Any] = {}
+        self._precision: dict[str, Any] | None = None
         self._git = provenance.git_state() if is_main_process() else None
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -78,6 +81,16 @@ class RecordHook(Hook):
         else:
             self._init = description.initialisation(runner, None if runner._resume else self._loaded)
         self._meter.begin(runner.max_iters - runner.iter)
+        self._note_precision(runner)
+
+    def before_test(self, runner: Runner) -> None:
+        """Note the precision, unless a training has."""
+        if not self._trained:
+            self._note_precision(runner)
+
+    def _note_precision(self, runner: Runner) -> None:
+        self._precision = precision.in_force(runner.model, getattr(runner, "optim_wrapper", None), runner.cfg)
+        runner.logger.info(precision.in_words(self._precision))
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Start the clock of the throughput."""
@@ -88,6 +101,11 @@ class RecordHook(Hook):
     ) -> None:
         """Count the images of this iteration."""
         self._meter.iteration(num_images(data_batch))
+        # To ask for the peak costs the host as much as some kernels; LoggerHook resets it when it logs.
+        if self.end_of_epoch(runner.train_dataloader, batch_idx) or any(
+            self.every_n_inner_iters(batch_idx, hook.interval) for hook in runner.hooks if isinstance(hook, LoggerHook)
+        ):
+            self._meter.see_peak()
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Stop the clock: what follows is no training."""
@@ -226,7 +244,10 @@ class RecordHook(Hook):
         if loss is not None:
             metrics["loss"] = {"value": loss, "unit": "loss"}
         if not metrics:
-            runner.logger.warning("RecordHook: no evaluation has run, so the record has no metrics; run tools/test.py")
+            why = (f"none of {', '.join(raw)} is a metric of mimtransfer/results/measurement.py" if raw else
+                   "no evaluation has run")
+            runner.logger.warning(f"RecordHook: {why}, so the record has no metrics; "
+                                  f"{'add one there' if raw else 'run tools/test.py'}")
         on, iteration, _ = self._evaluation or (None, runner.iter if self._trained else None, None)
         return {
             "schema": SCHEMA,
@@ -248,6 +269,7 @@ class RecordHook(Hook):
             "cost": self._cost(runner, peak),
             "files": provenance.run_files(runner, None if self._trained or self._loaded is None else self._loaded[0]),
             "curves": read_curves(runner.work_dir, self._schedule(runner), self._started_at) if self._trained else {},
+            "precision": self._precision,
             "versions": provenance.versions(),
             "git": self._git,
             "command": provenance.command_line(),
@@ -261,6 +283,7 @@ class RecordHook(Hook):
         batch = (runner.cfg.get("train_dataloader") or {}).get("batch_size")
         if self._trained:
             cost |= provenance.device()
+            cost["compiled"] = compiled_parts(runner.model)
             batch = getattr(runner.train_dataloader, "batch_size", None) or batch
         elif self._loaded is None:  # frozen features: the evaluation is all there is
             cost |= provenance.device()

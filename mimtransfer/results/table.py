@@ -55,6 +55,9 @@ def build_table(runs: Sequence[Run], metrics: Sequence[str] | None = None, basel
     transfers = [run for run in runs if run.record["kind"] == "transfer"]
     for run in transfers:
         if not run.record["metrics"]:
+            if raw := run.record.get("raw_metrics"):
+                raise UserError(f"{run.path}: none of its scores ({', '.join(raw)}) is a metric of "
+                                "mimtransfer/results/measurement.py; add one there, or leave the run out")
             raise UserError(f"{run.path}: never evaluated; run tools/test.py on its checkpoint, or leave the run out")
     pretrainings = {run.record["run_id"]: run for run in runs if run.record["kind"] == "pretrain"}
     used = {pretraining_run(run.record) for run in transfers}

@@ -24,7 +24,9 @@ from mimtransfer.stored import read_object
 from mimtransfer.suites.suite import Job
 
 _PACKAGES = ("mimtransfer", "pretrain")
-_LEFT_OUT = ("mimtransfer/results/", "mimtransfer/suites/", "mimtransfer/checks/")  # they describe or check a run
+# They describe, check or time a run.
+_LEFT_OUT = ("mimtransfer/results/", "mimtransfer/suites/", "mimtransfer/checks/", "mimtransfer/benchmarks/",
+             "pretrain/benchmarks/")
 _FILE_KEYS = ("ann_file", "list_file", "proposal_file", "file_list")
 _SAMPLE = 64  # files of a folder whose size and time are looked at
 _WHOLE = 1 << 28  # bytes up to which a file is read whole: an archive of ImageNet would take minutes

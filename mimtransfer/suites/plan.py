@@ -5,7 +5,7 @@ import contextlib
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,18 @@ from mimtransfer.results.record import read_record
 from mimtransfer.suites.state import JOB_FILE, OLD_JOB_FILE, State, Study
 from mimtransfer.suites.suite import Job, Suite
 
+Cost = tuple[float, str]  # wall seconds, and what they come from
 
-def plan(study: Study, states: Mapping[str, State], slots: int, full: bool) -> str:
+
+def plan(
+    study: Study, states: Mapping[str, State], slots: int, full: bool, guess: Callable[[Job], Cost | None] | None = None
+) -> str:
     """Return the plan: every job that is to run, with what is known of its cost.
 
     Args:
         slots: jobs that run at a time.
         full: name the jobs that are done, too.
+        guess: what a job takes of which no record tells; the plan says that it is estimated.
     """
     suite = study.suite
     todo = [job for job in suite.jobs.values() if states[job.name].name != "done"]
@@ -37,6 +42,8 @@ def plan(study: Study, states: Mapping[str, State], slots: int, full: bool) -> s
         cost = f"{'?':>8}"
         if job.kind in ("pretrain", "transfer"):
             found = estimate(records, job, study.inputs.config(job), study.inputs.protocol(job))
+            if found is None and guess is not None:
+                found = guess(job)
             if found is not None:
                 seconds[name], source = found
                 cost = f"{duration(seconds[name]):>8}  ({source})"
@@ -72,7 +79,7 @@ def read_costs(places: Iterable[str | Path]) -> list[dict[str, Any]]:
 
 def estimate(
     records: Iterable[Mapping[str, Any]], job: Job, config: Mapping[str, Any], flat: Mapping[str, Any]
-) -> tuple[float, str] | None:
+) -> Cost | None:
     """Return what a run will take, or None when nothing like it has run.
 
     Args:

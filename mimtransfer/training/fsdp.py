@@ -19,12 +19,16 @@ from torch.distributed.fsdp.wrap import lambda_auto_wrap_policy
 
 from mimtransfer.errors import UserError
 from mimtransfer.registry import STRATEGIES
-from mimtransfer.training.checkpointing import published
+from mimtransfer.training.host_sync_norm import run_sync_norms_on_host
 from mimtransfer.training.layer_decay import find_swins, find_vits
+from mimtransfer.training.whole_files import published
 
 
-def set_fsdp(cfg: Config, fsdp: bool) -> None:
+def set_fsdp(cfg: Config, fsdp: bool, sync_bn: str | None = None) -> None:
     """Let mmengine's FlexibleRunner shard the model over the processes of the launcher.
+
+    Args:
+        sync_bn: of the config as it was read; without a GPU, `set_launcher` has taken it out.
 
     Raises:
         UserError: there is one process, or a hook keeps a copy of the model, which would have to be sharded with it.
@@ -38,7 +42,7 @@ def set_fsdp(cfg: Config, fsdp: bool) -> None:
             raise UserError("--fsdp cannot average weights: take EMAHook out of custom_hooks, or train without --fsdp")
     cfg.pop("model_wrapper_cfg", None)
     # mmengine's Runner reads cfg.sync_bn, its FlexibleRunner does not.
-    cfg.strategy = dict(type="mimtransfer.BlockFSDPStrategy", sync_bn=cfg.get("sync_bn"))
+    cfg.strategy = dict(type="mimtransfer.BlockFSDPStrategy", sync_bn=cfg.get("sync_bn", sync_bn))
 
 
 @STRATEGIES.register_module()
@@ -55,6 +59,8 @@ class BlockFSDPStrategy(FSDPStrategy):
 
     def _wrap_model(self, model: nn.Module) -> nn.Module:
         model = self.convert_model(model)  # BN to SyncBN, which mmengine's FSDPStrategy leaves out
+        if not is_cuda_available():
+            run_sync_norms_on_host(model)
         blocks = {id(block) for block in transformer_blocks(model)}
         policy = partial(lambda_auto_wrap_policy, lambda_fn=lambda module: id(module) in blocks)
         self.model_wrapper: dict[str, Any] = dict(auto_wrap_policy=policy)

@@ -87,7 +87,19 @@ class SeedHook(Hook):
 
     def before_train_iter(self, runner, batch_idx: int, data_batch: dict | None = None) -> None:
         """Seed; see the class."""
-        words = np.random.SeedSequence([runner.seed or 0, get_rank(), runner.iter]).generate_state(2)
-        random.seed(int(words[0]))
-        np.random.seed(int(words[0]))
-        torch.manual_seed(int(words[1]))  # CUDA as well
+        seed_process(runner.seed or 0, get_rank(), runner.iter)
+
+
+def seed_process(*numbers: int) -> None:
+    """Seed python, numpy and torch from some numbers, on the device as well."""
+    words = np.random.SeedSequence(numbers).generate_state(2)
+    random.seed(int(words[0]))
+    np.random.seed(int(words[0]))
+    seed = int(words[1])
+    if torch.backends.mps.is_available() or torch.xpu.is_available():
+        torch.manual_seed(seed)
+        return
+    # The same, which would cost a step half a millisecond to look for other devices and to note who asked.
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed)

@@ -1,4 +1,4 @@
-"""Layer-wise lr decay: one optimizer constructor for every plain ViT and Swin, in whatever model they are.
+"""Parameter groups of every plain ViT and Swin, in whatever model: layer-wise lr decay, and what has no weight decay.
 
 The published rule (BEiT, Bao et al., 2021, arXiv 2106.08254; MAE, He et al., 2021, arXiv 2111.06377; ViTDet, Li et al.,
 2022, arXiv 2203.16527): with L blocks, the stem has id 0, block i has id i + 1, all else has id L + 1, and

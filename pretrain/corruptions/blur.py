@@ -11,6 +11,7 @@ each cut to a square and divided by its sum. Shape and width come from the sampl
 """
 import math
 from collections.abc import Mapping
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -111,7 +112,8 @@ class Blur(Corruption):
                 raise UserError(f"Blur: got {name}={(low, high)}; expected a range of positive numbers")
         self.kinds, self.sizes = list(kernels), tuple(sizes)
         weights = torch.tensor(list(kernels.values()), dtype=torch.float64)
-        self.shares = (weights / weights.sum()).cumsum(0)[:-1]  # where one kind ends and the next begins, in (0, 1)
+        # Where one kind ends and the next begins, in (0, 1).
+        self.shares = (weights / weights.sum()).cumsum(0)[:-1].tolist()
         self.sigma_x, self.sigma_y, self.angle = sigma_x, sigma_y, angle
         self.beta_gaussian, self.beta_plateau, self.omega = beta_gaussian, beta_plateau, omega
 
@@ -129,8 +131,12 @@ class Blur(Corruption):
         """Draw kernels [B, k, k] float32 of the largest size, 0 outside of each sample's own, each with the sum 1."""
         draws = generator.uniform(8)[..., None, None].double()  # [B, 8, 1, 1]; kernels are small: in float64
         device, side = draws.device, max(self.sizes)
-        kind = torch.bucketize(draws[:, 0].contiguous(), self.shares.to(device))
-        size = torch.tensor(self.sizes, device=device)[(draws[:, 1] * len(self.sizes)).long()]
+        kind = torch.zeros_like(draws[:, 0], dtype=torch.int64)  # of numbers alone: a table would have to be uploaded
+        for share in self.shares:
+            kind += draws[:, 0] > share
+        size, place = torch.full_like(kind, self.sizes[0]), (draws[:, 1] * len(self.sizes)).long()
+        for number, (before, after) in enumerate(pairwise(self.sizes), start=1):
+            size += (place >= number) * (after - before)
         sigma_x, sigma_y = _between(self.sigma_x, draws[:, 2]), _between(self.sigma_y, draws[:, 3])
         angle = _between(self.angle, draws[:, 4])
         betas = {  # drawn twice, see the class

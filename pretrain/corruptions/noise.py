@@ -124,8 +124,8 @@ def _distributions(device: torch.device) -> Tensor:
 
 
 def _luma(images: Tensor) -> Tensor:
-    weights = images.new_tensor(_LUMA)[:, None, None]
-    return (images * weights).sum(1, keepdim=True).expand_as(images)
+    parts = [images[:, channel : channel + 1] * weight for channel, weight in enumerate(_LUMA)]
+    return torch.cat(parts, dim=1).sum(1, keepdim=True).expand_as(images)
 
 
 def _same_channels(drawn: Tensor, is_same: Tensor) -> Tensor:

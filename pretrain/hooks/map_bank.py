@@ -35,7 +35,7 @@ class MapBankHook(Hook):
     Each rank measures a contiguous share of the images and writes it into one memory-mapped file,
     `epoch_<whole epochs trained>.npy`; a `.json` beside it is written last and says that the file is complete and from
     which weights. A checkpoint names the bank in use, and a resumed run opens that one again, so its masks are those of
-    an uninterrupted run. Files that no `epoch_*.pth` in the work dir would resume with are removed.
+    an uninterrupted run. Files that no checkpoint in the work dir would resume with are removed.
 
     Rows of images that cannot be read stay zero; they are never shown.
 
@@ -185,6 +185,7 @@ class MapBankHook(Hook):
             batch_size=self.batch_size or training.batch_size,
             sampler=share,
             num_workers=workers,
+            pin_memory=training.pin_memory,
             multiprocessing_context=training.multiprocessing_context if workers else None,
             generator=torch.Generator(),  # or workers would be seeded from the generator that training draws from
         )
@@ -194,7 +195,7 @@ class MapBankHook(Hook):
             asked = torch.tensor(share[done : done + len(index)])
             shown = index == asked  # what stands in for an unreadable image has its own place, perhaps at another rank
             maps = measure_maps(self._model, batch["inputs"], self.amp)
-            bank.write(index[shown], maps[shown.to(maps.device)])
+            bank.write(index[shown], maps.cpu()[shown])
             done += len(index)
             if time.monotonic() - logged > LOG_SECONDS:
                 logged = time.monotonic()
@@ -216,8 +217,10 @@ class MapBankHook(Hook):
     def _remove_unneeded(self, runner) -> None:
         """Remove banks that no checkpoint would resume with; the one in use stays."""
         assert self._named is not None
-        banks = _epochs(self._folder, "npy")
-        for epoch in set(banks) - needed(banks, _epochs(Path(runner.work_dir), "pth")) - {self._named["epoch"]}:
+        banks, saved = _numbers(self._folder, "epoch", "npy"), _numbers(Path(runner.work_dir), "epoch", "pth")
+        length = len(runner.train_dataloader)
+        saved += [iteration // length for iteration in _numbers(Path(runner.work_dir), "iter", "pth")]
+        for epoch in set(banks) - needed(banks, saved) - {self._named["epoch"]}:
             self._path(epoch).with_suffix(".json").unlink(missing_ok=True)
             self._path(epoch).unlink()
 
@@ -249,8 +252,8 @@ def needed(banks: list[int], checkpoints: list[int]) -> set[int]:
     return {max((bank for bank in banks if bank <= epoch), default=-1) for epoch in checkpoints}
 
 
-def _epochs(folder: Path, ending: str) -> list[int]:
-    names = (re.fullmatch(rf"epoch_(\d+)\.{ending}", path.name) for path in folder.iterdir())
+def _numbers(folder: Path, kind: str, ending: str) -> list[int]:
+    names = (re.fullmatch(rf"{kind}_(\d+)\.{ending}", path.name) for path in folder.iterdir())
     return [int(name[1]) for name in names if name]
 
 

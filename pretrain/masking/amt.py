@@ -57,8 +57,7 @@ class AMTMasking(Measured, WeightedMasking):
     def cropped_maps(self, record: AugRecord, grid: tuple[int, int]) -> Tensor:
         """Return the weights of the patches, [B, h, w] float32; see `Measured.cropped_maps`."""
         if self.legacy_crop:
-            assert self.bank is not None
-            return crop_maps_legacy(self.bank.read(record.index), record, grid)
+            return crop_maps_legacy(self.stored_maps(record), record, grid)
         return super().cropped_maps(record, grid)
 
     def weights(self, images: Tensor, record: AugRecord | None, cells: tuple[int, int]) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 from mimtransfer.errors import UserError
 from mimtransfer.files import reserve_space
 from mimtransfer.stored import open_array
+from pretrain.aug_record import send
 
 _CHUNK = 1 << 14  # images
 
@@ -70,8 +71,11 @@ class MapBank:
 
     def read(self, index: Tensor) -> Tensor:
         """Return the maps of some images, [B, h, w] float32 on the device of `index` [B] int64."""
-        rows = torch.from_numpy(self._maps[index.cpu().numpy()])
-        return rows.to(index.device, non_blocking=True).float()
+        return send(self.rows(index.cpu()), index.device).float()
+
+    def rows(self, index: Tensor) -> Tensor:
+        """Return the maps of some images as they are stored, [B, h, w] float16, of `index` [B] int64 on the CPU."""
+        return torch.from_numpy(self._maps[index.numpy()])
 
     def write(self, index: Tensor, maps: Tensor) -> None:
         """Store maps [B, h, w] of images `index` [B] int64; both may be on any device."""

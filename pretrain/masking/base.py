@@ -84,6 +84,10 @@ class MaskingStrategy(ABC):
             generator: the only source of randomness.
         """
 
+    def look_up(self, index: Tensor) -> Tensor | None:
+        """Return what is stored for images `index` [B] int64 on the CPU, as rows on the CPU; None: nothing is."""
+        return None
+
     def picture(self, record: AugRecord, grid: tuple[int, int]) -> tuple[str, Tensor] | None:
         """Return what the roles of these images are drawn from, to be looked at: a title and heat [B, h', w'] in
         [0, 1] of any resolution. None: there is no such map.

@@ -10,7 +10,7 @@ from torch import Tensor
 from mimtransfer.backbones.inspect import BlockView
 from mimtransfer.draws import SampleGenerator
 from mimtransfer.registry import MASKINGS
-from pretrain.aug_record import AugRecord, crop_maps
+from pretrain.aug_record import AugRecord, StoredRecord, crop_maps
 from pretrain.layout import TokenLayout
 from pretrain.masking.bank import MapBank
 from pretrain.masking.base import MaskingStrategy
@@ -60,8 +60,20 @@ class Measured(MaskingStrategy):
 
     def cropped_maps(self, record: AugRecord, grid: tuple[int, int]) -> Tensor:
         """Return the bank's maps under the crops and flips of a batch: [B, h, w] float32."""
+        return crop_maps(self.stored_maps(record), record, grid, mode=self.crop_mode)
+
+    def stored_maps(self, record: AugRecord | StoredRecord) -> Tensor:
+        """Return the bank's maps of whole images, [B, h, w] float32: those that came with the batch, else they are
+        read now, for which the host waits for the device.
+        """
+        if isinstance(record, StoredRecord) and record.maps is not None:
+            return record.maps.float()
         assert self.bank is not None
-        return crop_maps(self.bank.read(record.index), record, grid, mode=self.crop_mode)
+        return self.bank.read(record.index)
+
+    def look_up(self, index: Tensor) -> Tensor | None:
+        """Return the rows of the bank; see `MaskingStrategy.look_up`."""
+        return None if self.bank is None else self.bank.rows(index)
 
     def picture(self, record: AugRecord, grid: tuple[int, int]) -> tuple[str, Tensor] | None:
         """Return the cropped maps, each scaled to 0..1; see `MaskingStrategy.picture`."""

@@ -22,6 +22,7 @@ from mimtransfer.backbones.inspect import BlockView
 from mimtransfer.draws import SampleGenerator
 from mimtransfer.errors import UserError
 from mimtransfer.registry import MASKINGS
+from mimtransfer.training.precision import full_fp32
 from pretrain.aug_record import AugRecord
 from pretrain.layout import TokenLayout
 from pretrain.masking.base import MaskingStrategy
@@ -204,7 +205,7 @@ def part_labels(features: Tensor, num_parts: int, iterations: int = 10) -> Tenso
     Returns:
         [B, L] int64 in [0, num_parts); not every label need occur.
     """
-    with torch.autocast(features.device.type, enabled=False):
+    with torch.autocast(features.device.type, enabled=False), full_fp32():
         features = features.float() - features.float().mean(1, keepdim=True)  # small numbers keep their digits
         centres = _farthest_points(features, num_parts)
         for _ in range(iterations):

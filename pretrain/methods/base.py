@@ -3,6 +3,7 @@ SimMIM and MFM initialise a plain ViT.
 """
 import math
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -14,7 +15,8 @@ from mimtransfer.checkpoints.channels import RGB
 from mimtransfer.draws import SampleGenerator
 from mimtransfer.errors import UserError
 from mimtransfer.registry import MASKINGS, MODELS
-from pretrain.aug_record import AugRecord
+from mimtransfer.training.compilation import INDUCTOR, compile_part
+from pretrain.aug_record import AugRecord, StoredRecord, send
 
 
 class MIMethod(BaseModel):
@@ -25,18 +27,21 @@ class MIMethod(BaseModel):
             exported as they are.
         strategy: config of a masking strategy, or None for a method that masks no patches.
         data_preprocessor: config of mmengine's preprocessor, which normalises on the device.
-        compile_loss: compile the loss with `torch.compile`. Shapes are static, so it compiles once.
+        compile_loss: compile training steps with `torch.compile`: True, or the name of a backend other than inductor.
+            Shapes are static, so it compiles once, and once more when maps begin.
         init_cfg: of mmengine.
 
     Attributes:
         in_chans: channels of the images, those of the encoder.
         encodes_tokens: patches are hidden, so the method runs `encode` on tokens, and not the encoder on whole images.
+        compiled_part: name of the method that `compile_loss` compiles; it must be one graph.
 
     Raises:
         UserError: a plain ViT without positions, or with options that only whole images can have.
     """
 
     encodes_tokens = True
+    compiled_part = "loss"
     data_preprocessor: Any  # of mmengine; it has `mean` and `std` where it normalises
 
     def __init__(
@@ -44,7 +49,7 @@ class MIMethod(BaseModel):
         encoder: dict,
         strategy: dict | None = None,
         data_preprocessor: dict | None = None,
-        compile_loss: bool = False,
+        compile_loss: bool | str = False,
         init_cfg: dict | None = None,
     ):
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
@@ -54,8 +59,29 @@ class MIMethod(BaseModel):
         if isinstance(self.encoder, TimmViT):
             self._check_positions()
         self.strategy: Any = None if strategy is None else MASKINGS.build(strategy)
-        self.compile_loss = compile_loss
-        self._compiled: Any = None
+        if compile_loss:
+            compile_part(self, self, self.compiled_part, INDUCTOR if compile_loss is True else compile_loss)
+        self.data_preprocessor.register_forward_pre_hook(self._before_transfer, with_kwargs=True)
+
+    def _before_transfer(self, preprocessor: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
+        """Look up what is stored for the images of a training batch while their numbers are still on the host."""
+        batch, training = args[0], args[1] if len(args) > 1 else kwargs.get("training", False)
+        record = batch.get("record") if training and isinstance(batch, Mapping) else None
+        if not isinstance(record, AugRecord) or record.index.device.type != "cpu":
+            return None
+        maps = None if self.strategy is None else self.strategy.look_up(record.index)
+        ids = self.stored_ids(record)
+        if maps is None and ids is None:
+            return None
+        device = getattr(preprocessor, "device", "cpu")
+        maps, ids = (None if rows is None else send(rows, device) for rows in (maps, ids))
+        return ({**batch, "record": StoredRecord(*record, maps=maps, ids=ids)}, *args[1:]), kwargs
+
+    def stored_ids(self, record: AugRecord) -> Tensor | None:
+        """Return the codes that are stored for a batch, [B, h, w] int64, of a record on the CPU; None: there are
+        none.
+        """
+        return None
 
     def _check_preprocessor(self) -> None:
         channels = len(getattr(self.data_preprocessor, "mean", ())) or self.in_chans
@@ -87,7 +113,7 @@ class MIMethod(BaseModel):
         """
         layout = self.draw_layout(inputs, record)
         if mode == "loss":
-            return self._loss(inputs, layout)
+            return self.loss(inputs, layout)
         if mode == "predict":
             return layout, self.reconstruct(inputs, layout)
         raise ValueError(f"{type(self).__name__}.forward: got mode={mode!r}; expected 'loss' or 'predict'")
@@ -114,13 +140,6 @@ class MIMethod(BaseModel):
                 f"{type(self).__name__}: got images of {height} x {width} pixels and patches of {ph} x {pw}; expected "
                 f"a multiple: set the crop size to {round(height / ph) * ph or ph} x {round(width / pw) * pw or pw}"
             )
-
-    def _loss(self, images: Tensor, layout: Any) -> dict[str, Tensor]:
-        if not self.compile_loss:
-            return self.loss(images, layout)
-        if self._compiled is None:
-            self._compiled = torch.compile(self.loss, dynamic=False)
-        return self._compiled(images, layout)
 
     @abstractmethod
     def loss(self, images: Tensor, layout: Any) -> dict[str, Tensor]:

@@ -75,7 +75,7 @@ class FrequencyLoss:
             error = error.mean(0, keepdim=True)
         spectrum = torch.fft.rfft2(error.detach(), norm="ortho")  # [B, n, H', W'//2+1]
         real, imaginary = spectrum.real, spectrum.imag
-        power = torch.addcmul(real.new_tensor(1e-12), real, real).addcmul_(imaginary, imaginary)
+        power = torch.addcmul(real.new_full((), 1e-12), real, real).addcmul_(imaginary, imaginary)
 
         bins = mirror_weights(error.shape[-1], error).expand(1, 1, *power.shape[-2:])
         if kept is not None and self.bins == "masked":
@@ -148,7 +148,7 @@ class SpectralDistance(torch.autograd.Function):
 def mirror_weights(width: int, like: Tensor) -> Tensor:
     """Return how many bins of a whole spectrum each column of `rfft2` stands for: [W//2+1] of 1 and 2."""
     weights = torch.full((width // 2 + 1,), 2.0, dtype=like.dtype, device=like.device)
-    weights[0] = 1  # this column holds its own mirror image ...
+    weights[:1].fill_(1)  # this column holds its own mirror image ...
     if width % 2 == 0:
-        weights[-1] = 1  # ... and so does that of the highest frequency of an even width
+        weights[-1:].fill_(1)  # ... and so does that of the highest frequency of an even width
     return weights

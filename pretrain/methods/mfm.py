@@ -45,6 +45,7 @@ class MFM(MIMethod):
     """
 
     encodes_tokens = False
+    compiled_part = "predict"  # inductor makes no kernels of complex numbers, which the loss's spectra are
 
     def __init__(
         self,

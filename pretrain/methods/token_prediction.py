@@ -73,6 +73,10 @@ class TokenPrediction(TokenizerOwner, MIMethod):
         self.head = nn.Linear(self.encoder.embed_dim, self.tokenizer.num_codes)
         self.reset_parameters()
 
+    def stored_ids(self, record: AugRecord) -> Tensor | None:
+        """Return the ids that the tokenizer has stored; see `MIMethod.stored_ids`."""
+        return self.tokenizer.look_up(record)
+
     def draw_layout(self, images: Tensor, record: AugRecord | None) -> Targets:
         """Let the strategy decide who is predicted, and the tokenizer what."""
         layout = super().draw_layout(images, record)

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mimtransfer.errors import UserError, near_files
+from mimtransfer.training.precision import full_fp32
 from pretrain.aug_record import AugRecord
 
 
@@ -30,18 +31,25 @@ class Tokenizer(nn.Module, ABC):
         self.identity = {"type": type(self).__name__, "num_codes": num_codes, **identity}
 
     def forward(self, images: Tensor, record: AugRecord | None = None) -> Tensor:
-        """Return the ids of a batch, [B, h, w] int64 in [0, num_codes); float32 also under autocast.
+        """Return the ids of a batch, [B, h, w] int64 in [0, num_codes); in full float32, also under
+        autocast and where TF32 is allowed.
 
         Args:
             images: [B, 3, H, W] float32 in [0, 1], RGB.
             record: where the crops came from; a tokenizer that computes ids from the pixels needs none.
         """
-        with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
+        with torch.no_grad(), torch.autocast(images.device.type, enabled=False), full_fp32():
             return self.encode(images.float(), record)
 
     @abstractmethod
     def encode(self, images: Tensor, record: AugRecord | None) -> Tensor:
-        """Compute what `forward` returns; called without gradient and outside of autocast."""
+        """Compute what `forward` returns; called without gradient, outside of autocast, in full float32."""
+
+    def look_up(self, record: AugRecord) -> Tensor | None:
+        """Return the ids that are stored for a batch, [B, h, w] int64 on the CPU as the record; None: they are
+        computed.
+        """
+        return None
 
     def decode(self, ids: Tensor) -> Tensor | None:
         """Return pictures [B, 3, H, W] float32 in [0, 1] of ids [B, h, w] int64; None: codes have no pictures."""

@@ -3,9 +3,9 @@
 Convolutions in four groups with a pooling between them: one of 8192 codes for each 8 x 8 pixels. BEiT halves its 224
 pixels for it, so that 112 pixels give the 14 x 14 patches of a ViT.
 
-Same weights and image give the ids and pictures of the official code (openai/DALL-E) in float32; there most
-convolutions run in float16 on a GPU. An image of another size than `input_size` is resized on the device, where BEiT's
-loader cuts the crop from the file a second time.
+Same weights and image give the ids and pictures of the official code (openai/DALL-E) in float32. On a GPU convolutions
+run in float16, as there, but for the one that gives the logits (TF32); docs/gpu.md says what that changes. An image of
+another size than `input_size` is resized on the device, where BEiT's loader cuts the crop from the file a second time.
 """
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -15,10 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mimtransfer.backbones.cnn import put_channels_last
 from mimtransfer.checkpoints.safe_load import read_pickled_module
 from mimtransfer.errors import UserError
 from mimtransfer.files import sha256_file
 from mimtransfer.registry import TOKENIZERS
+from mimtransfer.training.precision import tf32
 from pretrain.aug_record import AugRecord
 from pretrain.tokenizers.base import Tokenizer, check_file, load_all, resize
 
@@ -67,7 +69,16 @@ class DALLETokenizer(Tokenizer):
             raise UserError(f"DALLETokenizer: got images of {images.shape[-2]} x {images.shape[-1]} pixels, expected a "
                             "multiple of 8: change the crop size, or set input_size")
         images = images * (1 - 2 * _MARGIN) + _MARGIN
-        return torch.cat([self.encoder(part).argmax(1) for part in images.split(_IMAGES)])
+        if not images.is_cuda:
+            return torch.cat([self.encoder(part).argmax(1) for part in images.split(_IMAGES)])
+        with tf32():
+            return torch.cat([self.encoder(part.half()).argmax(1) for part in images.split(_IMAGES)])
+
+    def _apply(self, fn, recurse: bool = True) -> nn.Module:
+        super()._apply(fn, recurse)
+        if next(self.encoder.parameters()).is_cuda:
+            put_channels_last(self.encoder)
+        return self
 
     @torch.no_grad()
     def decode(self, ids: Tensor) -> Tensor | None:
@@ -94,7 +105,11 @@ class _Network(nn.Module):
         self.blocks: Any = nn.Sequential(OrderedDict(blocks, output=nn.Sequential(output)))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.blocks(x)
+        """Compute in the type of `x`, but the last convolution in float32: its sums decide between codes."""
+        *body, output = self.blocks
+        for module in body:
+            x = module(x)
+        return output(x.float())
 
 
 class _Block(nn.Module):
@@ -114,14 +129,14 @@ class _Block(nn.Module):
 
 
 class _Conv(nn.Module):
-    """A convolution that keeps the size; weights are `w` and `b`."""
+    """A convolution that keeps the size, in the type of its input; weights are `w` and `b`, float32."""
 
     def __init__(self, state: Mapping[str, Tensor], name: str):
         super().__init__()
         self.w, self.b = (nn.Parameter(torch.empty(state[f"{name}.{part}"].shape)) for part in "wb")
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.w, self.b, padding=self.w.shape[-1] // 2)
+        return F.conv2d(x, self.w.to(x.dtype), self.b.to(x.dtype), padding=self.w.shape[-1] // 2)
 
 
 def _build(path: str, name: str, between: nn.Module) -> _Network:

@@ -18,6 +18,7 @@ from mimtransfer.checkpoints.recorded_config import (
 )
 from mimtransfer.errors import UserError, near_matches
 from mimtransfer.registry import MODELS, PATCH_FEATURES
+from mimtransfer.training.precision import full_fp32
 from pretrain.patches import patchify
 from pretrain.tokenizers.base import check_file, resize
 
@@ -44,7 +45,8 @@ class PatchFeatures(nn.Module, ABC):
         """Return [B, h, w, D] float32 of images [B, 3, H, W] float32 in [0, 1]."""
         if self.input_size:
             images = resize(images, self.input_size)
-        return self.extract(images).float()
+        with full_fp32():
+            return self.extract(images).float()
 
     @abstractmethod
     def extract(self, images: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from mimtransfer.checkpoints.safe_load import read_checkpoint
 from mimtransfer.errors import UserError
 from mimtransfer.files import sha256_file
 from mimtransfer.registry import PATCH_FEATURES, TOKENIZERS
+from mimtransfer.training.precision import full_fp32
 from pretrain.aug_record import AugRecord
 from pretrain.patches import unpatchify
 from pretrain.tokenizers.base import Tokenizer, check_file
@@ -94,7 +95,8 @@ def nearest(points: Tensor, centroids: Tensor) -> Tensor:
     centre = centroids.mean(0)
     centroids = centroids - centre
     half_norms = centroids.square().sum(1) / 2  # |x - c|^2 = |x|^2 - 2 (x c - |c|^2 / 2)
-    parts = [
-        torch.addmm(half_norms, part - centre, centroids.T, beta=-1).argmax(1) for part in points.split(_POINTS)
-    ]
+    with full_fp32():
+        parts = [
+            torch.addmm(half_norms, part - centre, centroids.T, beta=-1).argmax(1) for part in points.split(_POINTS)
+        ]
     return torch.cat(parts)

@@ -17,7 +17,7 @@ from mimtransfer.errors import UserError
 from mimtransfer.files import reserve_space, sha256_file, write_atomically
 from mimtransfer.registry import TOKENIZERS
 from mimtransfer.stored import open_array, read_object
-from pretrain.aug_record import AugRecord
+from pretrain.aug_record import AugRecord, StoredRecord, send
 from pretrain.data.images import PretrainImages
 from pretrain.tokenizers.base import Tokenizer, check_file
 
@@ -56,19 +56,26 @@ class StoredTokens(Tokenizer):
         if record is None:
             raise UserError("StoredTokens: got images without a record of which they are; ids are stored for the "
                             "training set only, take the tokenizer that computed them")
-        rows = record.index.cpu().numpy()
+        if isinstance(record, StoredRecord) and record.ids is not None:
+            return record.ids
+        found = self.look_up(AugRecord(*(part.cpu() for part in record[:4])))
+        return send(found, images.device)
+
+    def look_up(self, record: AugRecord) -> Tensor:
+        """Return the ids of a batch, [B, h, w] int64, of a record on the CPU; see the class for what is refused."""
+        rows = record.index.numpy()
         if rows.max() >= len(self._ids):
             raise UserError(f"StoredTokens: got image {rows.max()}, {self.path!r} has ids of {len(self._ids)}; store "
                             "the ids of this training set")
-        boxes = torch.from_numpy(self._boxes[rows])
-        if bool(record.flip.any()) or not torch.allclose(record.box.cpu(), boxes, rtol=0, atol=_BOX_TOLERANCE):
+        is_same = np.allclose(record.box.numpy(), self._boxes[rows], rtol=0, atol=_BOX_TOLERANCE)
+        if record.flip.numpy().any() or not is_same:
             raise UserError(f"StoredTokens: an image is shown by another crop or flip than in {self.path!r}; expected "
                             f"transform={self.about['view']} (of any size), or a tokenizer that computes ids")
         ids = self._ids[rows].astype(np.int64)
         if ids.max() >= self.num_codes:
             raise UserError(f"StoredTokens: {self.path!r} holds the id {ids.max()}, expected less than num_codes="
                             f"{self.num_codes}; store the ids again")
-        return torch.from_numpy(ids).to(images.device, non_blocking=True)
+        return torch.from_numpy(ids)
 
     def check_images(self, dataset: PretrainImages) -> None:
         """Refuse a training set that the ids were not stored for.

@@ -1,4 +1,4 @@
-"""Run tools/pretrain.py in processes that are forked from one with everything imported: a second each, not six."""
+"""Run a tool in processes that are forked from one with everything imported: a second each, not six."""
 import multiprocessing
 import os
 import runpy
@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 HELPERS = Path(__file__).resolve().parent
-TOOL = HELPERS.parents[1] / "tools" / "pretrain.py"
+TOOLS = HELPERS.parents[1] / "tools"
 # There is one such process for each test process, whoever asks for it first: what all of its children need.
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["quick_runs", "pretrain.runner", "pretrain.methods", "pretrain.hooks", "pretrain.data",
@@ -15,12 +15,12 @@ CONTEXT.set_forkserver_preload(["quick_runs", "pretrain.runner", "pretrain.metho
                                 "mimtransfer.evaluation", "torch.distributed.launcher.api"])
 
 
-def run_tool(log: Path, *args, processes: int = 1, port: int = 0) -> list[int]:
-    """Run the tool on the CPU; append what it prints to `log`; return the exit status of each rank."""
+def run_tool(log: Path, *args, processes: int = 1, port: int = 0, tool: str = "pretrain") -> list[int]:
+    """Run a tool on the CPU; append what it prints to `log`; return the exit status of each rank."""
     ranks = []
     for rank in range(processes):
         env = dict(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=processes, MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
-        ranks.append(start(_main, str(log), list(map(str, args)), env if port else {}))
+        ranks.append(start(_main, str(log), list(map(str, args)), env if port else {}, tool))
     for process in ranks:
         process.join(120)
     return [process.exitcode for process in ranks]
@@ -49,7 +49,7 @@ def run_ranks(function, *args, processes: int = 2) -> list[int]:
 def start(function, *args):
     """Call a function in a forked process that has no GPU and one thread; return the process."""
     # Read when the process from which all are forked starts and imports torch; its path is not ours.
-    clean = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": f"{HELPERS}:{TOOL.parents[1]}"}
+    clean = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": f"{HELPERS}:{TOOLS.parent}"}
     before = {name: os.environ.get(name) for name in clean}
     os.environ.update(clean)
     process = CONTEXT.Process(target=function, args=args)
@@ -59,12 +59,12 @@ def start(function, *args):
     return process
 
 
-def _main(log: str, args: list[str], env: dict) -> None:
+def _main(log: str, args: list[str], env: dict, tool: str = "pretrain") -> None:
     os.environ.update({name: str(value) for name, value in env.items()})
     sys.stdout = sys.stderr = open(log, "a", buffering=1)  # noqa: SIM115, until the process ends
-    sys.argv = [str(TOOL), *args]
+    sys.argv = [str(TOOLS / f"{tool}.py"), *args]
     sys.path[:0] = ["", str(HELPERS)]  # the tool replaces the first
-    runpy.run_path(str(TOOL), run_name="__main__")
+    runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 def _torchrun(log: str, args: list[str], processes: int, port: int) -> None:

@@ -10,6 +10,7 @@ import json
 import random
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -79,6 +80,19 @@ def losses(name: str) -> dict[str, list[float]]:
 
 
 def _train(cfg: Config, case: Case) -> dict[str, list[float]]:
+    model, make = build(cfg, case)
+    optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    curves: dict[str, list[float]] = {}
+    for step in range(case.steps):
+        logged = model.train_step(make(step), optim_wrapper)
+        for key, value in logged.items():
+            if "loss" in key:
+                curves.setdefault(key, []).append(value.item())
+    return curves
+
+
+def build(cfg: Config, case: Case) -> tuple[BaseModel, Callable[[int], dict]]:
+    """Return the model in its first state, in training mode, and what makes the batch of a step."""
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
@@ -90,15 +104,8 @@ def _train(cfg: Config, case: Case) -> dict[str, list[float]]:
     size = _image_size(cfg, case.data)
     if case.maps is not None:
         model.strategy.bank = _fill_bank(case.maps, model.encoder, size)
-    optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
-    make = dict(pretrain=_images, classification=_labelled, detection=_scenes_with_boxes, segmentation=_index_maps)
-    curves: dict[str, list[float]] = {}
-    for step in range(case.steps):
-        logged = model.train_step(make[case.data](np.random.RandomState(step), size), optim_wrapper)
-        for key, value in logged.items():
-            if "loss" in key:
-                curves.setdefault(key, []).append(value.item())
-    return curves
+    kinds = dict(pretrain=_images, classification=_labelled, detection=_scenes_with_boxes, segmentation=_index_maps)
+    return model, lambda step: kinds[case.data](np.random.RandomState(step), size)
 
 
 def _image_size(cfg: Config, data: str) -> int:

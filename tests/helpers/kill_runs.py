@@ -1,7 +1,7 @@
 """Script: kill trainings at random moments and fill their disk, and see whether they can always go on, and exactly.
 
-    python tests/helpers/kill_runs.py [--kinds pretrain,maps,detection] [--kills 50] [--full 5] [--random-seed 0]
-                                      [--out work_dirs/kill_runs]
+    python tests/helpers/kill_runs.py [--kinds pretrain,maps,detection,classification] [--kills 50] [--full 5]
+                                      [--random-seed 0] [--save-every-iters N] [--out work_dirs/kill_runs]
 
 Each kind is trained once without interruption. Then it is started again and again with `--resume`, each time to be
 ended by SIGKILL of the process and its loader workers: half of the kills are at a random moment after it began to
@@ -10,6 +10,9 @@ work dir, until the kills of this kind (their total, split evenly) are used up. 
 of files (RLIMIT_FSIZE) below that of a checkpoint: the save fails half-way, as on a full disk. After each kill the
 newest checkpoint must be whole; every loss that is logged, of the last call that reached its iteration, and all tensors
 of the last checkpoints must equal those of the whole run bit for bit. Exit status 1 when anything differs.
+
+With `--save-every-iters` the epochs have 16 iterations and checkpoints within them, and every second call writes in the
+background.
 """
 import argparse
 import json
@@ -27,11 +30,13 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+from coloured_classes import paint_classes
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT)]
-KINDS = ("pretrain", "maps", "detection")
+KINDS = ("pretrain", "maps", "detection", "classification")
+SAVING = []  # options of each call
 HERE = ["{}_dataloader.num_workers=0", "{}_dataloader.persistent_workers=False"]
 
 
@@ -42,8 +47,11 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=50, help="in total over the kinds")
     parser.add_argument("--full", type=int, default=5, help="full disks of each kind")
     parser.add_argument("--random-seed", type=int, default=0, help="draws the moments of the kills")
+    parser.add_argument("--save-every-iters", type=int, help="within epochs; half of the calls with --async-save")
     parser.add_argument("--out", default="work_dirs/kill_runs")
     args = parser.parse_args()
+    if args.save_every_iters:
+        SAVING[:] = ["--save-every-iters", str(args.save_every_iters)]
     kinds, out, draw = args.kinds.split(","), Path(args.out).resolve(), random.Random(args.random_seed)
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
@@ -52,6 +60,8 @@ def main() -> int:
         counts = ["--train", "8", "--val", "2", "--unlabelled", "0"]
         subprocess.run([sys.executable, "tools/make_scenes.py", "--out", str(out / "data/scenes"), *counts], cwd=ROOT,
                        check=True, env=environment(), capture_output=True)
+    if "classification" in kinds:
+        paint_classes(out / "classes", {"blue": (40, 60, 160), "red": (160, 60, 50)}, 24)
     preload(kinds)
     problems = []
     for number, kind in enumerate(kinds):
@@ -82,9 +92,11 @@ def trial(kind: str, kills: int, full: int, out: Path, draw: random.Random) -> l
     draw.shuffle(kinds_of_end)
     for number, end in enumerate(kinds_of_end):  # which grows
         moment = "save" if end == "kill" and number % 2 else draw.uniform(0, seconds)
-        status, how, error = call(kind, out, run, end=end, moment=moment, draw=draw)
+        background = bool(SAVING) and number % 4 < 2  # kills at a random moment and in a save, of both
+        status, how, error = call(kind, out, run, end=end, moment=moment, draw=draw, background=background)
+        how += ", in the background" if background else ""
         done += end == "kill" and status == -signal.SIGKILL
-        in_save += how == "in a save"
+        in_save += how.startswith("in a save")
         problems += check(kind, run, whole, status, end, error, seen)
         if status == 0:  # it ended before its kill
             finished += 1
@@ -104,7 +116,7 @@ def trial(kind: str, kills: int, full: int, out: Path, draw: random.Random) -> l
     return problems
 
 
-def call(kind, out, work_dir, end=None, moment=None, draw=None):
+def call(kind, out, work_dir, end=None, moment=None, draw=None, background=False):
     """Run a training with --resume; return its status, how it ended, and its errors."""
     limit = checkpoint_size(out / f"{kind}-whole") * draw.uniform(0.2, 0.9) if end == "full" else None
 
@@ -114,7 +126,9 @@ def call(kind, out, work_dir, end=None, moment=None, draw=None):
 
     log = out / f"{kind}.err"
     with open(log, "w") as file:
-        process = Forked(command(kind, out, work_dir), out, file, before)
+        words = command(kind, out, work_dir)
+        words[3:3] = [*SAVING, *["--async-save"] * background]
+        process = Forked(words, out, file, before)
         how = "to its end"
         if end == "kill":
             how = kill(process, work_dir, moment)
@@ -240,7 +254,13 @@ def command(kind, out, work_dir):
         return [*words, "train_dataloader.batch_size=2", "train_cfg.max_iters=8", "train_cfg.val_interval=8",
                 "default_hooks.checkpoint.interval=2", "default_hooks.logger.interval=1",
                 "param_scheduler.0.start_factor=1.0"]
-    words = TINY_PRETRAIN(out / "images", work_dir, epochs=8)
+    longer = ["train_dataloader.batch_size=2"] if SAVING else []
+    if kind == "classification":
+        leaf = out / "classification.py"
+        leaf.write_text(CLASSIFICATION)
+        words = [sys.executable, str(ROOT / "tools/train.py"), str(leaf), "--work-dir", str(work_dir), "--resume"]
+        return [*words, "--cfg-options", "default_hooks.logger.interval=1", *longer]
+    words = TINY_PRETRAIN(out / "images", work_dir, epochs=3 if SAVING else 8) + longer
     if kind == "maps":
         leaf = out / "maps.py"
         leaf.write_text(f"_base_ = [{str(ROOT / 'configs/debug/mae_vit-debug_2e_folder.py')!r}]\n"
@@ -250,6 +270,18 @@ def command(kind, out, work_dir):
                         "dict(type='MapBankHook', begin=1, interval=2, amp=False)]\n")
         words[2] = str(leaf)
     return words
+
+
+CLASSIFICATION = f"""
+_base_ = [{str(ROOT / "configs/classification/finetune_vit-tiny-p4_5e_cifar10.py")!r}]
+model = dict(num_classes=2, backbone=dict(patch_size=8, model_kwargs=dict(embed_dim=48, depth=2, num_heads=3)))
+train_dataloader = dict(batch_size=8, num_workers=0, persistent_workers=False, dataset=dict(
+    root='classes/images/train', num_images=16))
+val_dataloader = dict(batch_size=8, num_workers=0, persistent_workers=False, dataset=dict(
+    root='classes/images/test'))
+test_dataloader = val_dataloader
+train_cfg = dict(max_epochs=3, val_interval=3)
+"""
 
 
 def TINY_PRETRAIN(images, work_dir, epochs):

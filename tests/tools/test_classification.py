@@ -128,6 +128,22 @@ def test_a_resumed_fine_tuning_ends_with_the_same_bits(folder):
     assert record(folder / "resumed")["run_id"] == record(folder / "finetuned")["run_id"]
 
 
+def test_a_compiled_run_goes_on_from_an_eager_one(folder, monkeypatch):
+    """Averaging, decay by layer, drop path and mixing are the same; names are, or the resume had failed."""
+    compile = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda part, **options: compile(part, **{**options, "backend": "aot_eager"}))
+    monkeypatch.setenv("CXX", "true")  # is no compiler, but there
+    call(folder, "train", "finetune.py", "--pretrained", "mae", "--work-dir", "compiled", "--compile", "--resume",
+         "finetuned/epoch_1.pth")
+    eager, compiled = (read_checkpoint(folder / name / "epoch_2.pth") for name in ("finetuned", "compiled"))
+    for key in ("state_dict", "ema_state_dict"):
+        assert list(compiled[key]) == list(eager[key])
+        torch.testing.assert_close(compiled[key], eager[key], rtol=1e-3, atol=1e-5)
+    records = [record(folder / name) for name in ("finetuned", "compiled")]
+    assert [r["cost"]["compiled"] for r in records] == [[], ["Classifier.features: inductor"]]
+    assert records[0]["protocol"] == records[1]["protocol"] and records[0]["metrics"] == records[1]["metrics"]
+
+
 def test_linear_probe(folder):
     call(folder, "train", "linear.py", "--pretrained", "mae", "--work-dir", "probed", "--amp")
     result, end = record(folder / "probed"), read_checkpoint(folder / "probed/epoch_2.pth")

@@ -11,6 +11,7 @@ from mmengine.config import Config
 from PIL import Image
 
 from mimtransfer.backbones.inspect import view_block
+from mimtransfer.checkpoints.newest import newest_checkpoint
 from mimtransfer.checkpoints.safe_load import read_checkpoint
 from mimtransfer.registry import MODELS
 from mimtransfer.results.fingerprint import protocol_config
@@ -143,6 +144,27 @@ def test_a_checkpoint_within_the_epoch_of_a_bank_goes_on_with_it(whole_run, imag
     assert log.read_text().count("map bank after 1 epochs: 33 images") == 1
     expected, resumed = losses(whole_run), losses(work_dir)
     assert list(resumed) == [str(i) for i in range(7, 17)] and all(resumed[i] == expected[i] for i in resumed)
+    assert sorted(path.name for path in work_dir.glob("*.pth")) == ["epoch_3.pth", "epoch_4.pth"]
+
+
+def test_killed_within_epochs_with_iteration_checkpoints(whole_run, images, tmp_path):
+    """In epoch 1 after its bank was measured, in epoch 3 likewise; each bank is measured once, whatever follows."""
+    work_dir, log = tmp_path / "run", tmp_path / "log"
+    for kill_at, status in ((8, -9), (15, -9), (None, 0)):
+        hook = f"dict(type='KillHook', at={kill_at})" if kill_at else ""
+        config = write_config(tmp_path / "config.py", images, hooks=hook)
+        options = ["--work-dir", work_dir, "--resume", "--save-every-iters", "1", "--async-save"]
+        assert run_tool(log, config, *options) == [status], log.read_text()[-2000:]
+        if kill_at == 15:  # killed in epoch 3: what has begun there and the epoch before go on with their own banks
+            assert banks(work_dir) == ["epoch_1.json", "epoch_1.npy", "epoch_3.json", "epoch_3.npy"]
+            assert 13 <= read_checkpoint(newest_checkpoint(work_dir))["meta"]["iter"] <= 14
+    lines = log.read_text()
+    assert [lines.count(f"map bank after {i} epochs: 33 images") for i in range(4)] == [0, 1, 0, 1]
+    assert "WARNING - map bank" not in lines
+    ours, theirs = (read_checkpoint(folder / "epoch_4.pth")["state_dict"] for folder in (work_dir, whole_run))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    expected, resumed = losses(whole_run), losses(work_dir)
+    assert resumed and all(resumed[i] == expected[i] for i in resumed)
     assert sorted(path.name for path in work_dir.glob("*.pth")) == ["epoch_3.pth", "epoch_4.pth"]
 
 

@@ -103,6 +103,22 @@ def test_sigkill_and_resume_give_the_same_losses_and_weights(whole_run, images, 
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
+def test_an_eager_process_goes_on_from_a_compiled_one(whole_run, images, tmp_path):
+    """The other way about: tests/tools/test_classification.py."""
+    log, work_dir = tmp_path / "log", tmp_path / "run"
+    killer = write_config(tmp_path / "killer.py", images, DROP_PATH, hooks="dict(type='KillHook', at=6)")
+    compiled = ("--cfg-options", "model.compile_loss=aot_eager")
+    assert run_tool(log, killer, "--work-dir", work_dir, *compiled) == [-9], log.read_text()[-2000:]
+    config = write_config(tmp_path / "config.py", images, DROP_PATH)
+    assert run_tool(log, config, "--work-dir", work_dir, "--resume") == [0], log.read_text()[-2000:]
+    losses = probe(work_dir)["losses"]
+    assert list(losses) == [str(i) for i in range(5, 13)]
+    assert all(losses[i] == pytest.approx(probe(whole_run)["losses"][i], rel=1e-5) for i in losses)
+    ours, theirs = weights(work_dir), weights(whole_run)
+    assert list(ours) == list(theirs)
+    torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
+
+
 def test_two_processes_agree_and_equal_one_process(images, tmp_path):
     log = tmp_path / "log"
     one = run_tool(log, write_config(tmp_path / "one.py", images), "--work-dir", tmp_path / "one")
@@ -119,6 +135,9 @@ def test_two_processes_agree_and_equal_one_process(images, tmp_path):
         assert first["sums"][name] == pytest.approx(value, abs=2e-3)
     record = json.loads((tmp_path / "two" / "result.json").read_text())
     assert record["cost"]["processes"] == 2
+    assert record["precision"]["ddp"] == dict(gradient_as_bucket_view=True, static_graph=False,
+                                              find_unused_parameters=False)
+    assert "fused optimizer, DDP with gradient_as_bucket_view" in log.read_text()
 
 
 def fails(monkeypatch, capsys, *args) -> str:
@@ -159,6 +178,14 @@ def test_missing_config_names_a_near_one(monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(ROOT)
     message = fails(monkeypatch, capsys, "configs/debug/mae_vit-debug_2e_foldr.py", "--work-dir", tmp_path)
     assert "did you mean" in message
+
+
+def test_compile_without_a_compiler_gives_one_line(images, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("CXX", "none-such")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    config = write_config(tmp_path / "config.py", images)
+    message = fails(monkeypatch, capsys, config, "--compile", "--work-dir", tmp_path / "run")
+    assert "there is no 'none-such'" in message and not (tmp_path / "run").exists()
 
 
 def test_unreadable_images_are_replaced_up_to_a_limit(images, tmp_path):

@@ -19,7 +19,7 @@ from mimtransfer.checkpoints.newest import newest_checkpoint, newest_or_why
 from mimtransfer.checkpoints.safe_load import read_checkpoint
 from mimtransfer.cli.explain import clean_exit
 from mimtransfer.errors import UserError
-from mimtransfer.training import checkpointing
+from mimtransfer.training import checkpointing, whole_files
 
 PROBE = dict(type="ProbeHook")
 
@@ -122,10 +122,10 @@ def test_killed_in_a_save(when, by_epoch, tmp_path, monkeypatch):
             raise Killed
         return pointed(path, text)
 
-    original, pointed = checkpointing.WholeFiles.put, checkpointing.write_atomically
+    original, pointed = whole_files.WholeFiles.put, checkpointing.write_atomically
     options = {"default_hooks.checkpoint.max_keep_ckpts": 1}
     with monkeypatch.context() as patch:
-        patch.setattr(checkpointing.WholeFiles, "put", put)
+        patch.setattr(whole_files.WholeFiles, "put", put)
         patch.setattr(checkpointing, "write_atomically", point)
         with pytest.raises(Killed):
             toy_runner(tmp_path / "run", by_epoch=by_epoch, **options).train()

@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader
 from mimtransfer.errors import UserError
 from mimtransfer.evaluation.probing.features import FeatureLoop
 from mimtransfer.registry import LOOPS
+from mimtransfer.training.precision import full_fp32
 
 _MAX_SIMILARITIES = 2**26  # of queries to the memory, at a time: 256 MB
 
@@ -31,7 +32,8 @@ def knn_votes(
     """
     votes = []
     for chunk in queries.split(max(1, _MAX_SIMILARITIES // len(memory))):
-        similarity, nearest = (chunk @ memory.T).topk(k)  # [q, k], descending
+        with full_fp32():
+            similarity, nearest = (chunk @ memory.T).topk(k)  # [q, k], descending
         weights = ((similarity - similarity[:, :1]) / temperature).exp()  # the difference, so that none overflows
         votes.append(weights.new_zeros(len(chunk), num_classes).scatter_add_(1, labels[nearest], weights))
     return torch.cat(votes)

@@ -85,7 +85,8 @@ def train_heads(
     losses = []
     heads.train()
     for _ in range(epochs):
-        order = torch.randperm(len(features), generator=generator)[: steps * batch_size].to(features.device)
+        order = torch.randperm(len(features), generator=generator)[: steps * batch_size]
+        order = order.to(features.device, non_blocking=True)
         for batch in order.split(batch_size):
             logits = heads(features[batch])
             wanted = labels[batch][:, None].expand(-1, logits.shape[1])

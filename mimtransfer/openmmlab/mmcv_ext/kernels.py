@@ -28,6 +28,15 @@ def kernel(function: Callable) -> Callable:
     return run
 
 
+def pair_on_device(first: float, second: float, like: Tensor) -> Tensor:
+    """Return [2] of two numbers in the dtype and on the device of `like`. `new_tensor` would upload them, for which the
+    host waits.
+    """
+    pair = like.new_full((2,), first)
+    pair[1:].fill_(second)
+    return pair
+
+
 def must_be_deterministic(tensor: Tensor) -> bool:
     """Tell whether a CUDA kernel that adds with atomics would raise, as under `randomness=dict(deterministic=True)`."""
     return tensor.is_cuda and torch.are_deterministic_algorithms_enabled()

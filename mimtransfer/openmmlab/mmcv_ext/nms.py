@@ -15,7 +15,7 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Ten
     """Return indices [K] int64, best first, of boxes that no better kept box overlaps by more than the threshold."""
     boxes, scores = widen(boxes), widen(scores)
     if offset:
-        boxes = boxes + boxes.new_tensor([0, 0, offset, offset])
+        boxes = torch.cat([boxes[:, :2], boxes[:, 2:] + offset], dim=1)
     if boxes.dtype == torch.float32:
         iou_threshold = float(np.float32(iou_threshold))  # mmcv compares floats: an IoU of 0.3f is not above 0.3
     return torch.ops.torchvision.nms(boxes, scores.to(boxes.dtype), iou_threshold)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mimtransfer.openmmlab.mmcv_ext.kernels import kernel, must_be_deterministic, widen
+from mimtransfer.openmmlab.mmcv_ext.kernels import kernel, must_be_deterministic, pair_on_device, widen
 
 _CHUNK = 2**24  # elements of the widest temporary, 64 MB in float32
 
@@ -23,7 +23,7 @@ class BinGrid:
         if not aligned:
             size = size.clamp(min=1)
         self.bins, self.start = bins, corners[:, :2]
-        self.step = size / size.new_tensor([bins[1], bins[0]])
+        self.step = size / pair_on_device(bins[1], bins[0], size)
         count = torch.full_like(size, sampling_ratio) if sampling_ratio > 0 else torch.ceil(self.step).clamp(min=0)
         self.count = count.long()
 

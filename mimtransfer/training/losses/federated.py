@@ -63,7 +63,7 @@ class FederatedLoss(nn.Module):
         # Exponential over chance, smallest first, draws without replacement; classes that occur come before all.
         key = torch.empty_like(self.chance).exponential_() / self.chance
         occurs = torch.zeros(self.num_classes + 1, dtype=torch.bool, device=label.device)
-        occurs[label] = True
+        occurs.index_fill_(0, label, True)  # an assignment would upload the value, for which the host waits
         num_drawn = (self.num_kept - occurs.sum()).clamp(min=0)
         rank = key.masked_fill(occurs[:-1], torch.inf).argsort().argsort()
         return occurs[:-1] | (rank < num_drawn)
@@ -79,6 +79,6 @@ class FederatedLoss(nn.Module):
 
     def get_accuracy(self, cls_score: Tensor, label: Tensor) -> dict[str, Tensor]:
         """Return the share of the regions with an object whose best class is right, in percent."""
-        objects = label < self.num_classes
-        right = cls_score[objects, :-1].argmax(1) == label[objects]
+        objects = label < self.num_classes  # not as an index: to know how many there are is to wait for the device
+        right = objects & (cls_score[:, :-1].argmax(1) == label)
         return {"acc_classes": 100.0 * right.float().sum() / objects.sum().clamp(min=1)}

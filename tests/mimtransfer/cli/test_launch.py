@@ -6,6 +6,7 @@ from mmengine.config import Config
 from mimtransfer.cli import launch
 from mimtransfer.errors import UserError
 from mimtransfer.results.fingerprint import fingerprint, protocol_config
+from mimtransfer.training import precision
 
 CONFIG = """
 model = dict(backbone=dict(type="X", norm_cfg=dict(type="SyncBN")), heads=[dict(norm_cfg=dict(type="MMSyncBN"))])
@@ -65,13 +66,13 @@ def test_without_cuda_nothing_asks_for_it(path, cuda, monkeypatch):
 
 @pytest.mark.parametrize("capability, expected", [(None, "Bf16"), ((8, 0), "Bf16"), ((7, 5), "float16")])
 def test_amp_is_bf16_where_there_is_bf16(path, capability, expected, monkeypatch):
-    monkeypatch.setattr(launch, "is_cuda_available", lambda: capability is not None)
-    monkeypatch.setattr(launch.torch.version, "hip", None)
-    monkeypatch.setattr(launch.torch.cuda, "get_device_capability", lambda: capability)
+    monkeypatch.setattr(precision, "is_cuda_available", lambda: capability is not None)
+    monkeypatch.setattr(torch.version, "hip", None)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
     cfg = launch.load_config(path, [])
-    launch.set_amp(cfg, False)
+    precision.set_amp(cfg, False)
     assert cfg.optim_wrapper.type == "OptimWrapper"
-    launch.set_amp(cfg, True)
+    precision.set_amp(cfg, True)
     if expected == "Bf16":
         assert cfg.optim_wrapper.type == "mimtransfer.Bf16OptimWrapper" and "loss_scale" not in cfg.optim_wrapper
     else:

@@ -18,7 +18,7 @@ from mimtransfer.cli import launch
 from mimtransfer.datasets.classification import ClassFolder
 from mimtransfer.datasets.configured import leaves
 from mimtransfer.registry import TRANSFORMS
-from pretrain.data.stored_image import StoredImage
+from pretrain.data.decoding import StoredImage
 
 ROOT = Path(__file__).parents[3] / "configs"
 LONG, WIDE, LINE, DOT = (5, 2000), (2000, 5), (1, 200), (1, 1)  # width, height

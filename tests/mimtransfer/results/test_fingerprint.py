@@ -96,6 +96,8 @@ HARMLESS = {
     "whole float": edit("train_cfg.max_epochs", 12.0),
     "lr not scaled": edit("auto_scale_lr", {"enable": False, "base_batch_size": 16}),
     "the other loader": edit("test_dataloader.dataset.ann_file", "test.json"),
+    "the source of the images": edit("train_dataloader.dataset.source", "/data/shards"),
+    "the decoder of the images": edit("train_dataloader.dataset.decoder", "pillow"),
     "logging hook": lambda cfg: cfg["custom_hooks"].append({"type": "EmptyCacheHook"}),
 }
 HARMFUL = {
@@ -125,6 +127,8 @@ HARMFUL = {
     "other corruptions": edit("val_cfg.seed", 1),
     "another attack": edit("val_cfg.attacks", [{"type": "PGD", "seed": 1}]),
     "another subset in a nested data set": edit("train_dataloader.dataset.dataset", {"seed": 1}),
+    "the decoder of a model": edit("model.decoder", {"width": 256}),
+    "the source of a strategy": edit("model.strategy", {"type": "X", "source": "teacher"}),
     "a seeded masking": edit("model.strategy", {"type": "X", "seed": 1}),
     "a seeded transform": edit("train_dataloader.dataset.pipeline.0.seed", 1),
 }

@@ -185,3 +185,18 @@ IMAGE = torch.zeros(3, 4, 4)
 )
 def test_images_of_a_batch(batch):
     assert num_images(batch) == 5
+
+
+def test_the_peak_is_asked_for_before_it_is_reset_and_not_in_each_iteration(monkeypatch):
+    asked = []
+    monkeypatch.setattr("mimtransfer.results.measurement.peak_memory", lambda: asked.append(1) or 7 * len(asked))
+    meter, clock = make(0, 6)
+    meter.begin_epoch()
+    run(meter, clock, [1, 1, 1], [1.0, 1.0, 1.0])
+    assert not asked
+    meter.see_peak()
+    meter.see_peak()  # nothing ran since
+    assert len(asked) == 1
+    run(meter, clock, [1], [1.0])
+    meter.pause()
+    assert meter.peak_memory_bytes == 14 and len(asked) == 2

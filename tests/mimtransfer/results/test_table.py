@@ -207,4 +207,8 @@ def test_speeds_of_different_machines_are_said():
 def test_runs_without_evaluation_are_named():
     with pytest.raises(UserError, match=r"runs/a/result\.json: never evaluated; run tools/test\.py"):
         build_table(runs([transfer("a", "detection")]))
+    unknown = transfer("a", "detection")
+    unknown["raw_metrics"] = {"effective_rank": 17.5}
+    with pytest.raises(UserError, match=r"none of its scores \(effective_rank\) is a metric of mimtransfer/results/"):
+        build_table(runs([unknown]))
 

@@ -91,9 +91,10 @@ def test_code(folder):
     assert stale(accept_code=True) == {}
     edit("pretrain/other.py", "power = 3", "power = 2")
     assert stale() == {}
-    for name in ("results", "suites", "checks"):
-        Path("mimtransfer", name).mkdir()
-        Path("mimtransfer", name, "new.py").write_text("x = 1")
+    for name in ("mimtransfer/results", "mimtransfer/suites", "mimtransfer/checks", "mimtransfer/benchmarks",
+                 "pretrain/benchmarks"):
+        Path(name).mkdir()
+        Path(name, "new.py").write_text("x = 1")
     Path("pretrain/notes.txt").write_text("x")
     assert stale() == {}
     edit("tools/train.py", "sys.exit", "raise SystemExit")

@@ -1,11 +1,12 @@
 """Costs of jobs from earlier records, and how long a plan takes."""
 import json
+from types import SimpleNamespace
 
 import pytest
 from fabricate_records import pretrain, transfer
 
 from mimtransfer.results.fingerprint import protocol_config
-from mimtransfer.suites.plan import duration, estimate, makespan, read_costs
+from mimtransfer.suites.plan import duration, estimate, makespan, plan, read_costs
 from mimtransfer.suites.state import State
 from mimtransfer.suites.suite import Job
 
@@ -60,6 +61,19 @@ def test_wall_time_of_a_plan():
     wide = [Job("a", "pretrain", gpus=2), Job("c", "transfer")]
     assert makespan(wide, states, seconds, 2) == 12.0
     assert makespan(jobs, dict.fromkeys(names, State("done")), seconds, 2) == 0.0
+
+
+def test_jobs_without_a_record_are_estimated(tmp_path):
+    """Only these are asked for, and what nobody knows stays unknown."""
+    jobs = {name: Job(name, kind) for name, kind in (("a", "pretrain"), ("b", "transfer"), ("c", "data"))}
+    config, asked = {**CONFIG, "task": "detection"}, []
+    inputs = SimpleNamespace(config=lambda job: config, protocol=lambda job: FLAT)
+    suite = SimpleNamespace(jobs=jobs, work_dir=tmp_path / "study", records=[], path="s.py")
+    guesses = {"a": (7200.0, "estimated, h100")}
+    text = plan(SimpleNamespace(suite=suite, inputs=inputs), dict.fromkeys(jobs, State("new")), 1, True,
+                lambda job: asked.append(job.name) or guesses.get(job.name))  # fmt: skip
+    assert asked == ["a", "b"]
+    assert "2 h 0 min  (estimated, h100)" in text and text.count("?") == 2 and "and 2 of unknown cost" in text
 
 
 @pytest.mark.parametrize(("seconds", "text"), [

@@ -52,7 +52,7 @@ def test_doctor_and_tool_say_the_same(name, tmp_path, monkeypatch):
     said = [found for found in check_config(path, [], None, None, check.image_findings) if says in found.line]
     assert said and {found.level for found in said} == {level}, said
     logged = []
-    for module in ("pretrain.data.check.print_log", "pretrain.data.paths.print_log"):
+    for module in ("pretrain.data.check.print_log", "mimtransfer.datasets.sources.paths.print_log"):
         monkeypatch.setattr(module, lambda line, **_: logged.append(line))
     try:
         monkeypatch.setattr(check, "_DECODED", 24)

@@ -3,6 +3,7 @@
 A strategy that measures is tested twice: before it has maps, and with random ones under random crops and flips.
 """
 from itertools import permutations
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -193,7 +194,7 @@ def test_orders_are_distributed_as_by_multinomial_without_replacement(name, maps
         assert stats.chisquare(counts, batch * np.array(exact)).pvalue > 1e-3
 
 
-@EVERY_WEIGHTED_STRATEGY
+@cases([name for name in WEIGHTED if name in MEASURED or name == "RandomMasking"])
 def test_without_any_weight_all_patches_are_alike(name, maps):
     grid, batch = (2, 3), 3000
     strategy = build(name, 0.5, maps=np.zeros((1, 2, 3)) if maps else False)
@@ -273,3 +274,20 @@ def test_layout_views():
     tokens = torch.arange(8.0).view(1, 4, 2)
     assert take(tokens, layout.visible).tolist() == [[[0, 1], [6, 7]]]
     assert take(tokens, torch.tensor([[1], [2]])).tolist() == [[[2, 3]], [[4, 5]]]  # one table for the batch
+
+
+def test_the_strategy_of_the_readme_fulfils_the_contract():
+    """As a user writes it: the README's lines in a file of their own."""
+    readme = (Path(__file__).parents[3] / "README.md").read_text()
+    (block,) = (part for part in readme.split("```python\n") if "CentreMasking(" in part)
+    try:
+        exec(block.partition("```")[0], {})
+        for maps_and_grid in [(False, (14, 14)), (False, (5, 3))]:
+            test_roles_are_disjoint_complete_and_exactly_counted("CentreMasking", *maps_and_grid)
+        for check in (test_the_seed_decides_and_the_rest_of_the_batch_does_not, test_every_patch_reaches_every_role,
+                      test_draws_stay_on_the_device_of_the_images_and_in_full_precision, test_units_have_one_role,
+                      test_first_draws_have_the_frequencies_of_the_weights,
+                      test_orders_are_distributed_as_by_multinomial_without_replacement):
+            check("CentreMasking", False)
+    finally:
+        del MASKINGS.module_dict["CentreMasking"]

@@ -1,9 +1,6 @@
-import sys
-
 import pytest
 import torch
-
-import mimtransfer  # noqa: F401  supplies mmcv._ext before a test module imports mmcv.ops
+from mmcv_stand_in import stand_in_behind_mmcv
 
 
 @pytest.fixture(scope="session", params=["cpu", *(["cuda"] if torch.cuda.is_available() else [])])
@@ -14,12 +11,5 @@ def device(request) -> str:
 @pytest.fixture(scope="session", autouse=True)
 def stand_in():
     """Put the stand-in behind mmcv's wrappers, also in an environment that has compiled ops."""
-    import mmcv.ops  # noqa: F401
-
-    from mimtransfer.openmmlab.mmcv_ext import stand_in
-
-    with pytest.MonkeyPatch.context() as patch:
-        for name, module in list(sys.modules.items()):
-            if name.startswith("mmcv.ops.") and hasattr(module, "ext_module"):
-                patch.setattr(module, "ext_module", stand_in)
-        yield stand_in
+    with stand_in_behind_mmcv() as ours:
+        yield ours

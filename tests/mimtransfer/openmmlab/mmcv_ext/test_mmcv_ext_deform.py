@@ -227,12 +227,26 @@ def test_attention_gradcheck(device):
     )
 
 
+def test_layers_and_gradients_read_the_sizes_of_the_levels_once(device, monkeypatch):
+    shapes, starts, value, locations, weights = attention_tensors(device)
+    reads, tolist = [], torch.Tensor.tolist
+    monkeypatch.setattr(torch.Tensor, "tolist", lambda tensor: reads.append(tensor) or tolist(tensor))
+    for _ in range(3):
+        out = MultiScaleDeformableAttnFunction.apply(value, shapes, starts, locations, weights, 64)
+        out.sum().backward()
+    assert len(reads) == 1
+    before = out.detach().clone()
+    shapes.copy_(shapes.flip(0))  # as many cells in all, cut elsewhere
+    out = MultiScaleDeformableAttnFunction.apply(value, shapes, starts, locations, weights, 64)
+    assert len(reads) == 2 and not torch.equal(out, before)
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_attention_in_half_precision_is_float32_rounded_once(device, dtype):
     shapes, starts, *floats = attention_tensors(device)
     narrow = [t.detach().to(dtype) for t in floats]
     out = MultiScaleDeformableAttnFunction.apply(narrow[0], shapes, starts, *narrow[1:], 64)
-    expected = attend(narrow[0].float(), shapes, starts, *(t.float() for t in narrow[1:]), deterministic=False)
+    expected = attend(narrow[0].float(), shapes, *(t.float() for t in narrow[1:]), deterministic=False)
     assert torch.equal(out, expected.to(dtype))
 
 

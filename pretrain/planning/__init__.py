@@ -1,0 +1,1 @@
+"""Plans of all configs: what a run will take (`mimtransfer.planning`), for pretraining methods too."""
