@@ -132,12 +132,14 @@ def _fit(
             continue
         adapted: Tensor | None = value
         if value.shape != target.shape:
+            of_channels = value
             resized[name] = f"{_by(value)} -> {_by(target)}"
             if name == stem and value.ndim == 4 and value.shape[1] != target.shape[1]:
-                adapted, said = fit_channels(value, target.shape[1])
+                of_channels, said = fit_channels(value, target.shape[1])
                 resized[name] += f" ({said})"
-            if adapted.shape != target.shape:
-                adapted = fit_other(name, adapted, target, backbone.get_submodule(name.rpartition(".")[0]))
+            adapted = of_channels
+            if of_channels.shape != target.shape:
+                adapted = fit_other(name, of_channels, target, backbone.get_submodule(name.rpartition(".")[0]))
         if adapted is None:
             misfits.append(name)
             del resized[name]

@@ -51,9 +51,9 @@ def _places(cfg: Config) -> Iterator[tuple[str, dict]]:
 def _read_statistics(cfg: Config, in_chans: int | None) -> None:
     for owner in (cfg, cfg.get("model") or {}):
         node = owner.get("data_preprocessor")
-        path = node.get("statistics") if isinstance(node, dict) else None
-        if path is None:
+        if not isinstance(node, dict) or node.get("statistics") is None:
             continue
+        path = node["statistics"]
         if not isinstance(path, str):
             raise UserError(f"data_preprocessor.statistics is {path!r}, expected the path of a file of "
                             "tools/dataset_stats.py")
