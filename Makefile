@@ -1,4 +1,4 @@
-# make help | setup | demo | test | test-fast | fuzz | lint | format | clean
+# make help | setup | demo | test | test-fast | test-shuffled | fuzz | lint | format | clean
 # Options: PYTHON=python3.12  MMCV=full (compiled ops, takes 12+ minutes to build)  TORCH_INDEX=<url of a package index with CPU or other CUDA builds>
 # The demo with three seeds: make demo SEEDS='0 1 2'
 
@@ -21,7 +21,7 @@ SEED := $(or $(SEED),$(shell date +%s))
 SEEDS ?= 0
 DEMO ?= work_dirs/demo
 
-.PHONY: help setup demo test test-fast fuzz lint type format clean gpu-report
+.PHONY: help setup demo test test-fast test-shuffled fuzz lint type format clean gpu-report
 .DEFAULT_GOAL := help
 
 help:
@@ -29,6 +29,7 @@ help:
 	@echo 'make demo    data -> pretraining (MAE, MAE + FAMT) -> detection and segmentation -> table; continues where it was interrupted'
 	@echo 'make test    the test-suite, one process per core (WORKERS=2)'
 	@echo 'make test-fast  its unit tests: no tools, no training, about a minute on 2 cores'
+	@echo 'make test-shuffled  the test-suite in random order, with another hash seed (SEED=... the same again)'
 	@echo 'make fuzz    the property tests with new examples, FUZZ=20 times as many (SEED=... draws the same again)'
 	@echo 'make gpu-report  tests and benchmarks of this machine'"'"'s GPU, under 20 minutes (ARGS="--device cpu --quick" tries it on a CPU)'
 	@echo 'make lint    ruff and mypy'
@@ -65,6 +66,11 @@ test: $(READY)
 
 test-fast: $(READY)
 	$(PYTEST) -m 'not slow'
+
+# Another order of the tests and another hash seed each time: what one test leaves behind must not decide another.
+test-shuffled: $(READY)
+	@echo 'seed $(SEED); the same order again: make test-shuffled SEED=$(SEED)'
+	PYTHONHASHSEED=$$(( $(SEED) % 4294967296 )) $(PYTEST) --random-order --random-order-bucket=package --random-order-seed=$(SEED)
 
 fuzz: $(READY)
 	@echo 'seed $(SEED); the same examples again: make fuzz SEED=$(SEED) FUZZ=$(FUZZ)'

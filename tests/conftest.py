@@ -27,8 +27,11 @@ SLOW_FILES = (
     "*/test_published_shapes.py", "*/test_vitdet_official.py", "*/test_mfm_official.py",
     "*/test_layer_decay_sharded.py", "*/test_sharded_steps.py", "*/test_iteration_checkpoints.py",
     "*/test_background_saving.py", "*/test_compile.py", "*/test_compilation.py", "*/test_fake_cuda.py",
+    "*/tests/gpu/*", "*/test_reading.py", "*/test_resume_schedule.py", "*/test_mutated_json.py", "*/test_fake_step.py",
+    "*/test_detectron_values.py", "*/test_flex.py", "*/test_steps_without_waiting.py", "*/benchmarks/test_report.py",
 )
 SLOW_TESTS = (
+    "*::test_doctor_and_the_tools_say_the_same_line*", "*::test_data_configs_name_parts_that_exist*",
     "*::test_every_shipped_suite_can_be_planned*", "*::test_mmdet_and_mmseg_import*", "*::test_import_needs_no_*",
     "*::test_pretraining_from_two_processes_to_one*", "*::test_segmentation_with_twice_the_batch*",
     "*::test_points_of_deformable_attention_are_kept*", "*::test_a_tool_starts_without_noise",

@@ -13,6 +13,7 @@ import math
 from collections.abc import Mapping
 from itertools import pairwise
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -111,7 +112,7 @@ class Blur(Corruption):
             if not 0 < low <= high:
                 raise UserError(f"Blur: got {name}={(low, high)}; expected a range of positive numbers")
         self.kinds, self.sizes = list(kernels), tuple(sizes)
-        weights = torch.tensor(list(kernels.values()), dtype=torch.float64)
+        weights = np.array(list(kernels.values()), dtype=np.float64)  # a model may be built on the meta device
         # Where one kind ends and the next begins, in (0, 1).
         self.shares = (weights / weights.sum()).cumsum(0)[:-1].tolist()
         self.sigma_x, self.sigma_y, self.angle = sigma_x, sigma_y, angle
