@@ -5,6 +5,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
+from mimtransfer.checkpoints.channels import RGB, check_in_chans
 from mimtransfer.checkpoints.recorded_config import build_recorded
 from mimtransfer.checkpoints.safe_load import read_checkpoint, state_dict_of
 from mimtransfer.cli import launch
@@ -62,6 +63,22 @@ def image_size(cfg: Config, path: str) -> int | tuple[int, int]:
         raise UserError(f"checkpoint {path!r}: train_dataloader.dataset.transform.size of its config is "
                         f"{repr(node)[:80]}, expected the side of an image in pixels; give the right --config")
     return tuple(sides) if sides is node else node
+
+
+def decoding_of(cfg: Config, path: str) -> tuple[str, int]:
+    """Return decoder and number of channels of the training images that a config says.
+
+    Raises:
+        UserError: they are no such values.
+    """
+    dataset = (cfg.get("train_dataloader") or {}).get("dataset")
+    dataset = dataset if isinstance(dataset, dict) else {}
+    decoder, in_chans = dataset.get("decoder", "auto"), dataset.get("in_chans", RGB)
+    check_in_chans(f"checkpoint {path!r}", in_chans)
+    if not isinstance(decoder, str):
+        raise UserError(f"checkpoint {path!r}: train_dataloader.dataset.decoder is {repr(decoder)[:80]}, expected a "
+                        "name; give the right --config")
+    return decoder, in_chans
 
 
 def other_strategy(method: MIMethod, name: str) -> MaskingStrategy:

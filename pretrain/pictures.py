@@ -18,6 +18,7 @@ from pretrain.layout import TokenLayout
 from pretrain.masking.bank import MapBank
 from pretrain.masking.measured import Measured
 from pretrain.methods.base import MIMethod
+from pretrain.methods.preprocessor import unit_statistics
 from pretrain.methods.token_prediction import Targets
 
 # Number in `TokenLayout.roles` and colour of the patches that are painted over: grey, dark red.
@@ -29,9 +30,15 @@ def to_unit_range(images: Tensor, preprocessor) -> Tensor:
     """Undo the normalisation: [B, C, H, W] normalised -> [B, C, H, W] in [0, 1].
 
     Args:
-        preprocessor: mmengine `ImgDataPreprocessor`, with `mean` and `std` of shape [C, 1, 1] in 0..255.
+        preprocessor: as of `unit_statistics`.
     """
-    return ((images.float() * preprocessor.std + preprocessor.mean) / 255).clamp(0, 1)
+    mean, std = unit_statistics(preprocessor)
+    return torch.addcmul(mean, images.float(), std).clamp(0, 1)
+
+
+def as_rgb(images: Tensor) -> Tensor:
+    """Show channels as colours: the first three, or grey from the first of one or two; [B, C, H, W] -> [B, 3, H, W]."""
+    return images[:, :3] if images.shape[1] >= 3 else images[:, :1].expand(-1, 3, -1, -1)
 
 
 def show_roles(
@@ -72,7 +79,7 @@ def picture_columns(
     """Draw roles, or corrupt, then reconstruct, and make it visible; the method in evaluation mode, without gradients.
 
     Args:
-        images: [B, 3, H, W] normalised, as the preprocessor gives them.
+        images: [B, C, H, W] normalised, as the preprocessor gives them.
         record: where the images came from.
 
     Returns:
@@ -82,9 +89,9 @@ def picture_columns(
         latter, `reconstruction`. And what was drawn.
     """
     drawn, restored = method(images, record, mode="predict")
-    image, restored = (to_unit_range(pixels, method.data_preprocessor) for pixels in (images, restored))
+    image, restored = (as_rgb(to_unit_range(pixels, method.data_preprocessor)) for pixels in (images, restored))
     if isinstance(drawn, Corrupted):
-        corrupted = to_unit_range(drawn.images, method.data_preprocessor)
+        corrupted = as_rgb(to_unit_range(drawn.images, method.data_preprocessor))
         spectrum = show_spectrum(corrupted, image)
         return {"image": image, "corrupted": corrupted, "spectrum": spectrum, "reconstruction": restored}, drawn
     grid = method.encoder.patch_grid(images)
@@ -104,7 +111,7 @@ def attention_columns(method: MIMethod, images: Tensor) -> dict[str, Tensor]:
     """Show which patches the others attend to in the first, the middle and the last block.
 
     Args:
-        images: [B, 3, H, W] normalised and unmasked.
+        images: [B, C, H, W] normalised and unmasked.
 
     Returns:
         Pictures by title, [B, 3, H, W] in [0, 1] each: `image` and `block <number>`, each map scaled to its largest
@@ -113,7 +120,7 @@ def attention_columns(method: MIMethod, images: Tensor) -> dict[str, Tensor]:
     Raises:
         UserError: the encoder has no attention over the whole image, as in a convolutional network.
     """
-    image = to_unit_range(images, method.data_preprocessor)
+    image = as_rgb(to_unit_range(images, method.data_preprocessor))
     columns = {"image": image}
     depth = len(getattr(method.encoder, "blocks", ()))
     for number, block in enumerate(view_blocks(method.encoder, images), start=1):

@@ -21,6 +21,8 @@ def parse_args() -> argparse.Namespace:
     add("--stuff", nargs="+", default=[], metavar="NAME", help="textured surfaces (default: all five)")
     add("--style", nargs="+", default=[], metavar="NAME=VALUE", help="fields of SceneStyle, e.g. noise=0,0.02 shear=0")
     add("--workers", type=int, metavar="N", help="processes (default: one per core); the files do not depend on it")
+    add("--bands", type=int, metavar="C", help="also write each scene with C channels, as bands/SPLIT/NAME.npy")
+    add("--dtype", default="uint8", help="of these: uint8, uint16 or float32 (default: %(default)s)")
     add("--overwrite", action="store_true", help="replace scenes of other parameters in the same folder")
     return parser.parse_args()
 
@@ -65,6 +67,11 @@ def main() -> None:
         scenes = SceneSet(size, counts, args.seed, SceneStyle(**style_fields(args)))
         start = time.perf_counter()
         meta = make_scenes(args.out, scenes, args.workers, args.overwrite)
+        if args.bands is not None:
+            from mimtransfer.datasets.scenes.bands import write_bands
+
+            count = write_bands(args.out, args.bands, args.dtype)
+            print(f"{args.out}/bands: {count} images of {args.bands} channels, {args.dtype}")
         objects = sum(meta["num_instances"].values())
         print(
             f"{args.out}: {', '.join(f'{count} {split}' for split, count in meta['counts'].items())} scenes of "

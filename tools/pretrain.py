@@ -64,7 +64,7 @@ def main() -> None:
         from mimtransfer.training.safeguards import set_safeguards
         from pretrain.runner import build_runner, register_all
 
-        shipped = launch.load_config(args.config, [])
+        shipped = launch.load_config(args.config, [], as_shipped=True)
         cfg = launch.load_config(args.config, args.cfg_options)
         launch.set_work_dir(cfg, args.work_dir, args.config)
         launch.set_launcher(cfg, args.launcher)

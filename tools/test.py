@@ -53,7 +53,8 @@ def main() -> None:
         launch.set_seed(cfg, args.seed)
         set_amp(cfg, args.amp)
         set_precision(cfg)
-        rescale_schedule(cfg, launch.load_config(args.config, []), processes, args.cfg_options)  # as in the training
+        shipped = launch.load_config(args.config, [], as_shipped=True)
+        rescale_schedule(cfg, shipped, processes, args.cfg_options)  # as in the training
         launch.count_accumulation(cfg)
         launch.set_pretrained(cfg, args.pretrained)
         launch.check_out(args.out)

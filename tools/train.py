@@ -54,7 +54,7 @@ def main() -> None:
 
         if args.overfit_iters is not None and args.overfit is None:
             raise UserError("--overfit-iters without --overfit N: give both, or train_cfg.max_iters of the run itself")
-        shipped = launch.load_config(args.config, [])
+        shipped = launch.load_config(args.config, [], as_shipped=True)
         cfg = launch.load_config(args.config, args.cfg_options)
         launch.set_work_dir(cfg, args.work_dir, args.config)
         if args.overfit is not None and args.work_dir is None:

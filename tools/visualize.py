@@ -44,18 +44,22 @@ def main() -> None:
         from mimtransfer.checkpoints.recorded_config import config_in_checkpoint
         from mimtransfer.cli import launch
         from pretrain.data.whole import WholeImages
-        from pretrain.from_checkpoint import image_size, load_method, other_strategy
+        from pretrain.from_checkpoint import decoding_of, image_size, load_method, other_strategy
         from pretrain.pictures import draw_whole_images
 
         args.checkpoint = launch.checkpoint_at(args.checkpoint)
-        cfg = launch.load_config(args.config, []) if args.config else config_in_checkpoint(args.checkpoint)
-        launch.apply_options(cfg, args.cfg_options, args.config or args.checkpoint)
+        if args.config:
+            cfg = launch.load_config(args.config, args.cfg_options)
+        else:
+            cfg = config_in_checkpoint(args.checkpoint)
+            launch.apply_options(cfg, args.cfg_options, args.checkpoint)
         method = load_method(cfg, args.checkpoint, own_config=bool(args.config)).to(get_device())
         if args.strategy:
             method.strategy = other_strategy(method, args.strategy)
         size = image_size(cfg, args.checkpoint)
         os.makedirs(os.path.dirname(args.out) or ".", exist_ok=True)
-        draw_whole_images(method, WholeImages(args.images, size, args.num_images, args.seed), args.out)
+        images = WholeImages(args.images, size, args.num_images, args.seed, *decoding_of(cfg, args.checkpoint))
+        draw_whole_images(method, images, args.out)
         print(f"written: {args.out}")
 
 

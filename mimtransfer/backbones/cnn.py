@@ -14,13 +14,13 @@ from timm.layers import to_2tuple
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mimtransfer.backbones.channels import check_channels, check_in_chans
 from mimtransfer.backbones.pretrained import PretrainedBackbone
+from mimtransfer.checkpoints.channels import check_channels, check_in_chans
 from mimtransfer.errors import UserError
 from mimtransfer.registry import MODELS
 
 # Set by TimmCNN's own arguments, or the business of a head.
-_RESERVED = ("drop_path_rate", "num_classes", "global_pool", "features_only", "out_indices", "pretrained")
+_RESERVED = ("in_chans", "drop_path_rate", "num_classes", "global_pool", "features_only", "out_indices", "pretrained")
 # What timm extracts features with where a model is its modules, run one after another in the order of their names.
 _IN_ORDER = ("FeatureListNet", "EfficientNetFeatures", "MobileNetV3Features")
 
@@ -44,6 +44,7 @@ class TimmCNN(PretrainedBackbone):
             statistics of their own, where those of pretraining fit. Not for a random initialisation.
         model_kwargs: Further arguments of timm's model, e.g. layers=(2, 2, 2, 2) of a ResNet, output_stride=16.
         init_cfg: dict(type='Pretrained', checkpoint=PATH) loads a pretraining checkpoint; its report is `load_report`.
+        in_chans: Channels of the images, 1 to 16.
 
     Attributes:
         patch_size: Stride of the last map, e.g. (32, 32).
@@ -60,10 +61,11 @@ class TimmCNN(PretrainedBackbone):
     def __init__(self, arch: str = "resnet50", img_size: int | tuple[int, int] = 224,
                  out_indices: tuple[int, ...] = (-1,), drop_path_rate: float = 0.0, frozen_stages: int = -1,
                  norm_eval: bool = False, model_kwargs: dict | None = None,
-                 init_cfg: dict | list[dict] | None = None) -> None:
+                 init_cfg: dict | list[dict] | None = None, in_chans: int = 3) -> None:
         super().__init__(init_cfg)
         self.arch, self.img_size, self.norm_eval = arch, tuple(to_2tuple(img_size)), norm_eval
-        net: Any = _build(arch, drop_path_rate, dict(model_kwargs or {}))
+        net: Any = _build(arch, drop_path_rate, dict(model_kwargs or {}), in_chans)
+        self.in_chans = in_chans
         stages = [info for info in net.feature_info if info["reduction"] >= 4]
         self.out_indices = tuple(i + len(stages) if i < 0 else i for i in out_indices)
         if not self.out_indices or not all(0 <= i < len(stages) for i in self.out_indices):
@@ -108,7 +110,7 @@ class TimmCNN(PretrainedBackbone):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Return maps [B, D_i, h_i, w_i] of images [B, C, H, W] after the stages `out_indices`, in their order."""
-        check_channels("TimmCNN", images)
+        check_channels("TimmCNN", images, self.in_chans)
         x, outputs = images, []
         for i, name in enumerate(self.steps):
             x = self.get_submodule(name)(x)
@@ -157,7 +159,7 @@ def _steps(net: nn.Module, stages: list[str]) -> tuple[str, ...]:
     return tuple(steps)
 
 
-def _build(arch: str, drop_path_rate: float, model_kwargs: dict) -> nn.Module:
+def _build(arch: str, drop_path_rate: float, model_kwargs: dict, in_chans: int) -> nn.Module:
     names = timm.list_models()
     if arch not in names:
         near = difflib.get_close_matches(arch.split(".")[0], names, n=3, cutoff=0.5)
@@ -167,14 +169,15 @@ def _build(arch: str, drop_path_rate: float, model_kwargs: dict) -> nn.Module:
     if taken:
         raise UserError(f"model_kwargs of TimmCNN may not hold {', '.join(taken)}: "
                         f"use the arguments of TimmCNN itself")
-    check_in_chans("TimmCNN", model_kwargs)
+    check_in_chans("TimmCNN", in_chans)
     if not runs_in_order(arch):
         raise UserError(f"arch={arch!r} is no convolutional network of stages that run one after another: take e.g. "
                         "'resnet50', 'regnety_016' or 'convnext_tiny'; for others there are TimmViT and TimmSwin")
     if drop_path_rate:
         model_kwargs["drop_path_rate"] = drop_path_rate  # few know it
     try:
-        return timm.create_model(arch, pretrained=False, num_classes=0, global_pool="", **model_kwargs)
+        return timm.create_model(arch, pretrained=False, num_classes=0, global_pool="", in_chans=in_chans,
+                                 **model_kwargs)
     except (AssertionError, TypeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"timm cannot build arch={arch!r} with model_kwargs={model_kwargs}: {reason}") from error

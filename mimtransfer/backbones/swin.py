@@ -12,13 +12,13 @@ import timm
 from timm.layers import to_2tuple
 from torch import Tensor, nn
 
-from mimtransfer.backbones.channels import check_channels, check_in_chans
 from mimtransfer.backbones.pretrained import PretrainedBackbone
+from mimtransfer.checkpoints.channels import check_channels, check_in_chans
 from mimtransfer.errors import UserError
 from mimtransfer.registry import MODELS
 
 # Set by TimmSwin's own arguments, or the business of a head.
-_RESERVED = ("img_size", "window_size", "drop_path_rate", "num_classes", "global_pool", "strict_img_size",
+_RESERVED = ("img_size", "window_size", "drop_path_rate", "num_classes", "global_pool", "strict_img_size", "in_chans",
              "dynamic_img_size", "pretrained")
 
 
@@ -46,6 +46,7 @@ class TimmSwin(PretrainedBackbone):
         grad_checkpointing: Recompute each block in the backward pass.
         model_kwargs: Further arguments of timm's SwinTransformer, e.g. embed_dim, depths, num_heads.
         init_cfg: dict(type='Pretrained', checkpoint=PATH) loads a pretraining checkpoint; its report is `load_report`.
+        in_chans: Channels of the images, 1 to 16.
 
     Attributes:
         patch_size: (32, 32) with four stages of a stem of 4: pixels of one output token.
@@ -62,10 +63,12 @@ class TimmSwin(PretrainedBackbone):
     def __init__(self, arch: str = "swin_base_patch4_window7_224", img_size: int | tuple[int, int] = 224,
                  window_size: int | None = None, out_indices: tuple[int, ...] = (-1,), drop_path_rate: float = 0.0,
                  out_norms: bool = False, frozen_stages: int = -1, grad_checkpointing: bool = False,
-                 model_kwargs: dict | None = None, init_cfg: dict | list[dict] | None = None) -> None:
+                 model_kwargs: dict | None = None, init_cfg: dict | list[dict] | None = None,
+                 in_chans: int = 3) -> None:
         super().__init__(init_cfg)
         self.arch, self.img_size = arch, tuple(to_2tuple(img_size))
-        swin: Any = _build(arch, self.img_size, window_size, drop_path_rate, dict(model_kwargs or {}))
+        swin: Any = _build(arch, self.img_size, window_size, drop_path_rate, dict(model_kwargs or {}), in_chans)
+        self.in_chans = in_chans
         # The architecture's number of stages, though there may be fewer: checkpoint.py tells a cut backbone by it.
         self.depth = len(swin.layers)
         self.out_indices = tuple(i + self.depth if i < 0 else i for i in out_indices)
@@ -107,7 +110,7 @@ class TimmSwin(PretrainedBackbone):
         Raises:
             UserError: H or W is not a multiple of the patch.
         """
-        check_channels("TimmSwin", images)
+        check_channels("TimmSwin", images, self.in_chans)
         (height, width), (ph, pw) = images.shape[-2:], self.patch_size
         if height % ph or width % pw:
             raise UserError(f"images of {height}x{width} are not a multiple of the patch {ph}x{pw} of TimmSwin: "
@@ -130,7 +133,7 @@ class TimmSwin(PretrainedBackbone):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Return maps [B, D_i, h_i, w_i] of images [B, C, H, W] after the stages `out_indices`, in their order."""
-        check_channels("TimmSwin", images)
+        check_channels("TimmSwin", images, self.in_chans)
         x = self.patch_embed(images)
         maps = {}
         for i, stage in enumerate(self.layers):
@@ -164,7 +167,7 @@ class TimmSwin(PretrainedBackbone):
 
 
 def _build(arch: str, img_size: tuple[int, int], window_size: int | None, drop_path_rate: float,
-           model_kwargs: dict) -> nn.Module:
+           model_kwargs: dict, in_chans: int) -> nn.Module:
     names = timm.list_models(module="swin_transformer")
     if arch not in names:
         near = difflib.get_close_matches(arch.split(".")[0], names, n=3, cutoff=0.5)
@@ -174,13 +177,14 @@ def _build(arch: str, img_size: tuple[int, int], window_size: int | None, drop_p
     if taken:
         raise UserError(f"model_kwargs of TimmSwin may not hold {', '.join(taken)}: "
                         f"use the arguments of TimmSwin itself")
-    check_in_chans("TimmSwin", model_kwargs)
+    check_in_chans("TimmSwin", in_chans)
     if window_size is not None:
         model_kwargs["window_size"] = window_size
     try:
         # Attention masks for the size of each batch, and no check against img_size.
         return timm.create_model(arch, pretrained=False, num_classes=0, global_pool="", img_size=img_size,
-                                 strict_img_size=False, drop_path_rate=drop_path_rate, **model_kwargs)
+                                 strict_img_size=False, drop_path_rate=drop_path_rate, in_chans=in_chans,
+                                 **model_kwargs)
     except (AssertionError, TypeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"timm cannot build arch={arch!r} with img_size={img_size}, window_size={window_size}, "

@@ -5,16 +5,17 @@ import timm
 from timm.layers import PatchEmbed
 from timm.models.vision_transformer import VisionTransformer
 
-from mimtransfer.backbones.channels import check_in_chans
+from mimtransfer.checkpoints.channels import check_in_chans
 from mimtransfer.errors import UserError
 
 # Set by TimmViT's own arguments, or the business of a masking strategy (patch_drop_rate) or a head.
-_RESERVED = ("img_size", "patch_size", "drop_path_rate", "init_values", "pos_embed", "num_classes", "global_pool",
-             "fc_norm", "final_norm", "dynamic_img_size", "dynamic_img_pad", "patch_drop_rate", "pretrained")
+_RESERVED = ("in_chans", "img_size", "patch_size", "drop_path_rate", "init_values", "pos_embed", "num_classes",
+             "global_pool", "fc_norm", "final_norm", "dynamic_img_size", "dynamic_img_pad", "patch_drop_rate",
+             "pretrained")
 
 
 def build_plain_vit(arch: str, *, img_size: tuple[int, int], patch_size: tuple[int, int] | None, drop_path_rate: float,
-                    layer_scale: float | None, model_kwargs: dict) -> VisionTransformer:
+                    layer_scale: float | None, model_kwargs: dict, in_chans: int = 3) -> VisionTransformer:
     """Build a VisionTransformer with timm's initialisation, a final norm over tokens, and no pooling or head.
 
     Args:
@@ -23,6 +24,7 @@ def build_plain_vit(arch: str, *, img_size: tuple[int, int], patch_size: tuple[i
         patch_size: Side of a patch; None keeps the architecture's.
         layer_scale: Initial value of layer scale; None keeps the architecture's choice.
         model_kwargs: Further arguments of timm's VisionTransformer, e.g. depth, embed_dim, num_heads.
+        in_chans: Channels of the images, 1 to 16.
 
     Raises:
         UserError: Unknown name (with near matches), no plain ViT, an option that timm refuses, or img_size is not a
@@ -32,11 +34,11 @@ def build_plain_vit(arch: str, *, img_size: tuple[int, int], patch_size: tuple[i
     taken = sorted(set(_RESERVED) & set(model_kwargs))
     if taken:
         raise UserError(f"model_kwargs of TimmViT may not hold {', '.join(taken)}: use the arguments of TimmViT itself")
-    check_in_chans("TimmViT", model_kwargs)
+    check_in_chans("TimmViT", in_chans)
     try:
         vit = timm.create_model(arch, pretrained=False, num_classes=0, global_pool="", img_size=img_size,
                                 patch_size=patch_size, drop_path_rate=drop_path_rate, init_values=layer_scale,
-                                **model_kwargs)
+                                in_chans=in_chans, **model_kwargs)
     except (AssertionError, TypeError, ValueError, RuntimeError) as error:
         _check_family(arch)
         reason = " ".join(str(error).split())

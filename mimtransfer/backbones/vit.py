@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from mimtransfer.backbones.attention import GridBlock
-from mimtransfer.backbones.channels import check_channels
 from mimtransfer.backbones.position import sincos2d
 from mimtransfer.backbones.pretrained import PretrainedBackbone
 from mimtransfer.backbones.timm_arch import build_plain_vit
+from mimtransfer.checkpoints.channels import check_channels
 from mimtransfer.errors import UserError
 from mimtransfer.registry import MODELS
 
@@ -53,6 +53,7 @@ class TimmViT(PretrainedBackbone):
         flex_attention: Let FlexAttention add decomposed relative positions in global blocks, in training on CUDA.
         model_kwargs: Further arguments of timm's VisionTransformer, e.g. depth, embed_dim, num_heads.
         init_cfg: dict(type='Pretrained', checkpoint=PATH) loads a pretraining checkpoint; its report is `load_report`.
+        in_chans: Channels of the images, 1 to 16.
 
     Raises:
         UserError: From the constructor, for a name, size or combination that makes no model.
@@ -65,7 +66,7 @@ class TimmViT(PretrainedBackbone):
                  rel_pos_size: int | tuple[int, int] | None = None, layer_scale: float | None = None,
                  final_norm: bool = True, frozen_stages: int = -1, grad_checkpointing: bool = False,
                  flex_attention: bool = True, model_kwargs: dict | None = None,
-                 init_cfg: dict | list[dict] | None = None) -> None:
+                 init_cfg: dict | list[dict] | None = None, in_chans: int = 3) -> None:
         super().__init__(init_cfg)
         _check_choice("pos_embed", pos_embed, ("learned", "sincos", "none"))
         _check_choice("rel_pos", rel_pos, (None, "decomposed", "bias"))
@@ -76,7 +77,8 @@ class TimmViT(PretrainedBackbone):
         self.img_size = tuple(to_2tuple(img_size))
         vit = build_plain_vit(arch, img_size=self.img_size, drop_path_rate=drop_path_rate, layer_scale=layer_scale,
                               patch_size=None if patch_size is None else tuple(to_2tuple(patch_size)),
-                              model_kwargs=dict(model_kwargs or {}))
+                              in_chans=in_chans, model_kwargs=dict(model_kwargs or {}))
+        self.in_chans = in_chans
         # The architecture's depth, though there may be fewer blocks: checkpoint.py tells a cut backbone by it.
         self.depth = depth = len(vit.blocks)
         self.arch = arch
@@ -132,9 +134,9 @@ class TimmViT(PretrainedBackbone):
         """Embed patches, [B, C, H, W] -> [B, L, D], without position.
 
         Raises:
-            UserError: H or W is not a multiple of the patch, or C is not 3.
+            UserError: H or W is not a multiple of the patch, or C is not `in_chans`.
         """
-        check_channels("TimmViT", images)
+        check_channels("TimmViT", images, self.in_chans)
         (height, width), (ph, pw) = images.shape[-2:], self.patch_size
         if height % ph or width % pw:
             raise UserError(f"images of {height}x{width} are not a multiple of the patch {ph}x{pw}: "

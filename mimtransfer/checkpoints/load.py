@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mimtransfer.checkpoints.channels import fit_channels, stem_of
 from mimtransfer.checkpoints.formats import Format, pretraining_of, read_format
 from mimtransfer.checkpoints.resample import Positions, fit_other, fit_positions, fold_prefix, grid_of, split_positions
 from mimtransfer.checkpoints.rotary import check_positions
@@ -124,14 +125,21 @@ def _fit(
     fitted: dict[str, Tensor] = {}
     resized: dict[str, str] = {}
     misfits = []
+    stem = stem_of(wanted)
     for name, target in wanted.items():
         value = encoder.get(name)
         if name == "pos_embed" or value is None or not (target.is_floating_point() or value.shape == target.shape):
             continue
         adapted: Tensor | None = value
         if value.shape != target.shape:
-            adapted = fit_other(name, value, target, backbone.get_submodule(name.rpartition(".")[0]))
+            of_channels = value
             resized[name] = f"{_by(value)} -> {_by(target)}"
+            if name == stem and value.ndim == 4 and value.shape[1] != target.shape[1]:
+                of_channels, said = fit_channels(value, target.shape[1])
+                resized[name] += f" ({said})"
+            adapted = of_channels
+            if of_channels.shape != target.shape:
+                adapted = fit_other(name, of_channels, target, backbone.get_submodule(name.rpartition(".")[0]))
         if adapted is None:
             misfits.append(name)
             del resized[name]
@@ -243,11 +251,7 @@ def _misfit_message(
     if missing:
         parts.append(f"not in the file: {_grouped(missing, 3)}")
     there, here = _structure(fmt.encoder), _structure(wanted)
-    channels = [_channels_of(state, misfits) for state in (fmt.encoder, wanted)]
-    if None not in channels and channels[0] != channels[1] and there == here:
-        hint = (f"the file is of images with {channels[0]} channels, the backbone takes {channels[1]} (RGB); others "
-                "are not supported so far: give a checkpoint of RGB images")
-    elif there != here:
+    if there != here:
         hint = f"the file is {there}, the backbone {here}: build it with the architecture of the file"
     elif missing == ["pos_embed"] and any("relative_position_bias_table" in name for name in fmt.encoder):
         hint = "its positions are relative, as BEiT's: build the backbone without others (pos_embed='none')"
@@ -259,12 +263,6 @@ def _misfit_message(
         hint = "build the backbone with the options of the checkpoint"
     fits = f"only {num_fitted} of {total} backbone tensors fit"
     return f"checkpoint {path!r} ({fmt.source}): {fits}: {'; '.join(parts)}; {hint}"
-
-
-def _channels_of(state: Mapping[str, Tensor], misfits: Sequence[str]) -> int | None:
-    """Return how many channels the stem reads, when the stem is what does not fit."""
-    stem = next((name for name, value in state.items() if value.ndim == 4), None)
-    return state[stem].shape[1] if stem is not None and stem in misfits else None
 
 
 def _structure(state: Mapping[str, Tensor]) -> str:

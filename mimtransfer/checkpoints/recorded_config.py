@@ -27,7 +27,7 @@ from mimtransfer.registry import CORRUPTIONS, MASKINGS, MODELS, TOKENIZERS
 _PLACES = {"encoder": MODELS, "strategy": MASKINGS, "warmup": MASKINGS, "corruption": CORRUPTIONS,
            "tokenizer": TOKENIZERS, "data_preprocessor": MODELS}
 _ENCODERS = ("TimmViT", "TimmSwin", "TimmCNN")
-_PREPROCESSORS = ("BaseDataPreprocessor", "ImgDataPreprocessor")  # mmengine's own
+_PREPROCESSORS = ("BaseDataPreprocessor", "ImgDataPreprocessor", "BandPreprocessor")
 # Of timm's functions and not of a model: they would load other files, or download them.
 _NOT_OF_A_MODEL = {*inspect.signature(timm.create_model).parameters, "pretrained_strict", "pretrained_filter_fn",
                    "pretrained_model_args", "features_only", "feature_cfg", "feature_cls", "model_cfg", "pruned",

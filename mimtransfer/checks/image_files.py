@@ -10,6 +10,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from mimtransfer.checks import FAIL, WARN, Finding, counted
+from mimtransfer.datasets.bands import read_bands
 from mimtransfer.datasets.tree import kind_of, printable
 from mimtransfer.datasets.unreadable import BROKEN, UnreadableImage, read_regular
 
@@ -57,8 +58,11 @@ class Listing:
         return f"; there is {near[0]!r}" if near else ""
 
 
-def open_image(path: str) -> Opened:
+def open_image(path: str, in_chans: int | None = None) -> Opened:
     """Decode an image as the pipelines of mmdet and mmseg do.
+
+    Args:
+        in_chans: channels that `LoadBands` reads; None: it is `LoadImageFromFile` that reads.
 
     Raises:
         UnreadableImage: it cannot be read.
@@ -66,6 +70,9 @@ def open_image(path: str) -> Opened:
     from mimtransfer.datasets.reading import decode
 
     content = read_regular(path)
+    if in_chans is not None:
+        height, width = read_bands(content, in_chans).shape[:2]
+        return Opened(width, height, 1)
     height, width = decode(content).shape[:2]
     try:
         with Image.open(io.BytesIO(content)) as image:

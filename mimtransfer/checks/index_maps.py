@@ -9,7 +9,7 @@ import numpy as np
 
 from mimtransfer.checks import FAIL, OK, WARN, Finding, counted
 from mimtransfer.checks.image_files import Listing, open_image, spread, turned_images, unreadable_images
-from mimtransfer.datasets.configured import argument, classes_of, own_classes
+from mimtransfer.datasets.configured import argument, bands_of, classes_of, own_classes
 from mimtransfer.datasets.tree import LOOP, Tree, left_out_images, printable, walk
 from mimtransfer.datasets.unreadable import UnreadableImage, read_regular
 from mimtransfer.errors import near_files
@@ -155,6 +155,7 @@ def _contents(
 ) -> Iterator[Finding]:
     """Decode images and maps and compare them."""
     chosen = spread(stems, count)
+    in_chans = bands_of(dataset)
     rest = [] if len(chosen) == len(stems) else [stem for stem in stems if stem not in set(chosen)][:_MOST]
     values: dict[str, set[int]] = {}
     broken, broken_maps, wrong, turned = [], [], [], []
@@ -169,7 +170,7 @@ def _contents(
             continue
         values[name] = set(np.unique(labels).tolist())
         try:
-            image = open_image(osp.join(images, stem + suffixes[0]))
+            image = open_image(osp.join(images, stem + suffixes[0]), in_chans)
         except UnreadableImage as error:
             broken.append(f"{picture} ({error})")
             continue

@@ -18,6 +18,7 @@ from torch import nn
 
 from mimtransfer.checkpoints.newest import newest_checkpoint, newest_or_why, why_not_whole
 from mimtransfer.checkpoints.safe_load import allow_mmengine_checkpoints, read_checkpoint, state_dict_of
+from mimtransfer.cli.bands import set_bands
 from mimtransfer.cli.overrides import apply_options
 from mimtransfer.errors import UserError
 from mimtransfer.openmmlab.config_bases import read_config
@@ -29,8 +30,11 @@ from mimtransfer.training.precision import share_gradients
 _COUNTED = "accumulation_counted"
 
 
-def load_config(path: str, cfg_options: list[str]) -> Config:
+def load_config(path: str, cfg_options: list[str], as_shipped: bool = False) -> Config:
     """Read a config file with its bases and apply `KEY=VALUE` overrides.
+
+    Args:
+        as_shipped: the config is only compared with what is run, so no file that it names has to be there.
 
     Raises:
         UserError: an override is not `KEY=VALUE`, config and Runner know no such key, or nothing reads it.
@@ -40,6 +44,8 @@ def load_config(path: str, cfg_options: list[str]) -> Config:
     cfg = read_config(path)
     _count_anew(cfg)
     apply_options(cfg, cfg_options, path)
+    if not as_shipped:
+        set_bands(cfg)
     for loader in _dicts(cfg._cfg_dict):
         if loader.get("num_workers", 1) == 0:  # torch refuses what is only for worker processes
             loader.pop("persistent_workers", None)

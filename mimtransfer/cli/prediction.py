@@ -22,12 +22,13 @@ from torch import nn
 from mimtransfer.checkpoints.safe_load import read_checkpoint, state_dict_of
 from mimtransfer.cli.launch import check_checkpoint
 from mimtransfer.cli.prediction_files import PredictionsFile, ResultsFile
+from mimtransfer.datasets.bands import read_bands, show_bands
 from mimtransfer.datasets.coco_ids import CocoIds
-from mimtransfer.datasets.configured import classes_of, leaves
+from mimtransfer.datasets.configured import bands_of, classes_of, leaves
 from mimtransfer.datasets.palette import palette_of
 from mimtransfer.datasets.reading import unreadable
 from mimtransfer.datasets.tree import left_out_images, printable, some, walk
-from mimtransfer.datasets.unreadable import UnreadableImage
+from mimtransfer.datasets.unreadable import UnreadableImage, read_regular
 from mimtransfer.errors import UserError, near_files, what_is
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm")
@@ -153,6 +154,7 @@ class Predictor:
         # Images have no labels here. The data of the config have an own way to be read: from the path, for ours.
         steps = [step for step in dataset.pipeline if not str(step["type"]).endswith("LoadAnnotations")]
         self.pipeline = Compose(steps)
+        self.in_chans = bands_of(dataset)
         visualizer = {**cfg.get("visualizer", {}), "name": "predictions", "vis_backends": None}
         self.visualizer: Visualizer = VISUALIZERS.build(visualizer)
         self.visualizer.dataset_meta = dict(classes=self.classes, palette=palette_of(dataset))
@@ -170,10 +172,10 @@ class Predictor:
         Raises:
             UnreadableImage: the file is no whole image.
         """
-        if why := unreadable(path):
+        if self.in_chans is None and (why := unreadable(path)):
             raise UnreadableImage(why)
+        image = _rgb(path) if self.in_chans is None else show_bands(read_bands(read_regular(path), self.in_chans))
         sample = self.model.test_step(pseudo_collate([self.pipeline(dict(img_path=path, img_id=0))]))[0].cpu()
-        image = _rgb(path)
         picture = f"{name}.jpg"
         os.makedirs(osp.dirname(osp.join(self.out, picture)) or ".", exist_ok=True)
         image_id, file_name = self.ids.of_image(path)

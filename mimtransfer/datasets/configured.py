@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+from mimtransfer.checkpoints.channels import RGB
 from mimtransfer.errors import UserError
 
 
@@ -52,6 +53,17 @@ def argument(dataset: dict, name: str):
     raise UserError(f"data set type {dataset['type']!r} has no {name!r}; set it in the config")
 
 
+def name_of(node: Any) -> str:
+    """Return the name of the class that a dict of a config builds, without its scope; "" where it names none."""
+    return str(node.get("type")).rpartition(".")[2] if isinstance(node, dict) else ""
+
+
+def bands_of(dataset: dict) -> int | None:
+    """Return how many channels a pipeline reads by `LoadBands`; None: it reads RGB by `LoadImageFromFile`."""
+    steps = dataset.get("pipeline") or ()
+    return next((step.get("in_chans", RGB) for step in steps if name_of(step) == "LoadBands"), None)
+
+
 def max_corrupt(dataset: dict) -> int:
     """Return from how many unreadable images a data set goes on."""
     steps = [step for step in dataset.get("pipeline") or () if isinstance(step, dict)]
@@ -62,7 +74,7 @@ def set_max_corrupt(loader: dict, number: int | None) -> None:
     """Let the data sets of a loader go on from so many unreadable images each; None: as the config has it.
 
     Raises:
-        UserError: a negative number, or a data set neither reads by `LoadImageFromFile` nor takes the argument.
+        UserError: a negative number, or a data set that reads by other steps and does not take the argument.
     """
     if number is None:
         return
@@ -70,7 +82,7 @@ def set_max_corrupt(loader: dict, number: int | None) -> None:
         raise UserError(f"--max-corrupt {number}: expected an integer >= 0")
     for dataset in leaves(loader["dataset"]):
         names = [(str(step.get("type")).rpartition(".")[2], step) for step in dataset.get("pipeline") or ()]
-        steps = [step for name, step in names if name == "LoadImageFromFile"]
+        steps = [step for name, step in names if name in ("LoadImageFromFile", "LoadBands")]
         for step in steps:
             step["max_corrupt"] = number
         if not steps:

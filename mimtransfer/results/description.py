@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sized
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
+from mimtransfer.datasets.configured import bands_of, leaves
 from mimtransfer.errors import UserError
 from mimtransfer.files import sha256_file
 
@@ -103,16 +104,24 @@ def grid_of(runner: "Runner") -> list[int] | None:
 
 def normalisation_of(runner: "Runner") -> dict[str, Any] | None:
     """Return how the model normalises images: `mean` and `std` in units of 0 to 255 and `channels`, `rgb` or `bgr`, the
-    order in which it sees them; None when it does not normalise.
+    order in which it sees them, or their number where they are no colours; None when it does not normalise.
     """
     preprocessor = getattr(_model(runner), "data_preprocessor", None)
     if getattr(preprocessor, "mean", None) is None:
         return None
     # mmseg's has another name for it; mmdet and mmseg read images as BGR, ours are RGB.
     swapped = getattr(preprocessor, "channel_conversion", getattr(preprocessor, "_channel_conversion", False))
-    reads_bgr = runner.cfg.get("default_scope") in ("mmdet", "mmseg")
+    reads_bgr = runner.cfg.get("default_scope") in ("mmdet", "mmseg") and not _reads_bands(runner.cfg)
     numbers = {key: [round(v, 3) for v in getattr(preprocessor, key).flatten().tolist()] for key in ("mean", "std")}
+    channels = getattr(_encoder(runner), "in_chans", 3)
+    if channels != 3:
+        return {**numbers, "channels": str(channels)}
     return {**numbers, "channels": "bgr" if reads_bgr != swapped else "rgb"}
+
+
+def _reads_bands(cfg: Mapping) -> bool:
+    dataset = (cfg.get("train_dataloader") or {}).get("dataset")
+    return isinstance(dataset, Mapping) and any(bands_of(leaf) is not None for leaf in leaves(dataset))
 
 
 def tokenizer_of(runner: "Runner") -> dict[str, Any] | None:

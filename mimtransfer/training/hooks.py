@@ -10,7 +10,8 @@ from mmengine.fileio import get
 from mmengine.hooks import Hook
 from PIL import Image
 
-from mimtransfer.datasets.configured import leaves
+from mimtransfer.datasets.bands import read_bands, show_bands
+from mimtransfer.datasets.configured import bands_of, leaves
 from mimtransfer.datasets.palette import palette_of
 from mimtransfer.registry import HOOKS
 
@@ -31,6 +32,7 @@ class PredictionPictureHook(Hook):
     def __init__(self, num_images: int = 4, score_threshold: float = 0.3) -> None:
         self.num_images, self.score_threshold = num_images, score_threshold
         self._drawn = 0
+        self._in_chans: int | None = None  # of images that are not RGB
 
     def before_val_epoch(self, runner) -> None:
         """Begin with the first image."""
@@ -44,6 +46,7 @@ class PredictionPictureHook(Hook):
         """Set the colours that `tools/predict.py` has; mmdet's go by the position of a class, not by its name."""
         self._drawn = 0
         dataset = next(leaves(loader["dataset"]))
+        self._in_chans = bands_of(dataset)
         runner.visualizer.dataset_meta = {**(runner.visualizer.dataset_meta or {}), "palette": palette_of(dataset)}
 
     def after_val_iter(self, runner, batch_idx: int, data_batch: dict | None = None, outputs: Any = None) -> None:
@@ -59,7 +62,11 @@ class PredictionPictureHook(Hook):
         if not is_main_process():
             return
         for sample in samples[: self.num_images - self._drawn]:
-            image = np.asarray(Image.open(io.BytesIO(get(sample.img_path))).convert("RGB"))
+            content = get(sample.img_path)
+            if self._in_chans is not None:
+                image = show_bands(read_bands(content, self._in_chans))
+            else:
+                image = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
             # mmdet's takes a threshold; mmseg's can write names on every part, which hides small pictures.
             options = {"pred_score_thr": self.score_threshold} if "pred_instances" in sample else {"with_labels": False}
             runner.visualizer.add_datasample(f"prediction_{self._drawn}", image, sample, step=runner.iter, **options)

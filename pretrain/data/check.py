@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.registry import DATASETS
+from PIL import Image
 
 from mimtransfer.checks import FAIL, OK, WARN, Finding
 from mimtransfer.checks.image_files import spread, unreadable_images
@@ -65,7 +66,8 @@ def _unreadable(dataset: PretrainImages, count: int | None) -> Iterator[Finding]
     for k in spread(range(len(dataset)), count):
         try:
             image = dataset.open(k)
-            image.crop((0, 0, image.height, image.width), (image.height, image.width))
+            size = image.height, image.width
+            image.pixels((0, 0, *size), size, Image.Resampling.BICUBIC)
         except UnreadableImage as error:
             broken.append(f"{printable(dataset.name(k))} ({error})")
     for found in unreadable_images(broken, dataset.max_corrupt, "images of the train data"):

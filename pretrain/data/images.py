@@ -1,4 +1,6 @@
-"""Training sets of unlabelled images: an item is dict(inputs=[3, H, W] uint8 RGB, record=AugRecord)."""
+"""Training sets of unlabelled images: an item is dict(inputs=[3, H, W] uint8 RGB, record=AugRecord). With `in_chans` or
+`decoder='bands'` inputs are [in_chans, H, W], uint8 or float32.
+"""
 import logging
 import os
 from collections.abc import Sequence
@@ -10,6 +12,8 @@ import torch
 from mmengine.logging import print_log
 from torch.utils.data import Dataset
 
+from mimtransfer.checkpoints.channels import RGB
+from mimtransfer.datasets.bands import BAND_EXTENSIONS
 from mimtransfer.datasets.sources.base import EXTENSIONS
 from mimtransfer.datasets.sources.paths import PathTable, find_images, read_list
 from mimtransfer.datasets.sources.recognise import open_source
@@ -18,8 +22,8 @@ from mimtransfer.datasets.unreadable import read_regular
 from mimtransfer.errors import UserError
 from mimtransfer.registry import DATASETS, TRANSFORMS
 from pretrain.aug_record import AugRecord, sample_seed
-from pretrain.data.decoding import StoredImage, UnreadableImage, choose_decoder
-from pretrain.data.transforms import Shown
+from pretrain.data.decoding import BandsImage, StoredImage, UnreadableImage, choose_decoder
+from pretrain.data.transforms import Shown, check_transform
 
 
 class PretrainImages(Dataset):
@@ -35,7 +39,8 @@ class PretrainImages(Dataset):
         transform: config of a transform, or a built one.
         seed: the run seed; None: that of the sampler.
         max_corrupt: so many unreadable images are replaced, in each training process (rank) of a run.
-        decoder: pillow, turbo or auto (`pretrain.data.decoding`).
+        decoder: pillow, turbo, bands or auto (`pretrain.data.decoding`).
+        in_chans: channels of the images; the top-level `in_chans` of a config sets it.
 
     Raises:
         UserError: from an item, when there are more unreadable images than `max_corrupt`.
@@ -44,13 +49,14 @@ class PretrainImages(Dataset):
     metainfo: dict = {}  # mmengine's loops ask for it
 
     def __init__(self, transform: dict, seed: int | None = None, max_corrupt: int = 10,
-                 decoder: str = "auto"):
+                 decoder: str = "auto", in_chans: int = RGB):
         if not isinstance(max_corrupt, int) or max_corrupt < 0:
             raise UserError(f"{type(self).__name__}: got max_corrupt={max_corrupt!r}, expected an int >= 0")
         self.transform = TRANSFORMS.build(transform) if isinstance(transform, dict) else transform
         self.max_corrupt = max_corrupt
         self.seed = seed
-        self.decode = choose_decoder(decoder)
+        self.decode = choose_decoder(decoder, in_chans)
+        check_transform(self.transform, bands=_reads_bands(decoder, in_chans))
         self._opened: tuple[int, StoredImage] | None = None  # the next sample may be another view of it
         self._unreadable = torch.zeros(len(self), dtype=torch.uint8).share_memory_()
 
@@ -60,7 +66,7 @@ class PretrainImages(Dataset):
     def __len__(self) -> int:
         raise NotImplementedError
 
-    def open(self, index: int) -> StoredImage:
+    def open(self, index: int) -> StoredImage | BandsImage:
         """Open an image. Raises: UnreadableImage."""
         raise NotImplementedError
 
@@ -142,7 +148,10 @@ class ImageFolder(PretrainImages):
         seed: int | None = None,
         max_corrupt: int = 10,
         decoder: str = "auto",
+        in_chans: int = RGB,
     ):
+        if extensions == EXTENSIONS and _reads_bands(decoder, in_chans):
+            extensions = BAND_EXTENSIONS
         if root is None and list_file is None:
             raise UserError("ImageFolder: neither `root` nor `list_file` is set (train_dataloader.dataset.root)")
         self.left_out: list[str] = []  # lines about what is not read
@@ -165,12 +174,12 @@ class ImageFolder(PretrainImages):
         if num_images is not None:
             paths = [paths[i] for i in _spread(num_images, len(paths), "ImageFolder")]
         self.paths = PathTable(paths)
-        super().__init__(transform, seed, max_corrupt, decoder)
+        super().__init__(transform, seed, max_corrupt, decoder, in_chans)
 
     def __len__(self) -> int:
         return len(self.paths)
 
-    def open(self, index: int) -> StoredImage:
+    def open(self, index: int) -> StoredImage | BandsImage:
         return self.decode(read_regular(self.name(index)))
 
     def name(self, index: int) -> str:
@@ -201,25 +210,32 @@ class ImageSource(PretrainImages):
         seed: int | None = None,
         max_corrupt: int = 10,
         decoder: str = "auto",
+        in_chans: int = RGB,
     ):
         source = root if source is None else source
         if not isinstance(source, str):
             raise UserError(f"ImageSource: got source={source!r}, expected a path (train_dataloader.dataset.source)")
-        self.source = open_source(source, split=split)
+        self.source = open_source(
+            source, split=split, extensions=BAND_EXTENSIONS if _reads_bands(decoder, in_chans) else EXTENSIONS
+        )
         self.root = source if os.path.isdir(source) else os.path.dirname(source)
         total = len(self.source)
         # A range costs no memory, whatever its length.
         self.numbers = range(total) if num_images is None else _spread(num_images, total, "ImageSource")
-        super().__init__(transform, seed, max_corrupt, decoder)
+        super().__init__(transform, seed, max_corrupt, decoder, in_chans)
 
     def __len__(self) -> int:
         return len(self.numbers)
 
-    def open(self, index: int) -> StoredImage:
+    def open(self, index: int) -> StoredImage | BandsImage:
         return self.decode(self.source.read(int(self.numbers[index])))
 
     def name(self, index: int) -> str:
         return self.source.name(int(self.numbers[index]))
+
+
+def _reads_bands(decoder: str, in_chans: int) -> bool:
+    return decoder == "bands" or in_chans != RGB
 
 
 def _spread(count: int, total: int, name: str) -> np.ndarray:

@@ -1,9 +1,11 @@
 """Crop, resize, flip, jitter: from a stored image to a uint8 tensor, with the crop box that was really shown.
 
-A transform is called with a `StoredImage` and a `random.Random` and draws from nothing else. It returns pixels
-[3, H, W] uint8 RGB, the box (y0, x0, y1, x1 as fractions of the full image) and whether it flipped.
+A transform is called with a stored image and a `random.Random` and draws from nothing else. It returns pixels
+[3, H, W] uint8 RGB (of a `BandsImage` [C, H, W] uint8 or float32), the box (y0, x0, y1, x1 as fractions of the full
+image) and whether it flipped.
 """
 import math
+from collections.abc import Callable
 from random import Random
 
 import torchvision.transforms.v2.functional as F
@@ -12,7 +14,7 @@ from torch import Tensor
 
 from mimtransfer.errors import UserError
 from mimtransfer.registry import TRANSFORMS
-from pretrain.data.decoding import StoredImage
+from pretrain.data.decoding import BandsImage, StoredImage
 
 Box = tuple[int, int, int, int]  # top, left, bottom, right in pixels
 Shown = tuple[Tensor, tuple[float, float, float, float], bool]
@@ -51,7 +53,7 @@ class _Resized:
         self.filter = _FILTERS[interpolation]
         self.color_jitter = color_jitter
 
-    def show(self, image: StoredImage, box: Box, rng: Random, flip: bool = False) -> Shown:
+    def show(self, image: StoredImage | BandsImage, box: Box, rng: Random, flip: bool = False) -> Shown:
         top, left, bottom, right = box
         shown = image.pixels(box, self.size, self.filter, flip)
         if self.color_jitter:
@@ -93,7 +95,7 @@ class RandomResizedCropFlip(_Resized):
         self.ratio = tuple(ratio)
         self.flip = flip
 
-    def __call__(self, image: StoredImage, rng: Random) -> Shown:
+    def __call__(self, image: StoredImage | BandsImage, rng: Random) -> Shown:
         box = self.draw_box(image.height, image.width, rng)
         return self.show(image, box, rng, flip=rng.random() < self.flip)
 
@@ -119,7 +121,7 @@ class RandomResizedCropFlip(_Resized):
 class ResizeWhole(_Resized):
     """Show the whole image, squashed to the size: its box is (0, 0, 1, 1). For maps of whole images."""
 
-    def __call__(self, image: StoredImage, rng: Random) -> Shown:
+    def __call__(self, image: StoredImage | BandsImage, rng: Random) -> Shown:
         return self.show(image, (0, 0, image.height, image.width), rng)
 
 
@@ -144,11 +146,31 @@ class CenterCrop(_Resized):
             raise UserError(f"CenterCrop: got ratio={ratio}, expected 0 < ratio <= 1")
         self.ratio = ratio
 
-    def __call__(self, image: StoredImage, rng: Random) -> Shown:
+    def __call__(self, image: StoredImage | BandsImage, rng: Random) -> Shown:
         scale = self.ratio * min(image.height / self.size[0], image.width / self.size[1])
         h, w = (max(1, round(side * scale)) for side in self.size)
         top, left = (image.height - h) // 2, (image.width - w) // 2
         return self.show(image, (top, left, top + h, left + w), rng)
+
+
+def check_transform(transform: Callable, bands: bool) -> None:
+    """Refuse a transform that cannot show images of other channels or depth than 8-bit RGB.
+
+    Args:
+        bands: the images are such.
+
+    Raises:
+        UserError: it changes colours, or has a filter that such images are not resized with.
+    """
+    if not bands or not isinstance(transform, _Resized):
+        return
+    name = type(transform).__name__
+    if transform.color_jitter:
+        raise UserError(f"{name}: got color_jitter={transform.color_jitter} for images that are not 8-bit RGB, whose "
+                        "channels are no colours; expected 0")
+    if transform.filter.name.lower() not in ("nearest", "bilinear", "bicubic"):
+        raise UserError(f"{name}: got interpolation={transform.filter.name.lower()!r} for images that are not 8-bit "
+                        "RGB; expected nearest, bilinear or bicubic")
 
 
 def _is_range(value: tuple[float, float]) -> bool:

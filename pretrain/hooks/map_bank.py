@@ -89,7 +89,7 @@ class MapBankHook(Hook):
         self._images = _whole_images(runner.train_dataloader.dataset)
         self._folder = Path(self.folder or Path(runner.work_dir, "map_bank"))
         self._folder.mkdir(parents=True, exist_ok=True)
-        black = torch.zeros(1, 3, *self._images.transform.size, dtype=torch.uint8)
+        black = torch.zeros(1, self._model.in_chans, *self._images.transform.size, dtype=torch.uint8)
         _, *grid = measure_maps(self._model, black, self.amp).shape
         self._grid = (grid[0], grid[1])
         if self.begin >= runner.max_epochs:
@@ -227,7 +227,7 @@ class MapBankHook(Hook):
 
 @torch.inference_mode()
 def measure_maps(method: MIMethod, images: Tensor, amp: bool) -> Tensor:
-    """Return the maps [B, h, w] that the method's strategy measures on whole images [B, 3, H, W] uint8.
+    """Return the maps [B, h, w] that the method's strategy measures on whole images [B, C, H, W] uint8.
 
     The encoder is in evaluation mode meanwhile; `amp` is bfloat16 autocast.
     """

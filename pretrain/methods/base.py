@@ -11,6 +11,7 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from mimtransfer.backbones.vit import TimmViT
+from mimtransfer.checkpoints.channels import RGB
 from mimtransfer.draws import SampleGenerator
 from mimtransfer.errors import UserError
 from mimtransfer.registry import MASKINGS, MODELS
@@ -31,6 +32,7 @@ class MIMethod(BaseModel):
         init_cfg: of mmengine.
 
     Attributes:
+        in_chans: channels of the images, those of the encoder.
         encodes_tokens: patches are hidden, so the method runs `encode` on tokens, and not the encoder on whole images.
         compiled_part: name of the method that `compile_loss` compiles; it must be one graph.
 
@@ -52,6 +54,8 @@ class MIMethod(BaseModel):
     ):
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.encoder = MODELS.build(encoder)
+        self.in_chans: int = getattr(self.encoder, "in_chans", RGB)
+        self._check_preprocessor()
         if isinstance(self.encoder, TimmViT):
             self._check_positions()
         self.strategy: Any = None if strategy is None else MASKINGS.build(strategy)
@@ -78,6 +82,12 @@ class MIMethod(BaseModel):
         none.
         """
         return None
+
+    def _check_preprocessor(self) -> None:
+        channels = len(getattr(self.data_preprocessor, "mean", ())) or self.in_chans
+        if channels not in (1, self.in_chans):
+            raise UserError(f"{type(self).__name__}: data_preprocessor has mean and std of {channels} channels, the "
+                            f"encoder takes in_chans={self.in_chans}; expected the same number")
 
     def _check_positions(self) -> None:
         name, encoder = type(self).__name__, self.encoder

@@ -51,7 +51,7 @@ class MAE(MIMethod):
             encoder_dim=self.encoder.embed_dim,
             num_prefix_tokens=self.encoder.num_prefix_tokens,
             grid=self.encoder.grid_size,
-            num_values=ph * pw * 3,
+            num_values=ph * pw * self.in_chans,
             **(decoder or {}),
         )
         self.norm_pix_loss = norm_pix_loss
@@ -61,7 +61,7 @@ class MAE(MIMethod):
         """Return the mean squared error over the pixels of masked patches.
 
         Args:
-            images: [B, 3, H, W] float, normalised.
+            images: [B, C, H, W] float, normalised.
             layout: roles of the patches.
         """
         if layout.masked.shape[1] == 0:
@@ -69,7 +69,7 @@ class MAE(MIMethod):
                 f"MAE: nothing to predict, got mask_ratio={self.strategy.mask_ratio}; expected at least one masked "
                 "patch"
             )
-        target = take(patchify(images, self.encoder.patch_size), layout.masked)  # [B, M, p*p*3]
+        target = take(patchify(images, self.encoder.patch_size), layout.masked)  # [B, M, p*p*C]
         if self.norm_pix_loss:
             mean, std = patch_statistics(target)
             target = (target - mean) / std
@@ -77,7 +77,7 @@ class MAE(MIMethod):
         return {"loss": (self.predict(images, layout).float() - target).square().mean()}
 
     def predict(self, images: Tensor, layout: TokenLayout) -> Tensor:
-        """Return the predicted (normalised) pixels of the masked patches, [B, M, p*p*3]."""
+        """Return the predicted (normalised) pixels of the masked patches, [B, M, p*p*C]."""
         grid = self.encoder.patch_grid(images)
         tokens = self.encoder.add_position(self.encoder.embed(images), grid)  # [B, L, D]
         latent = self.encoder.encode(take(tokens, layout.visible), grid, layout.visible)  # [B, P+V, D]
@@ -102,7 +102,7 @@ class MAE(MIMethod):
         """
         self.apply(_init_linear)
         projection = self.encoder.patch_embed.proj
-        # Xavier of the [D, 3*p*p] matrix; on the 4-d kernel, PyTorch would count the fan differently.
+        # Xavier of the [D, C*p*p] matrix; on the 4-d kernel, PyTorch would count the fan differently.
         bound = math.sqrt(6 / (projection.weight[0].numel() + projection.weight.shape[0]))
         nn.init.uniform_(projection.weight, -bound, bound)
         nn.init.normal_(self.decoder.mask_token, std=0.02)

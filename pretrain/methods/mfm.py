@@ -25,6 +25,7 @@ from pretrain.aug_record import AugRecord
 from pretrain.corruptions.base import Corrupted
 from pretrain.methods.base import MIMethod, init_plain_vit
 from pretrain.methods.frequency_loss import FrequencyLoss
+from pretrain.methods.preprocessor import unit_statistics
 
 
 @MODELS.register_module()
@@ -72,7 +73,8 @@ class MFM(MIMethod):
         self.corruption = CORRUPTIONS.build(corruption or dict(type="FrequencyMasking"))
         self.frequency_loss = FrequencyLoss(**(frequency_loss or {}))
         # Initialised as PyTorch does, as the official code.
-        self.head = nn.Sequential(nn.Conv2d(self.encoder.embed_dim, 3 * stride**2, 1), nn.PixelShuffle(stride))
+        values = self.in_chans * stride**2
+        self.head = nn.Sequential(nn.Conv2d(self.encoder.embed_dim, values, 1), nn.PixelShuffle(stride))
         if isinstance(self.encoder, TimmViT):
             init_plain_vit(self.encoder)
 
@@ -80,7 +82,7 @@ class MFM(MIMethod):
     def draw_layout(self, images: Tensor, record: AugRecord | None) -> Corrupted:
         """Corrupt the images instead of hiding patches; in float32, also under autocast (float64 for float64)."""
         self.check_image_size(images)
-        shift, scale = self.data_preprocessor.mean / 255, self.data_preprocessor.std / 255  # [3, 1, 1] each
+        shift, scale = unit_statistics(self.data_preprocessor)  # [C, 1, 1] each
         with torch.autocast(images.device.type, enabled=False):
             wide = images.to(torch.promote_types(images.dtype, torch.float32))
             pixels = torch.addcmul(shift, wide, scale).clamp_(0, 1)  # rounding may leave the range
@@ -91,13 +93,13 @@ class MFM(MIMethod):
         """Return the distance of the spectra of prediction and original.
 
         Args:
-            images: [B, 3, H, W] float, normalised.
+            images: [B, C, H, W] float, normalised.
             drawn: what the encoder is given.
         """
         return {"loss": self.frequency_loss(self.predict(drawn.images), images, drawn.kept)}
 
     def predict(self, images: Tensor) -> Tensor:
-        """Restore corrupted images, [B, 3, H, W] -> same; nothing trains the frequencies that are not in the loss."""
+        """Restore corrupted images, [B, C, H, W] -> same; nothing trains the frequencies that are not in the loss."""
         return self.head(self.encoder(images)[-1])
 
     def reconstruct(self, images: Tensor, drawn: Corrupted) -> Tensor:

@@ -51,14 +51,14 @@ class SimMIM(MIMethod):
             self.strategy = MASKINGS.build(dict(type="RandomMasking", mask_ratio=0.6, unit=1 if ph >= 32 else 2))
         # As wide as the tokens it replaces: Swin's are those of its stem.
         self.mask_token = nn.Parameter(torch.zeros(1, 1, self.encoder.patch_embed.proj.out_channels))
-        self.head = nn.Linear(self.encoder.embed_dim, ph * pw * 3)
+        self.head = nn.Linear(self.encoder.embed_dim, ph * pw * self.in_chans)
         self.reset_parameters()
 
     def loss(self, images: Tensor, layout: TokenLayout) -> dict[str, Tensor]:
         """Return the mean absolute error over the pixels of masked patches.
 
         Args:
-            images: [B, 3, H, W] float, normalised.
+            images: [B, C, H, W] float, normalised.
             layout: roles of the patches.
         """
         if layout.masked.shape[1] == 0:
@@ -66,12 +66,12 @@ class SimMIM(MIMethod):
                 f"SimMIM: nothing to predict, got mask_ratio={self.strategy.mask_ratio} and "
                 f"unit={self.strategy.unit}; expected at least one masked cell"
             )
-        target = take(patchify(images, self.encoder.patch_size), layout.masked)  # [B, M, p*p*3]
+        target = take(patchify(images, self.encoder.patch_size), layout.masked)  # [B, M, p*p*C]
         # Equal counts, so the mean over all values is the mean over masked patches. In fp32 under autocast, too.
         return {"loss": F.l1_loss(self.predict(images, layout).float(), target)}
 
     def predict(self, images: Tensor, layout: TokenLayout) -> Tensor:
-        """Return the predicted pixels of the masked patches, [B, M, p*p*3]."""
+        """Return the predicted pixels of the masked patches, [B, M, p*p*C]."""
         visible, masked, thrown = layout
         if thrown.shape[1] and getattr(self.encoder, "needs_every_patch", False):
             raise UserError(

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mimtransfer.backbones.vit import TimmViT
+from mimtransfer.checkpoints.channels import RGB
 from mimtransfer.draws import mix
 from mimtransfer.errors import UserError
 from mimtransfer.registry import TOKENIZERS
@@ -61,6 +62,9 @@ class TokenPrediction(TokenizerOwner, MIMethod):
             raise UserError(f"{name}: got a data_preprocessor without mean and std; expected "
                             "dict(type='ImgDataPreprocessor', mean=[123.675, 116.28, 103.53], "
                             "std=[58.395, 57.12, 57.375]): tokenizers see images in [0, 1]")
+        if self.in_chans != RGB:
+            raise UserError(f"{name}: got in_chans={self.in_chans}, but the codes that it predicts are of RGB images; "
+                            "expected in_chans=3, or a method that predicts pixels: MAE, SimMIM, MFM")
         self.own(TOKENIZERS.build(tokenizer))
         if num_codes not in (None, self.tokenizer.num_codes):
             raise UserError(f"{name}: got num_codes={num_codes} for the head, but {type(self.tokenizer).__name__} has "

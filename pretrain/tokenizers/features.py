@@ -8,7 +8,6 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from mimtransfer.backbones.channels import check_in_chans
 from mimtransfer.backbones.inspect import view_block
 from mimtransfer.checkpoints.load import load_backbone
 from mimtransfer.checkpoints.recorded_config import (
@@ -146,7 +145,8 @@ class TimmFeatures(PatchFeatures):
         tag = timm.models.get_pretrained_cfg(arch)
         check_file(checkpoint, "TimmFeatures", f"download model.safetensors of https://huggingface.co/timm/"
                    f"{arch}{f'.{tag.tag}' if tag and tag.tag else ''} and put it there")
-        check_in_chans("TimmFeatures", model_kwargs or {})
+        if (model_kwargs or {}).get("in_chans", 3) != 3:
+            raise UserError("TimmFeatures: got in_chans in model_kwargs; expected none, for tokenizers see RGB images")
         self.model: Any = timm.create_model(arch, pretrained=False, num_classes=0, **(model_kwargs or {}))
         self.sha256 = load_backbone(self.model, checkpoint).sha256
         self.block = block

@@ -36,18 +36,19 @@ class TarSource(Source):
     Args:
         shards: the files, in order.
         with_classes: read the class numbers.
+        extensions: endings of image files.
 
     Raises:
         UserError: a shard is no tar file, is cut short or compressed, or there is no image in any.
     """
 
-    def __init__(self, shards: Sequence[str], with_classes: bool = False):
+    def __init__(self, shards: Sequence[str], with_classes: bool = False, extensions: Sequence[str] = EXTENSIONS):
         self.shards = list(shards)
-        found = [index_tar(path, with_classes) for path in self.shards]
+        found = [index_tar(path, with_classes, extensions) for path in self.shards]
         names = [name for members in found for name in members.names]
         if not names:
             raise UserError(f"{self.shards[0]}: no image in {len(self.shards)} tar files; images end in "
-                            f"{' '.join(EXTENSIONS)}")
+                            f"{' '.join(extensions)}")
         self.paths = PathTable(names)
         self.shard = np.repeat(np.arange(len(found), dtype=np.int32), [len(members.names) for members in found])
         self.offsets = np.concatenate([members.offsets for members in found])
@@ -93,14 +94,14 @@ class TarSource(Source):
         return self._files[shard]
 
 
-def index_tar(path: str, with_labels: bool = False) -> Members:
+def index_tar(path: str, with_labels: bool = False, extensions: Sequence[str] = EXTENSIONS) -> Members:
     """Find the images of a tar file by its headers.
 
     Raises:
         UserError: it cannot be read, is compressed, is no tar file or is cut short; a `.cls` member is no number.
     """
     names, offsets, sizes, keys, labels = [], [], [], [], {}
-    endings = tuple(ending.encode() for ending in EXTENSIONS)
+    endings = tuple(ending.encode() for ending in extensions)
     try:
         end = os.stat(path).st_size
         with tarfile.open(path, "r:") as tar:
@@ -142,9 +143,9 @@ class ZipSource(Source):
         UserError: it is no whole zip file, or holds no image.
     """
 
-    def __init__(self, path: str, with_classes: bool = False):
+    def __init__(self, path: str, with_classes: bool = False, extensions: Sequence[str] = EXTENSIONS):
         self.path = path
-        endings = tuple(EXTENSIONS)
+        endings = tuple(extensions)
         try:
             with zipfile.ZipFile(path) as file:
                 found = sorted((os.fsencode(info.filename), number) for number, info in enumerate(file.infolist())
@@ -155,7 +156,7 @@ class ZipSource(Source):
         except zipfile.BadZipFile as error:
             raise UserError(f"{printable(path)} is no whole zip file ({error})") from error
         if not found:
-            raise UserError(f"{printable(path)}: no image in the zip file; images end in {' '.join(EXTENSIONS)}")
+            raise UserError(f"{printable(path)}: no image in the zip file; images end in {' '.join(extensions)}")
         names, numbers = zip(*found)
         self.paths = PathTable(names)
         self.numbers = np.array(numbers)

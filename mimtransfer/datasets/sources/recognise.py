@@ -1,5 +1,6 @@
 """What a path means as a source of images."""
 import os
+from collections.abc import Sequence
 from glob import glob
 
 from mimtransfer.datasets.sources.base import EXTENSIONS, Source
@@ -11,7 +12,9 @@ from mimtransfer.errors import UserError, near_files
 _KINDS = "a folder of images, tar shards or parquet files, a data set of Hugging Face, .tar, .zip, .parquet, or .txt"
 
 
-def open_source(source: str, with_classes: bool = False, split: str = "train") -> Source:
+def open_source(
+    source: str, with_classes: bool = False, split: str = "train", extensions: Sequence[str] = EXTENSIONS
+) -> Source:
     """Open a source of images.
 
     Args:
@@ -20,6 +23,7 @@ def open_source(source: str, with_classes: bool = False, split: str = "train") -
             text file of paths; or any of these files by a URL that fsspec reads, which is fetched into a cache once.
         with_classes: read class numbers, too.
         split: of a saved `DatasetDict`.
+        extensions: endings of image files in folders, tar shards and zip files.
 
     Raises:
         UserError: nothing is there, it is of another kind, or what it holds is refused.
@@ -35,7 +39,7 @@ def open_source(source: str, with_classes: bool = False, split: str = "train") -
             return ArrowSource.of_folder(files[0], split, with_classes)
         shards = [name for name in names if name.lower().endswith((".tar", ".parquet"))]
         if not shards:
-            return FileSource.of_folder(files[0], with_classes=with_classes)
+            return FileSource.of_folder(files[0], extensions, with_classes)
         files = [os.path.join(files[0], name) for name in shards]
     kinds = sorted({os.path.splitext(path)[1].lower() for path in files})
     if len(kinds) > 1:
@@ -45,7 +49,7 @@ def open_source(source: str, with_classes: bool = False, split: str = "train") -
     if kind == ".tar":
         from mimtransfer.datasets.sources.archives import TarSource
 
-        return TarSource(files, with_classes)
+        return TarSource(files, with_classes, extensions)
     if kind == ".parquet":
         from mimtransfer.datasets.sources.arrow import ArrowSource
 
@@ -55,7 +59,7 @@ def open_source(source: str, with_classes: bool = False, split: str = "train") -
     if kind == ".zip":
         from mimtransfer.datasets.sources.archives import ZipSource
 
-        return ZipSource(files[0], with_classes)
+        return ZipSource(files[0], with_classes, extensions)
     if kind in EXTENSIONS or _is_binary(files[0]):
         raise UserError(f"source {printable(files[0])} is of no kind that is read; expected {_KINDS}")
     return FileSource.of_list(files[0], with_classes)

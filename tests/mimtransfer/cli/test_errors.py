@@ -33,6 +33,13 @@ class Mosaic(Square):
             Square(sidee=gap)  # a bug
 
 
+@SHAPES.register_module()
+class Frame:
+    def __init__(self, parts):
+        for part in parts:
+            Square(**part["cfg"])  # as mmdet's transformers hand on dicts without a type
+
+
 @OWN_MODELS.register_module()
 class PlainViT:
     def __init__(self, shape=None):
@@ -114,7 +121,7 @@ def test_unknown_name_of_a_lazy_registry():
 
 def test_unknown_name_without_near_match_lists_a_small_registry():
     line = told(SHAPES.build, {"type": "Tesseract"})
-    assert line == "'Tesseract' is not in the errtest::shape registry; known: Circle, Mosaic, Square"
+    assert line == "'Tesseract' is not in the errtest::shape registry; known: Circle, Frame, Mosaic, Square"
 
 
 def test_near_matches_come_from_children_with_their_scope_and_from_parents():
@@ -144,6 +151,9 @@ def test_wrong_arguments_are_named():
         "config of Mosaic: it takes no argument 'color'; did you mean 'colour'?"
     )
     assert told(SHAPES.build, {"type": "Mosaic", "side": 1, "gap": 2}) is None
+    parts = [dict(cfg=dict(side=1)), dict(cfg=dict(side=1, color="blue"))]
+    assert told(SHAPES.build, {"type": "Frame", "parts": parts}) == (
+        "config of Frame: Square in it takes no argument 'color'")
     assert told(SHAPES.build, {"type": "Square"}) == "config of Square: missing 1 required positional argument: 'side'"
 
 
