@@ -4,6 +4,7 @@ import gc
 import os
 import signal
 import sys
+import weakref
 from fnmatch import fnmatch
 from itertools import groupby, islice
 
@@ -40,14 +41,33 @@ SLOW_TESTS = (
 )
 
 
+_ITERATORS = weakref.WeakSet()  # over data loaders with workers, that this test has begun
+
+
+def pytest_sessionstart(session):
+    from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter as Iterator
+
+    begin = Iterator.__init__
+
+    def begin_and_note(self, *args, **kwargs):
+        begin(self, *args, **kwargs)
+        _ITERATORS.add(self)
+
+    Iterator.__init__ = begin_and_note
+
+
 @pytest.fixture(autouse=True)
 def nothing_left_over():
     """Forget the default scope and the visualizers of a Runner that an earlier test built, or a fixture of its file:
     names would be looked up in its library, and losses be logged in its folder.
     """
     _forget_runners()
+    _ITERATORS.clear()
     yield
     _forget_runners()
+    # The garbage collector would close the queues of a Runner's workers first, and then wait for each for 5 seconds.
+    for iterator in list(_ITERATORS):
+        iterator._shutdown_workers()
 
 
 @pytest.fixture

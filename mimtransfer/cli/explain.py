@@ -15,7 +15,7 @@ import re
 import signal
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -218,19 +218,10 @@ def _wrong_argument(error: Exception, message: str, frames: list[FrameType]) -> 
         return f"config of {name}: it takes no argument {unexpected.group(1)!r}" + (f"; {hint}" if hint else "")
     if not unexpected and frames[-1] is building[-1]:
         return f"config of {name}: {message.partition('() ')[2] or message}"
-    if unexpected and unexpected.group(1) in _inner_keys(building[-1].f_locals["args"]):
+    if unexpected and f"{unexpected.group(1)!r}:" in repr(building[-1].f_locals["args"]):
         inner = message.partition(".__init__")[0]  # mmdet hands dicts without a type on to classes of its own
         return f"config of {name}: {inner} in it takes no argument {unexpected.group(1)!r}"
     return None  # the call is in the code, not in the config
-
-
-def _inner_keys(value: Any) -> Iterator[Any]:
-    """Find the keys of all dicts in a config, at any depth."""
-    if isinstance(value, Mapping):
-        yield from value
-    children = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
-    for child in children:
-        yield from _inner_keys(child)
 
 
 def _one_value(error: Exception, message: str, frames: list[FrameType]) -> str | None:

@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mimtransfer.datasets.sources.recognise import local_files
+from mimtransfer.datasets.sources.locate import local_files
 from mimtransfer.datasets.tree import walk
 from mimtransfer.files import sha256_file
 from mimtransfer.results.description import short_name, training_loader

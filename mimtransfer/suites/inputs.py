@@ -15,7 +15,7 @@ from typing import Any
 
 from mimtransfer.cli.options import option_texts, read_options
 from mimtransfer.datasets.configured import leaves
-from mimtransfer.datasets.sources.recognise import local_files
+from mimtransfer.datasets.sources.locate import local_files
 from mimtransfer.datasets.tree import walk
 from mimtransfer.errors import UserError, near_files
 from mimtransfer.files import sha256_file, write_atomically

@@ -78,4 +78,16 @@ def toy_runner(work_dir, hooks=(), resume=None, save_on_signal=False, by_epoch=T
     cfg.experiment_name = f"toy-{next(_NUMBERS)}"
     launch.set_resume(cfg, resume)
     set_safeguards(cfg, save_on_signal)
-    return Runner.from_cfg(cfg)
+    runner = Runner.from_cfg(cfg)
+    train = runner.train
+
+    def train_and_stop_workers():
+        """What would end them later, the garbage collector, closes their queues first and waits for each 5 seconds."""
+        try:
+            return train()
+        finally:
+            if iterator := getattr(runner.train_dataloader, "_iterator", None):
+                iterator._shutdown_workers()
+
+    runner.train = train_and_stop_workers
+    return runner

@@ -6,6 +6,7 @@
     archives.py  tar shards (also in WebDataset's layout) and zip files
     arrow.py   parquet files and data sets of Hugging Face `datasets`
     recognise.py  which of them a path means
+    locate.py  which files a path, a pattern or a URL names
 
 `ImageSource` of pretraining and `LabelledImageSource` of classification read any of them.
 """

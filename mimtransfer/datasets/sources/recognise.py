@@ -1,15 +1,13 @@
 """What a path means as a source of images."""
 import os
 from collections.abc import Sequence
-from glob import glob
 
 from mimtransfer.datasets.sources.base import EXTENSIONS, Source
 from mimtransfer.datasets.sources.files import FileSource
+from mimtransfer.datasets.sources.locate import KINDS, files_of
 from mimtransfer.datasets.tree import printable
 from mimtransfer.datasets.unreadable import UnreadableImage, read_regular
-from mimtransfer.errors import UserError, near_files
-
-_KINDS = "a folder of images, tar shards or parquet files, a data set of Hugging Face, .tar, .zip, .parquet, or .txt"
+from mimtransfer.errors import UserError
 
 
 def open_source(
@@ -28,7 +26,7 @@ def open_source(
     Raises:
         UserError: nothing is there, it is of another kind, or what it holds is refused.
     """
-    files = _files_of(os.path.expanduser(source))
+    files = files_of(os.path.expanduser(source))
     if os.path.isdir(files[0]):
         if len(files) > 1:
             raise UserError(f"source {source!r} names {len(files)} folders, expected one")
@@ -61,56 +59,8 @@ def open_source(
 
         return ZipSource(files[0], with_classes, extensions)
     if kind in EXTENSIONS or _is_binary(files[0]):
-        raise UserError(f"source {printable(files[0])} is of no kind that is read; expected {_KINDS}")
+        raise UserError(f"source {printable(files[0])} is of no kind that is read; expected {KINDS}")
     return FileSource.of_list(files[0], with_classes)
-
-
-def local_files(source: object) -> list[str]:
-    """Return what a source names on this machine, as far as it is there: files, or one folder."""
-    if not isinstance(source, str) or "://" in source:
-        return []
-    try:
-        return _files_of(os.path.expanduser(source))
-    except UserError:
-        return []
-
-
-def _files_of(source: str) -> list[str]:
-    """Return the files, or the one folder, that a source names; a URL is fetched."""
-    if "://" in source:
-        return _fetch(source)
-    if os.path.exists(source):
-        return [source]
-    found = sorted(path for pattern in _braces(source) for path in glob(pattern))
-    if not found:
-        raise UserError(f"source {source!r} does not exist{near_files(source)}; expected {_KINDS}")
-    return found
-
-
-def _braces(pattern: str) -> list[str]:
-    """Expand `{000..146}` as WebDataset writes it."""
-    before, opened, rest = pattern.partition("{")
-    inside, closed, after = rest.partition("}")
-    first, dots, last = inside.partition("..")
-    if not (opened and closed and dots and first.isdigit() and last.isdigit()) or int(last) - int(first) > 10**6:
-        return [pattern]
-    return [f"{before}{number:0{len(first)}d}{tail}" for number in range(int(first), int(last) + 1)
-            for tail in _braces(after)]
-
-
-def _fetch(url: str) -> list[str]:
-    import fsspec
-
-    cache = os.path.join(os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache")), "mimtransfer")
-    options = dict(cache_storage=cache, same_names=True)
-    try:
-        return [str(path) for part in _braces(url)
-                for path in fsspec.open_local([f"filecache::{part}"], filecache=options)]
-    except ImportError as error:  # each protocol has its own package
-        raise UserError(f"source {url!r}: {error}") from error
-    except Exception as error:  # what a file system of fsspec raises is its own affair
-        line = " ".join(str(error).split())[:200] or type(error).__name__
-        raise UserError(f"source {url!r} cannot be fetched ({line}): copy it to this machine, name its path") from error
 
 
 def _is_binary(path: str) -> bool:

@@ -2,6 +2,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -241,3 +243,10 @@ def test_a_broken_cache_counts_as_empty(tmp_path):
     assert cache.get("key", lambda: (1, [])) == 1
     cache.save()
     assert StatCache(tmp_path / "cache.json").get("key", lambda: (2, [])) == 1
+
+
+def test_plans_do_not_wait_for_torch():
+    """A suite of a hundred jobs is looked at often; torch takes seconds to import."""
+    code = ("import sys; import mimtransfer.suites.state, mimtransfer.suites.local, mimtransfer.suites.slurm; "
+            "sys.exit('torch' in sys.modules)")
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[3], check=False).returncode == 0

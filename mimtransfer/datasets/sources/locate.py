@@ -1,0 +1,59 @@
+"""Which files a source names: a path, a pattern, numbered shards, a URL. Light, for tools that only look at configs."""
+import os
+from glob import glob
+
+from mimtransfer.errors import UserError, near_files
+
+KINDS = "a folder of images, tar shards or parquet files, a data set of Hugging Face, .tar, .zip, .parquet, or .txt"
+
+
+def local_files(source: object) -> list[str]:
+    """Return what a source names on this machine, as far as it is there: files, or one folder."""
+    if not isinstance(source, str) or "://" in source:
+        return []
+    try:
+        return files_of(os.path.expanduser(source))
+    except UserError:
+        return []
+
+
+def files_of(source: str) -> list[str]:
+    """Return the files, or the one folder, that a source names; a URL is fetched.
+
+    Raises:
+        UserError: there is none, or it cannot be fetched.
+    """
+    if "://" in source:
+        return _fetch(source)
+    if os.path.exists(source):
+        return [source]
+    found = sorted(path for pattern in _braces(source) for path in glob(pattern))
+    if not found:
+        raise UserError(f"source {source!r} does not exist{near_files(source)}; expected {KINDS}")
+    return found
+
+
+def _braces(pattern: str) -> list[str]:
+    """Expand `{000..146}` as WebDataset writes it."""
+    before, opened, rest = pattern.partition("{")
+    inside, closed, after = rest.partition("}")
+    first, dots, last = inside.partition("..")
+    if not (opened and closed and dots and first.isdigit() and last.isdigit()) or int(last) - int(first) > 10**6:
+        return [pattern]
+    return [f"{before}{number:0{len(first)}d}{tail}" for number in range(int(first), int(last) + 1)
+            for tail in _braces(after)]
+
+
+def _fetch(url: str) -> list[str]:
+    import fsspec
+
+    cache = os.path.join(os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache")), "mimtransfer")
+    options = dict(cache_storage=cache, same_names=True)
+    try:
+        return [str(path) for part in _braces(url)
+                for path in fsspec.open_local([f"filecache::{part}"], filecache=options)]
+    except ImportError as error:  # each protocol has its own package
+        raise UserError(f"source {url!r}: {error}") from error
+    except Exception as error:  # what a file system of fsspec raises is its own affair
+        line = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UserError(f"source {url!r} cannot be fetched ({line}): copy it to this machine, name its path") from error
