@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from itertools import chain
 from random import Random
+from typing import Any
 
 import numpy as np
 import torch
@@ -57,7 +58,7 @@ class PretrainImages(Dataset):
         self.seed = seed
         self.decode = choose_decoder(decoder, in_chans)
         check_transform(self.transform, bands=_reads_bands(decoder, in_chans))
-        self._opened: tuple[int, StoredImage] | None = None  # the next sample may be another view of it
+        self._opened: tuple[int, Any] | None = None  # the next sample may be another view of it
         self._unreadable = torch.zeros(len(self), dtype=torch.uint8).share_memory_()
 
     def __getstate__(self) -> dict:
