@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from forked_tool import run_tool
 from mmengine.logging import MMLogger
 from PIL import Image
 
 import mimtransfer  # noqa: F401  before mmdet and mmseg
+from mimtransfer.checkpoints.safe_load import read_checkpoint
 from mimtransfer.datasets.scenes.bands import write_bands
 from mimtransfer.datasets.scenes.write import SceneSet, make_scenes
 
@@ -84,7 +84,7 @@ def test_from_made_data_to_segmentation(in_chans, dtype, scenes, call, tmp_path,
     assert all(0.5 < loss < 3 for loss in losses)  # of normalised patches
     picture = np.asarray(Image.open(next(run.glob("*/vis_data/vis_image/reconstruction_1.png"))))
     assert picture.shape[2] == 3 and picture.std() > 20
-    checkpoint = torch.load(run / "epoch_1.pth", weights_only=False)
+    checkpoint = read_checkpoint(run / "epoch_1.pth")
     assert checkpoint["state_dict"]["encoder.patch_embed.proj.weight"].shape == (128, in_chans, 8, 8)
     assert "statistics.json" not in checkpoint["meta"]["cfg"]  # its numbers are there instead
 

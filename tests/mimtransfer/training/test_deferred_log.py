@@ -10,6 +10,7 @@ from mmengine.hooks import RuntimeInfoHook
 from mmengine.logging import HistoryBuffer
 from toy_runner import toy_runner
 
+from mimtransfer.checkpoints.safe_load import read_checkpoint
 from mimtransfer.registry import HOOKS
 from mimtransfer.training.deferred_log import DeferredHistory, DeferredInfoHook
 
@@ -35,7 +36,7 @@ def logged(folder):
 
 
 def saved(path):
-    hub = torch.load(path, weights_only=False)["message_hub"]  # our own file
+    hub = read_checkpoint(path)["message_hub"]
     return {key: history.data for key, history in hub["log_scalars"].items() if "time" not in key}, {
         type(history) for history in hub["log_scalars"].values()}
 
