@@ -71,8 +71,11 @@ def read_costs(places: Iterable[str | Path]) -> list[dict[str, Any]]:
              for path in place.glob(f"{depth}*.json")}
     records = []
     for path in sorted(paths):
-        if path.name not in (JOB_FILE, OLD_JOB_FILE, "codebook.json") and path.stat().st_size <= 1 << 20:
-            with contextlib.suppress(UserError):  # no record, or of another version
+        if path.name in (JOB_FILE, OLD_JOB_FILE, "codebook.json"):
+            continue
+        # What is no record, of another version, a link to nothing, or removed meanwhile, says no cost.
+        with contextlib.suppress(UserError, OSError):
+            if path.is_file() and path.stat().st_size <= 1 << 20:
                 records.append(read_record(path))
     return [record for record in records if record["cost"]["wall_s"]]
 

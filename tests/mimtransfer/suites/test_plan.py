@@ -1,5 +1,6 @@
 """Costs of jobs from earlier records, and how long a plan takes."""
 import json
+import os
 from types import SimpleNamespace
 
 import pytest
@@ -46,6 +47,21 @@ def test_nothing_alike(tmp_path):
     larger["backbone"] = {"type": "TimmViT", "arch": "vit_base"}
     known = costs(tmp_path, larger, transfer("t", "det", box_ap=1.0), walls=[60.0, 60.0])
     assert estimate(known, JOB, CONFIG, FLAT) is None
+
+
+def test_what_is_no_file_says_no_cost(tmp_path, monkeypatch):
+    """The plan ended on a link to nothing beside its work dir, and on a file that another run had just removed."""
+    (tmp_path / "lost.json").symlink_to(tmp_path / "gone")
+    (tmp_path / "folder.json").mkdir()
+    os.mkfifo(tmp_path / "pipe.json")
+    found = costs(tmp_path, transfer("a", "detection"), walls=[60.0])
+    assert [record["cost"]["wall_s"] for record in found] == [60.0]
+
+    def removed(path):
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr("mimtransfer.suites.plan.read_record", removed)
+    assert read_costs([tmp_path]) == []
 
 
 def test_wall_time_of_a_plan():
