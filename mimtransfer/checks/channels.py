@@ -2,14 +2,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from mmengine.config import Config
 
 from mimtransfer.checkpoints.channels import RGB, check_in_chans
 from mimtransfer.checks import FAIL, Finding
 from mimtransfer.cli.bands import BACKBONES
-from mimtransfer.datasets.configured import bands_of, leaves, name_of
+from mimtransfer.datasets.configured import bands_of, dicts_in, leaves, name_of
 from mimtransfer.errors import UserError
 
 # Of mmdet and mmseg: they stack files, or read volumes and bands.
@@ -34,7 +33,7 @@ def channel_findings(cfg: Config) -> Iterator[Finding]:
     A backbone that is none of ours may take any number: nothing is said about its config.
     """
     model = cfg.get("model") or {}
-    backbones = [node for node in _dicts(model) if name_of(node) in BACKBONES]
+    backbones = [node for node in dicts_in(model) if name_of(node) in BACKBONES]
     if not backbones:
         return
     for node in backbones:
@@ -108,10 +107,3 @@ def _task(cfg: Config) -> str:
     return cfg.get("task") or {"mmdet": "detection", "mmseg": "segmentation"}.get(cfg.get("default_scope"), "")
 
 
-def _dicts(node: Any) -> Iterator[dict]:
-    if isinstance(node, dict):
-        yield node
-        node = list(node.values())
-    if isinstance(node, (list, tuple)):
-        for child in node:
-            yield from _dicts(child)

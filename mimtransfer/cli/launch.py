@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import logging
 import os.path as osp
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -20,6 +19,7 @@ from mimtransfer.checkpoints.newest import newest_checkpoint, newest_or_why, why
 from mimtransfer.checkpoints.safe_load import allow_mmengine_checkpoints, read_checkpoint, state_dict_of
 from mimtransfer.cli.bands import set_bands
 from mimtransfer.cli.overrides import apply_options
+from mimtransfer.datasets.configured import dicts_in
 from mimtransfer.errors import UserError
 from mimtransfer.openmmlab.config_bases import read_config
 from mimtransfer.results.record import FILE_NAME, read_record
@@ -46,7 +46,7 @@ def load_config(path: str, cfg_options: list[str], as_shipped: bool = False) -> 
     apply_options(cfg, cfg_options, path)
     if not as_shipped:
         set_bands(cfg)
-    for loader in _dicts(cfg._cfg_dict):
+    for loader in dicts_in(cfg._cfg_dict):
         if loader.get("num_workers", 1) == 0:  # torch refuses what is only for worker processes
             loader.pop("persistent_workers", None)
             loader.pop("prefetch_factor", None)
@@ -68,7 +68,7 @@ def set_launcher(cfg: Config, launcher: str) -> None:
     if launcher != "none":
         _start_cpu_processes(cfg, launcher)
     replaced = 0
-    for node in _dicts(cfg.get("model", {})):
+    for node in dicts_in(cfg.get("model", {})):
         if node.get("type") in ("SyncBN", "MMSyncBN"):
             node["type"] = "BN"
             replaced += 1
@@ -294,10 +294,3 @@ def evaluate_if_never(runner: Runner) -> None:
         runner.val()
 
 
-def _dicts(node) -> Iterator[dict]:
-    if isinstance(node, dict):
-        yield node
-        node = list(node.values())
-    if isinstance(node, (list, tuple)):
-        for child in node:
-            yield from _dicts(child)

@@ -1,4 +1,4 @@
-"""The data sets that a config names: unwrapped, with their classes and arguments as the class would have them."""
+"""What a config holds: its dicts, at any depth; its data sets, unwrapped, with classes and arguments of their class."""
 from __future__ import annotations
 
 import inspect
@@ -8,6 +8,16 @@ from typing import Any
 
 from mimtransfer.checkpoints.channels import RGB
 from mimtransfer.errors import UserError
+
+
+def dicts_in(node: Any) -> Iterator[dict]:
+    """Yield every dict of a config, or of a part of it, outer ones before inner ones, in their order."""
+    if isinstance(node, dict):
+        yield node
+        node = list(node.values())
+    if isinstance(node, list | tuple):
+        for child in node:
+            yield from dicts_in(child)
 
 
 def leaves(dataset: Any) -> Iterator[Any]:

@@ -1,7 +1,6 @@
 """Batches of made-up images for the configs of tools/train.py: classification and segmentation; detection is beside."""
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -9,6 +8,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS
 from torch import nn
 
+from mimtransfer.datasets.configured import dicts_in
 from mimtransfer.errors import UserError
 from mimtransfer.planning.fake import Fake
 from mimtransfer.planning.step import Task
@@ -39,7 +39,7 @@ def training_size(cfg: Config) -> tuple[int, int]:
     padded = [augment for augment in preprocessor.get("batch_augments") or () if augment.get("size")]
     size = next((augment["size"] for augment in padded), None) or preprocessor.get("size")
     if size is None:
-        size = _size_of_pipeline(list(_steps(cfg.train_dataloader.dataset)), transposed)
+        size = _size_of_pipeline(_steps(cfg), transposed)
     if size is None:
         raise UserError("config: neither data_preprocessor nor the training pipeline says the size of an image (by a "
                         "crop, a resize), which a plan needs")
@@ -48,15 +48,11 @@ def training_size(cfg: Config) -> tuple[int, int]:
     return -(-height // divisor) * divisor, -(-width // divisor) * divisor
 
 
-def _steps(node: Any) -> Iterator[dict]:
-    """Yield all transforms, in their order, those inside of others, too."""
-    if isinstance(node, dict):
-        if "type" in node:
-            yield node
-        node = list(node.values())
-    if isinstance(node, list | tuple):
-        for child in node:
-            yield from _steps(child)
+
+
+def _steps(cfg: Config) -> list[dict]:
+    """Return all transforms of the training images, in their order, those inside of others, too."""
+    return [node for node in dicts_in(cfg.train_dataloader.dataset) if "type" in node]
 
 
 def _size_of_pipeline(steps: list[dict], transposed: bool) -> Any:
@@ -82,21 +78,15 @@ def _size_of_pipeline(steps: list[dict], transposed: bool) -> Any:
 
 def num_classes(cfg: Config) -> int:
     """Return the number of classes of the first head that says it."""
-    found = [node[key] for node in _nodes(cfg.model) for key in ("num_classes", "num_things_classes") if node.get(key)]
+    keys = ("num_classes", "num_things_classes")
+    found = [node[key] for node in dicts_in(cfg.model) for key in keys if node.get(key)]
     return found[0] if found else 1
 
 
-def _nodes(node: Any) -> Iterator[dict]:
-    if isinstance(node, dict):
-        yield node
-        node = list(node.values())
-    if isinstance(node, list | tuple):
-        for child in node:
-            yield from _nodes(child)
 
 
 def _classification(cfg: Config) -> Task:
-    size: Any = _size_of_pipeline(list(_steps(cfg.train_dataloader.dataset)), transposed=False)
+    size: Any = _size_of_pipeline(_steps(cfg), transposed=False)
     if size is None:
         size = cfg.model.backbone.get("img_size") or 224
     height, width = (size, size) if isinstance(size, int) else size
