@@ -1,11 +1,11 @@
 """Files of a stranger: what the tests of tests/test_trust*.py put into them, and a folder to read them in."""
-import importlib.util
 import sys
 from pathlib import Path
 
 import pytest
 import torch
 from mmengine.config import Config
+from own_tool import call_tool
 from PIL import Image
 
 import pretrain.methods  # noqa: F401
@@ -42,16 +42,10 @@ def call(monkeypatch, capfd):
     """Run a tool's main() in this process; return the one line that it refuses with."""
 
     def run(tool, *args):
-        spec = importlib.util.spec_from_file_location(tool, ROOT / "tools" / f"{tool}.py")
-        module = importlib.util.module_from_spec(spec)
-        monkeypatch.setattr(sys, "path", [str(ROOT / "tools"), *sys.path])  # the tool replaces the first
-        spec.loader.exec_module(module)
-        monkeypatch.setattr(sys, "argv", [tool, *map(str, args)])
-        with pytest.raises(SystemExit) as status:
-            module.main()
+        status = call_tool(tool, *args)
         error = capfd.readouterr().err
         lines = [line for line in error.splitlines() if line.startswith("error:")]
-        assert status.value.code == 2 and len(lines) == 1 and "Traceback" not in error, error
+        assert status == 2 and len(lines) == 1 and "Traceback" not in error, error
         return lines[0]
 
     return run

@@ -1,13 +1,12 @@
 """Images of 4 channels and of one of 16 bits, from the made data over statistics and pretraining to segmentation."""
-import importlib.util
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from forked_tool import run_tool
 from mmengine.logging import MMLogger
+from own_tool import call_tool
 from PIL import Image
 
 import mimtransfer  # noqa: F401  before mmdet and mmseg
@@ -33,18 +32,8 @@ def call(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def run(tool, *args):
-        spec = importlib.util.spec_from_file_location(tool, ROOT / "tools" / f"{tool}.py")
-        module = importlib.util.module_from_spec(spec)
-        first = sys.path[0]
-        spec.loader.exec_module(module)
-        sys.path[0] = first  # a tool replaces it
-        monkeypatch.setattr(sys, "argv", [tool, *map(str, args)])
         MMLogger._instance_dict.clear()
-        try:
-            module.main()
-        except SystemExit as stopped:
-            return stopped.code
-        return 0
+        return call_tool(tool, *args)
 
     return run
 

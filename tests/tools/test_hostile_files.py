@@ -1,15 +1,14 @@
 """Every tool that is given a checkpoint refuses a malicious, a broken and a wrong one in one line, and runs nothing of
 it. What the readers themselves take and refuse is in tests/mimtransfer/checkpoints/test_safe_load.py.
 """
-import importlib.util
 import io
 import pickle
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from own_tool import call_tool
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -66,14 +65,7 @@ def call(tmp_path, monkeypatch, capfd):
     Image.new("RGB", (8, 8)).save("image.png")
 
     def run(tool, *args):
-        spec = importlib.util.spec_from_file_location(tool, ROOT / "tools" / f"{tool}.py")
-        module = importlib.util.module_from_spec(spec)
-        monkeypatch.setattr(sys, "path", [str(ROOT / "tools"), *sys.path])  # convert_checkpoint replaces the first
-        spec.loader.exec_module(module)
-        monkeypatch.setattr(sys, "argv", [tool, *args])
-        with pytest.raises(SystemExit) as status:
-            module.main()
-        return status.value.code, capfd.readouterr().err
+        return call_tool(tool, *args), capfd.readouterr().err
 
     return run
 

@@ -1,9 +1,7 @@
 """tools/train.py --overfit, then tools/predict.py with what it wrote, on scenes: end to end through the tools."""
-import importlib.util
 import json
 import os
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +9,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
+from own_tool import call_tool
 from PIL import Image
 from pycocotools.mask import decode
 
@@ -51,18 +50,7 @@ def checkpoint(folder):
 def call(folder, monkeypatch):
     """Run a tool's main() in this process, in the working directory; return its exit status."""
     monkeypatch.chdir(folder)
-
-    def run(tool, *args):
-        spec = importlib.util.spec_from_file_location(tool, ROOT / "tools" / f"{tool}.py")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        monkeypatch.setattr(sys, "argv", [tool, *map(str, args)])
-        try:
-            module.main()
-        except SystemExit as status:
-            return status.code
-
-    return run
+    return call_tool
 
 
 def prepared(path, folder, monkeypatch, num_images=3):
@@ -127,7 +115,7 @@ def test_detection_from_overfit_to_predictions(call):
     assert not (work_dir / "result.json").exists()
 
     Image.new("RGB", (2000, 5)).save("narrow.png")
-    assert call("predict", DET, work_dir / "iter_3.pth", "narrow.png", "--out", "narrow") is None
+    assert call("predict", DET, work_dir / "iter_3.pth", "narrow.png", "--out", "narrow") == 0
     assert len(json.loads(Path("narrow/predictions.json").read_text())["images"]) == 1
     images = ["data/scenes/val", "data/scenes/train/000000.jpg"]
     call("predict", DET, work_dir / "iter_3.pth", *images, "--out", "found", "--score-thr", 0.0)
@@ -192,7 +180,7 @@ def test_predictions_leave_out_what_cannot_be_read(call, checkpoint, capfd):
     Image.new("RGB", (2000, 5)).save("mixed/i.jpg")
     capfd.readouterr()
     try:
-        assert call("predict", SEG, checkpoint, "mixed", "--out", "mixed_out") is None
+        assert call("predict", SEG, checkpoint, "mixed", "--out", "mixed_out") == 0
     finally:
         Path("data/scenes/val/again").unlink()
     said = capfd.readouterr()

@@ -1,10 +1,9 @@
 """tools/plan.py from its command line, for a config of each kind."""
-import importlib.util
 import re
-import sys
 
 import pytest
 from forked_tool import run_tool
+from own_tool import call_tool
 from shipped_configs import ROOT
 
 TOOL = ROOT.parent / "tools" / "plan.py"
@@ -21,16 +20,7 @@ KINDS = {
 def plan(monkeypatch, capsys):
     """Run the tool in this process: half of a plan is the import of mmdet. Return its status and what it prints."""
     def run(*words):
-        monkeypatch.setattr(sys, "argv", [str(TOOL), *map(str, words)])
-        monkeypatch.setattr(sys, "path", sys.path[:])
-        spec = importlib.util.spec_from_file_location("plan_tool", TOOL)
-        tool = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(tool)
-        try:
-            tool.main()
-            status = 0
-        except SystemExit as stopped:
-            status = stopped.code
+        status = call_tool("plan", *words)
         out = capsys.readouterr()
         return status, out.out + out.err
 

@@ -1,9 +1,7 @@
 """What tools/predict.py writes for COCO's server has the AP that the evaluator of the config gives."""
 import contextlib
-import importlib.util
 import io
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +9,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
+from own_tool import call_tool
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from pycocotools.mask import area
@@ -21,14 +20,6 @@ from mimtransfer.datasets.scenes.write import SceneSet, make_scenes
 ROOT = Path(__file__).parents[2]
 DET = ROOT / "configs/detection/mask-rcnn_vit-demo_scenes.py"
 IDS = [90, 3, 17, 44, 1]
-
-
-def predict(monkeypatch, *args):
-    spec = importlib.util.spec_from_file_location("predict", ROOT / "tools/predict.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    monkeypatch.setattr(sys, "argv", ["predict", *map(str, args)])
-    module.main()
 
 
 def evaluated(truth, path, kind):
@@ -60,7 +51,7 @@ def test_results_have_the_ap_of_the_evaluator(tmp_path, monkeypatch):
     for image in coco["images"]:
         image["id"] += 139
     path.write_text(json.dumps({**coco, "annotations": []}))
-    predict(monkeypatch, DET, "random.pth", "data/scenes/val", "data/scenes/train", "--out", "first")
+    assert call_tool("predict", DET, "random.pth", "data/scenes/val", "data/scenes/train", "--out", "first") == 0
     # Part of what a random model finds is the truth, so that there is something to score.
     found = {kind: json.loads(Path(f"first/results.{kind}.json").read_text()) for kind in ("bbox", "segm")}
     truth = []
@@ -72,7 +63,8 @@ def test_results_have_the_ap_of_the_evaluator(tmp_path, monkeypatch):
                               bbox=shifted, area=float(area(mask["segmentation"])),
                               segmentation=mask["segmentation"]))
     path.write_text(json.dumps({**coco, "annotations": truth}))
-    predict(monkeypatch, DET, "random.pth", "data/scenes/va*", "data/scenes/train", "--out", "out", "--score-thr", 0.9)
+    words = ["data/scenes/va*", "data/scenes/train", "--out", "out", "--score-thr", 0.9]
+    assert call_tool("predict", DET, "random.pth", *words) == 0
 
     cfg.work_dir, cfg.load_from, cfg.visualizer = "run", "random.pth", dict(type="Visualizer", vis_backends=[])
     cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
@@ -91,7 +83,7 @@ def test_results_have_the_ap_of_the_evaluator(tmp_path, monkeypatch):
     assert ids == [*listed, (None, "000000.jpg")]  # the last is of the training set, of the name of the first
     assert all(entry["detections"] == [] for entry in images)  # below 0.9
     assert {one["image_id"] for one in json.loads(Path("out/results.bbox.json").read_text())} == {i for i, _ in listed}
-    predict(monkeypatch, DET, "random.pth", "data/scenes/train", "--out", "out", "--score-thr", 0.0)
+    assert call_tool("predict", DET, "random.pth", "data/scenes/train", "--out", "out", "--score-thr", 0.0) == 0
     assert not Path("out/results.bbox.json").exists()  # of no image that has an id
     (entry,) = json.loads(Path("out/predictions.json").read_text())["images"]
     categories = json.loads(path.read_text())["categories"]

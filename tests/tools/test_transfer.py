@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from own_tool import call_tool
 from PIL import Image
 
 from mimtransfer.checkpoints.safe_load import read_checkpoint
@@ -52,11 +53,9 @@ def call(folder, monkeypatch):
     monkeypatch.chdir(folder)
 
     def run(tool, *args):
-        spec = importlib.util.spec_from_file_location(tool, ROOT / "tools" / f"{tool}.py")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        monkeypatch.setattr(sys, "argv", [tool, *map(str, args)])
-        module.main()
+        status = call_tool(tool, *args)
+        if status:
+            raise SystemExit(status)
 
     return run
 
