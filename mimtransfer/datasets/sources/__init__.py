@@ -7,6 +7,7 @@
     arrow.py   parquet files and data sets of Hugging Face `datasets`
     recognise.py  which of them a path means
     locate.py  which files a path, a pattern or a URL names
+    remote.py  files behind a URL, fetched into a cache
 
 `ImageSource` of pretraining and `LabelledImageSource` of classification read any of them.
 """
