@@ -3,6 +3,7 @@
 WebDataset's layout is read too: the members of a sample share their name up to the first dot, and `key.cls` holds the
 class number. Without it the folders inside the archive are the classes, if every image lies in one.
 """
+import logging
 import os
 import tarfile
 import threading
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from mmengine.logging import print_log
 
 from mimtransfer.datasets.sources.base import EXTENSIONS, MAX_BYTES, Source, check_labels, classes_of_folders
 from mimtransfer.datasets.sources.paths import PathTable
@@ -41,6 +43,8 @@ class TarSource(Source):
     Raises:
         UserError: a shard is no tar file, is cut short or compressed, or there is no image in any.
     """
+
+    kind = "tar"
 
     def __init__(self, shards: Sequence[str], with_classes: bool = False, extensions: Sequence[str] = EXTENSIONS):
         self.shards = list(shards)
@@ -123,6 +127,9 @@ def index_tar(path: str, with_labels: bool = False, extensions: Sequence[str] = 
                     keys.append(folder + b"/" + key)
                     offsets.append(member.offset_data)
                     sizes.append(member.size)
+            if tar.offset >= end:
+                print_log(f"tar file {printable(path)} ends without its end mark, after {len(names)} images: it may be "
+                          "cut short between two of them", logger="current", level=logging.WARNING)
         if wrong := [text for text in labels.values() if not text.isdigit()]:
             raise ValueError(f"{printable(wrong[0])!r}, expected a number from 0 on")
         numbers = [int(labels.get(key, b"-1")) for key in keys]
@@ -142,6 +149,8 @@ class ZipSource(Source):
     Raises:
         UserError: it is no whole zip file, or holds no image.
     """
+
+    kind = "zip"
 
     def __init__(self, path: str, with_classes: bool = False, extensions: Sequence[str] = EXTENSIONS):
         self.path = path

@@ -26,15 +26,18 @@ class ArrowSource(Source):
     Args:
         table: a `datasets.Dataset`.
         where: its file or folder, for messages; the paths in it are relative to this folder.
+        kind: see `Source`.
         with_classes: read the class numbers of the column `label`, or the only one of class labels.
 
     Raises:
         UserError: no column of images, or several; no or wrong class numbers.
     """
 
-    def __init__(self, table: Any, where: str, with_classes: bool = False):
+    def __init__(self, table: Any, where: str, with_classes: bool = False, kind: str = "Hugging Face data set"):
         from datasets import ClassLabel, Image, Value
 
+        self.kind = kind
+        self.parts, self.starts = [where], np.zeros(1, np.int64)  # files, the numbers of their first images
         self.where, self.folder = where, where if os.path.isdir(where) else os.path.dirname(where)
         features = table.features
         columns = [name for name, kind in features.items() if isinstance(kind, Image)]
@@ -76,7 +79,8 @@ class ArrowSource(Source):
         said = datasets.logging.get_verbosity()
         datasets.logging.set_verbosity(logging.CRITICAL)  # it would log the error that is raised, in lines of its own
         try:
-            if not any(map(_rows, files)):
+            rows = [_rows(file) for file in files]
+            if not any(rows):
                 raise UserError(f"{printable(files[0])}: no image in it")
             table = datasets.load_dataset("parquet", data_files=list(files), split="train")
         except (OSError, ValueError, datasets.exceptions.DatasetGenerationError) as error:
@@ -86,7 +90,9 @@ class ArrowSource(Source):
             raise UserError(f"parquet file {printable(_damaged(files))} cannot be read: {_line(cause)}") from error
         finally:
             datasets.logging.set_verbosity(said)
-        return cls(table, files[0], with_classes)
+        source = cls(table, files[0], with_classes, "parquet")
+        source.parts, source.starts = list(files), np.cumsum([0, *rows])
+        return source
 
     @classmethod
     def of_folder(cls, path: str, split: str = "train", with_classes: bool = False) -> "ArrowSource":
@@ -136,7 +142,8 @@ class ArrowSource(Source):
         return found.get("bytes"), found.get("path")
 
     def name(self, index: int) -> str:
-        return f"{self.where}[{index}]"
+        part = int(np.searchsorted(self.starts[: len(self.parts)], index, side="right")) - 1
+        return f"{self.parts[part]}[{index - int(self.starts[part])}]"
 
 
 def _datasets():

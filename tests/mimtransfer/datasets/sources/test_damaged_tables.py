@@ -130,6 +130,19 @@ def test_cells_without_an_image(tmp_path):
     assert source.read(4) == PICTURES[0]
 
 
+def test_a_cell_is_named_by_its_own_file(tmp_path):
+    """The number of the whole set beside the first file said nothing."""
+    import pyarrow
+    import pyarrow.parquet
+
+    for number, count in enumerate((3, 0, 2)):
+        pyarrow.parquet.write_table(pyarrow.table({"image": pyarrow.array(PICTURES[:count], pyarrow.binary())}),
+                                    tmp_path / f"{number}.parquet")
+    source = open_source(str(tmp_path))
+    names = [source.name(number).rpartition("/")[2] for number in range(len(source))]
+    assert names == ["0.parquet[0]", "0.parquet[1]", "0.parquet[2]", "2.parquet[0]", "2.parquet[1]"]
+
+
 @pytest.mark.parametrize("text", ["a dog on a lawn", "two\nlines", "null\0byte", "x" * 5000, ""])
 def test_text_in_place_of_paths(text, tmp_path):
     source = write(tmp_path, [text, "a.png"])
