@@ -79,10 +79,10 @@ class ArrowSource(Source):
         said = datasets.logging.get_verbosity()
         datasets.logging.set_verbosity(logging.CRITICAL)  # it would log the error that is raised, in lines of its own
         try:
-            rows = [_rows(file) for file in files]
-            if not any(rows):
+            rows = {file: count for file in files if (count := _rows(file))}  # `datasets` refuses a file without any
+            if not rows:
                 raise UserError(f"{printable(files[0])}: no image in it")
-            table = datasets.load_dataset("parquet", data_files=list(files), split="train")
+            table = datasets.load_dataset("parquet", data_files=list(rows), split="train")
         except (OSError, ValueError, datasets.exceptions.DatasetGenerationError) as error:
             if isinstance(error, UserError):
                 raise
@@ -91,7 +91,7 @@ class ArrowSource(Source):
         finally:
             datasets.logging.set_verbosity(said)
         source = cls(table, files[0], with_classes, "parquet")
-        source.parts, source.starts = list(files), np.cumsum([0, *rows])
+        source.parts, source.starts = list(rows), np.cumsum([0, *rows.values()])
         return source
 
     @classmethod
@@ -132,7 +132,7 @@ class ArrowSource(Source):
         # Not `chunks`, which makes a list of all: 3 ms for a data set of 200,000 images.
         cell = self.column.chunk(number).slice(index - int(self.ends[number]), 1)
         found: dict[str, Any] = {}
-        for name, values in zip(self.fields, cell.flatten() if hasattr(cell, "field") else [cell]):
+        for name, values in zip(self.fields, cell.flatten() if hasattr(cell, "field") else [cell]):  # {bytes, path}
             try:
                 values.validate(full=True)  # places that a damaged file makes up would end the process
             except ValueError as error:
@@ -164,15 +164,16 @@ def _fields(kind: Any) -> list[str] | None:
     """Return what the parts of a cell are, `bytes`, `path` or neither (``), or None for a column of something else."""
     from pyarrow import types
 
-    files = (types.is_binary, types.is_large_binary, types.is_binary_view, types.is_null)
-    paths = (types.is_string, types.is_large_string, types.is_string_view, types.is_null)
+    checks = {
+        "bytes": lambda kind: types.is_binary(kind) or types.is_large_binary(kind) or types.is_null(kind),
+        "path": lambda kind: types.is_string(kind) or types.is_large_string(kind) or types.is_null(kind),
+    }
     if not types.is_struct(kind):
-        return ["bytes"] if any(is_kind(kind) for is_kind in files) else (
-            ["path"] if any(is_kind(kind) for is_kind in paths) else None)
-    parts = {part.name: part.type for part in kind}
-    known = {name for name, kinds in (("bytes", files), ("path", paths))
-             if name in parts and any(is_kind(parts[name]) for is_kind in kinds)}
-    return [name if name in known else "" for name in parts] if known == parts.keys() & {"bytes", "path"} != set() else None
+        return next(([name] for name, check in checks.items() if check(kind)), None)
+    known = [part for part in kind if part.name in checks]
+    if not known or not all(checks[part.name](part.type) for part in known):
+        return None
+    return [part.name if part in known else "" for part in kind]
 
 
 def _rows(file: str) -> int:

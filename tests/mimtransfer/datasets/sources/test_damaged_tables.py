@@ -70,7 +70,7 @@ def test_an_arrow_file_that_is_damaged(cut, tables, tmp_path):
     shutil.copytree(tables / "saved", tmp_path / "saved")
     path = tmp_path / "saved/data-00000-of-00001.arrow"
     path.write_bytes(CUTS.get(cut, lambda content: content[:-8])(path.read_bytes()))
-    with pytest.raises(UserError, match="data set .*saved cannot be read: ") as error:
+    with pytest.raises(UserError, match=r"data set .*saved cannot be read: ") as error:
         open_source(str(tmp_path / "saved"))
     assert "\n" not in str(error.value)
 
