@@ -52,10 +52,11 @@ class ArrowSource(Source):
         if table._indices is not None:  # a selection or a shuffle: rows are looked up in another table
             table = table.flatten_indices()
         self.column = table.data.column(columns[0])
-        self.fields = _fields(self.column.type)
-        if self.fields is None:
+        fields = _fields(self.column.type)
+        if fields is None:
             raise UserError(f"{printable(where)}: column {columns[0]!r} holds {self.column.type}, expected image files "
                             "or their paths")
+        self.fields: list[str] = fields
         self.ends = np.cumsum([0, *(len(chunk) for chunk in self.column.chunks)])
         if with_classes:
             names = [name for name, kind in features.items() if isinstance(kind, ClassLabel)]
