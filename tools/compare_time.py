@@ -3,8 +3,8 @@
     OMP_NUM_THREADS=1 python tools/compare_time.py main . configs/pretrain/mae_vit-base_800e_in1k.py --batch-size 4
 
 For changes that must not slow a step. Each revision has a process of its own, which holds the model and a batch of
-made-up images and steps when it is asked to: A B, B A, A B ... The ratio (second revision to the first) is taken in each
-turn; the median is what counts, also on a machine whose speed comes and goes. It is given for the CPU time of the
+made-up images and steps when it is asked to: A B, B A, A B ... The ratio (second revision to the first) is taken in
+each turn; the median is what counts, also on a machine whose speed comes and goes. It is given for the CPU time of the
 process and for wall-clock time.
 """
 import argparse
@@ -104,8 +104,8 @@ def describe(rows: list[list[Times]]) -> list[str]:
         first, second = ([times[i][kind] for times in rows] for i in (0, 1))
         ratios = sorted(b / a for a, b in zip(first, second))
         medians = "  ".join(f"{1e3 * statistics.median(times):9.1f} ms" for times in (first, second))
-        lines.append(f"{kind:>5}  {medians}  ratio {statistics.median(ratios):.3f} ({ratios[0]:.3f} to {ratios[-1]:.3f}), "
-                     f"of the fastest turns {min(second) / min(first):.3f}")
+        lines.append(f"{kind:>5}  {medians}  ratio {statistics.median(ratios):.3f} "
+                     f"({ratios[0]:.3f} to {ratios[-1]:.3f}), of the fastest turns {min(second) / min(first):.3f}")
     return lines
 
 
