@@ -30,6 +30,7 @@ class Members(NamedTuple):
     offsets: np.ndarray  # [n] int64, of the content in the file
     sizes: np.ndarray  # [n] int64, bytes
     labels: np.ndarray  # [n] int64, of WebDataset's `.cls` members; -1: none
+    ended: bool  # the file has its end mark
 
 
 class TarSource(Source):
@@ -48,7 +49,9 @@ class TarSource(Source):
 
     def __init__(self, shards: Sequence[str], with_classes: bool = False, extensions: Sequence[str] = EXTENSIONS):
         self.shards = list(shards)
-        found = [index_tar(path, with_classes, extensions) for path in self.shards]
+        from mimtransfer.datasets.sources.tar_index import kept_index
+
+        found = [kept_index(path, with_classes, extensions) for path in self.shards]
         names = [name for members in found for name in members.names]
         if not names:
             raise UserError(f"{self.shards[0]}: no image in {len(self.shards)} tar files; images end in "
@@ -127,7 +130,8 @@ def index_tar(path: str, with_labels: bool = False, extensions: Sequence[str] = 
                     keys.append(folder + b"/" + key)
                     offsets.append(member.offset_data)
                     sizes.append(member.size)
-            if tar.offset >= end:
+            ended = tar.offset < end
+            if not ended:
                 print_log(f"tar file {printable(path)} ends without its end mark, after {len(names)} images: it may be "
                           "cut short between two of them", logger="current", level=logging.WARNING)
         if wrong := [text for text in labels.values() if not text.isdigit()]:
@@ -140,7 +144,8 @@ def index_tar(path: str, with_labels: bool = False, extensions: Sequence[str] = 
                         "images are compressed already") from error
     except ValueError as error:
         raise UserError(f"{printable(path)}: a .cls member holds no class number: {error}") from error
-    return Members(names, np.array(offsets, np.int64), np.array(sizes, np.int64), np.array(numbers, np.int64))
+    return Members(names, np.array(offsets, np.int64), np.array(sizes, np.int64), np.array(numbers, np.int64),
+                   ended)
 
 
 class ZipSource(Source):

@@ -1,4 +1,4 @@
-"""How images were read: in the start-up log and the record of pretraining and classification, never in a fingerprint."""
+"""How images were read: in the start-up log and the record of pretraining and classification, in no fingerprint."""
 import json
 
 import numpy as np
