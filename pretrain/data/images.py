@@ -65,7 +65,8 @@ class PretrainImages(Dataset):
     @property
     def reading(self) -> dict[str, str | None]:
         """Return what holds the images, and the decoder in force; None: pixels that lie in memory."""
-        return {"source": self.kind, "decoder": getattr(self.decode, "func", self.decode).decoder}
+        opener: Any = getattr(self.decode, "func", self.decode)  # of a partial
+        return {"source": self.kind, "decoder": opener.decoder}
 
     def __getstate__(self) -> dict:
         return self.__dict__ | {"_opened": None}

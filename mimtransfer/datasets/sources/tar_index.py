@@ -56,7 +56,8 @@ def _load(kept: Path, size: int) -> Members | None:
 def _save(kept: Path, members: Members) -> None:
     table = PathTable(members.names)
     content = io.BytesIO()
-    np.savez(content, **dict(zip(_PARTS, (table.bytes, table.ends, *members[1:4]))))
+    np.savez(content, bytes=table.bytes, ends=table.ends, offsets=members.offsets, sizes=members.sizes,
+             labels=members.labels)
     with contextlib.suppress(OSError):  # a home that cannot be written to: found anew each time
         kept.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(kept, content.getvalue())
