@@ -75,12 +75,13 @@ class StoredImage:
         """Show a box as `crop` does, as a tensor, flipped left-right or not.
 
         Returns:
-            [3, height, width] uint8 RGB, contiguous.
+            [3, height, width] uint8 RGB; in memory the channels of a pixel lie side by side.
 
         Raises:
             UnreadableImage: the pixels cannot be decoded.
         """
-        return to_tensor(np.array(self.crop(box, size, filter)), flip)
+        shown = torch.from_numpy(np.array(self.crop(box, size, filter))).permute(2, 0, 1)
+        return shown.flip(2) if flip else shown
 
     def crop(
         self, box: tuple[int, int, int, int], size: tuple[int, int], filter: Image.Resampling = Image.Resampling.BICUBIC
@@ -132,11 +133,6 @@ class StoredImage:
             self._image.draft(None, (self._size[0] // scale, self._size[1] // scale))
         self._scale = scale
         return _to_rgb(self._image.crop(box), self._image.format)
-
-
-def to_tensor(pixels: np.ndarray, flip: bool) -> Tensor:
-    """Turn [H, W, 3] uint8 into [3, H, W], contiguous, flipped left-right or not."""
-    return torch.from_numpy(np.ascontiguousarray((pixels[:, ::-1] if flip else pixels).transpose(2, 0, 1)))
 
 
 def _orientation(image: Image.Image) -> int:

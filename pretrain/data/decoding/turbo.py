@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from pretrain.data.decoding.pillow import StoredImage, to_tensor
+from pretrain.data.decoding.pillow import StoredImage
 
 try:
     from simplejpeg import decode_jpeg
@@ -49,10 +49,10 @@ class TurboImage(StoredImage):
         if decoded is None:
             return super().pixels(box, size, filter, flip)
         top, left, bottom, right = box
-        # torch takes half the time where the strides say channels-last, for the batch too, without gaps between rows.
+        # torch takes half the time where all strides say channels-last, and less without gaps between rows.
         cut = torch.from_numpy(decoded[top:bottom, left:right].copy())[None].permute(0, 3, 1, 2)
-        shown = interpolate(cut, size, mode=_MODES[filter], antialias=True)
-        return to_tensor(shown[0].permute(1, 2, 0).numpy(), flip)
+        shown = interpolate(cut, size, mode=_MODES[filter], antialias=True)[0]
+        return shown.flip(2) if flip else shown
 
     def _decode(self, box: tuple[int, int, int, int], scale: int) -> Image.Image:
         decoded = self._decoded(scale)
