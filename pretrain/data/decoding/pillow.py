@@ -6,6 +6,7 @@ animations the first frame is shown. 32-bit pixels have no defined range: such a
 """
 import io
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,6 +42,7 @@ class StoredImage:
 
     height: int  # of the upright picture
     width: int
+    is_plain_jpeg: bool  # an upright JPEG file in colour or grey
 
     def __init__(self, source: bytes | Image.Image):
         try:
@@ -60,14 +62,10 @@ class StoredImage:
             image.load()  # may turn the picture (TIFF) or find the orientation behind the pixels (PNG)
             if _orientation(image) != 1:
                 image = ImageOps.exif_transpose(image)
-        self._image = image
+        self.is_plain_jpeg = self._is_jpeg and image.mode in ("RGB", "L") and self._orientation == 1
+        self._image: Any = image
         self._size = image.size
         self.width, self.height = image.size[::-1] if self._orientation >= 5 else image.size
-
-    @property
-    def is_plain_jpeg(self) -> bool:
-        """Whether the file is an upright JPEG in colour or grey."""
-        return self._is_jpeg and self._image.mode in ("RGB", "L") and self._orientation == 1
 
     def pixels(
         self, box: tuple[int, int, int, int], size: tuple[int, int], filter: Image.Resampling, flip: bool = False
