@@ -14,18 +14,18 @@ from mimtransfer.registry import FUNCTIONS
 
 
 @FUNCTIONS.register_module()
-def stack_images(samples: Sequence[Mapping[str, Any]]) -> dict:
+def stack_images(data_batch: Sequence[Mapping[str, Any]]) -> dict:
     """Stack samples as `default_collate` does, with the same values, but leave pixels in the order they lie in.
 
     Args:
-        samples: their `inputs` are [C, H, W], in memory [H, W, C] or [C, H, W].
+        data_batch: samples; their `inputs` are [C, H, W], in memory [H, W, C] or [C, H, W].
 
     Returns:
         `inputs` [B, C, H, W], in memory as the samples; everything else stacked.
     """
-    if samples[0]["inputs"].is_contiguous():
-        return default_collate(samples)
-    batch = default_collate([{**sample, "inputs": sample["inputs"].permute(1, 2, 0)} for sample in samples])
+    if data_batch[0]["inputs"].is_contiguous():
+        return default_collate(data_batch)
+    batch = default_collate([{**sample, "inputs": sample["inputs"].permute(1, 2, 0)} for sample in data_batch])
     batch["inputs"] = batch["inputs"].permute(0, 3, 1, 2)
     return batch
 
