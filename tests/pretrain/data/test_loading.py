@@ -239,7 +239,6 @@ def test_data_configs_name_parts_that_exist(name, folder):
         loader.update(batch_size=5, num_workers=0, persistent_workers=False, pin_memory=False)
         loader.sampler.type = "mimtransfer.EpochSampler"
         loader.dataset.type = "mimtransfer.ImageFolder"
-        loader.collate_fn.type = "mimtransfer." + loader.collate_fn.type
         loader.dataset.transform.type = "mimtransfer." + loader.dataset.transform.type
         batches = list(Runner.build_dataloader(loader, seed=0))
         assert len(batches) == 2 and batches[0]["inputs"].shape == (5, 3, 224, 224)
