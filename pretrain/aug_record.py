@@ -12,7 +12,7 @@ __all__ = ["AugRecord", "StoredRecord", "crop_maps", "sample_seed", "send"]
 
 
 class AugRecord(NamedTuple):
-    """The augmentation of an image. A data set gives it without the batch dimension; `default_collate` stacks it.
+    """The augmentation of an image. A data set gives it without the batch dimension; a collate function stacks it.
 
     The box is in the frame of the upright image (EXIF orientation applied), from edge to edge: (0, 0, 1, 1) is the
     whole image, and pixel i of n covers [i/n, (i+1)/n].
