@@ -40,6 +40,7 @@ class StoredImage:
         UnreadableImage: here or in `crop`.
     """
 
+    decoder = "pillow"  # its name in the log and the record
     height: int  # of the upright picture
     width: int
     is_plain_jpeg: bool  # an upright JPEG file in colour or grey

@@ -30,6 +30,8 @@ _SCAN, _APP1 = b"\xda", b"\xe1"  # JPEG markers: the pixels follow; EXIF data or
 class TurboImage(StoredImage):
     """A stored picture whose JPEG files are decoded and resized faster."""
 
+    decoder = "turbo"
+
     def _open(self, source: bytes | Image.Image) -> None:
         self._pixels: dict[int, np.ndarray] = {}  # of the last reduction: some callers show several boxes
         self._content: bytes | None = None  # of a file that is not left to Pillow
