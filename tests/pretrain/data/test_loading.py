@@ -66,7 +66,7 @@ def equal(first, second):
 
 
 @pytest.mark.parametrize("num_workers, persistent, augment", [
-    (1, False, "host"), (2, False, "host"), (2, True, "host"), (2, True, "device"),
+    (1, False, "host"), (2, False, "host"), (2, True, "host"), (1, True, "device"),
 ])  # fmt: skip
 def test_batches_do_not_depend_on_workers(folder, num_workers, persistent, augment):
     textured(folder)
