@@ -203,7 +203,7 @@ def _measuring(setting: Setting, name: str) -> Case:
 
 
 def _loading(setting: Setting) -> Iterator[Case]:
-    """A step on a batch that is there, and with the loader before it, which resizes crops or leaves it to the device."""
+    """A step on a batch that is there, and with the loader before it; crops are resized there or on the device."""
     name = "MAE ViT-B"
     yield _pretrain(setting, name, title="made-up batch")
     batch = _batch(setting, name)

@@ -99,8 +99,8 @@ class PretrainImages(Dataset):
             box=torch.tensor(box, dtype=torch.float32),
             flip=torch.tensor(flip),
         )
-        item = pixels._asdict() if isinstance(pixels, Canvas) else {"inputs": pixels}
-        return {**item, "record": record}
+        parts = pixels._asdict() if isinstance(pixels, Canvas) else {"inputs": pixels}
+        return {**parts, "record": record}
 
     def _show(self, index: int, seed: int) -> tuple[int, Shown]:
         for shown in chain(range(index, len(self)), range(index)):
@@ -110,7 +110,10 @@ class PretrainImages(Dataset):
                 if self._opened is None or self._opened[0] != shown:
                     self._opened = shown, self.open(shown)
                 image = self._opened[1]
-                return shown, self.transform(Unresized(image) if self.augment == "device" else image, Random(seed))
+                if self.augment == "device":
+                    assert isinstance(image, StoredImage)  # `check_augment`
+                    image = Unresized(image)
+                return shown, self.transform(image, Random(seed))
             except UnreadableImage as error:
                 self._note_unreadable(shown, str(error))
         raise UserError(f"no image is readable, the last one tried is {printable(self.name(shown))}")
