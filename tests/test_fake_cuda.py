@@ -16,6 +16,10 @@ def test_a_pretraining_step_waits_for_nothing(leaf):
     assert not any(pretrain_step(leaf).values())
 
 
+def test_crops_are_resized_without_waiting():
+    assert not any(pretrain_step("debug/mae_vit-debug_2e_folder.py", augment="device").values())
+
+
 @pytest.mark.parametrize("name", ["finetune_mae_vit-base_100e_in1k", "linear_mae_vit-base_90e_in1k",
                                   "knn_vit-base_in1k"])
 def test_a_step_of_a_classifier_waits_for_nothing(name):

@@ -7,6 +7,8 @@
 Each way shows the same images with random resized crops (area 0.2 to 1) and flips, as tensors: ours by each decoder,
 and torchvision's ImageFolder transforms on Pillow images. Without `--workers` one thread of this process works, and
 CPU time is counted; with them the data loaders of torch, with batches, and wall-clock time beside it.
+`device` is our default decoder with `augment='device'`: the worker's share alone, without the resizing and flipping
+that the training device does, and what its larger samples cost there.
 Turns: A B A B ..., the ratio is taken round by round; the last line gives the median for our default decoder.
 """
 import argparse
@@ -41,13 +43,13 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def our_way(source: str, decoder: str, args: argparse.Namespace) -> tuple[Way, int]:
+def our_way(source: str, decoder: str, args: argparse.Namespace, augment: str = "host") -> tuple[Way, int]:
     """Return a source as pretraining reads it."""
     from mimtransfer.datasets.collate import stack_images
     from pretrain.data import ImageSource
 
     transform = dict(type="RandomResizedCropFlip", size=args.size)
-    images = ImageSource(transform, source, seed=0, decoder=decoder)
+    images = ImageSource(transform, source, seed=0, decoder=decoder, augment=augment)
     return _way(images, args, stack_images)
 
 
@@ -144,6 +146,7 @@ def main() -> None:
         peer = args.against or args.sources[0]
         ways = {f"torchvision + PIL, {peer}": torchvision_way(peer, args)}
         for source in args.sources:
+            ways[f"ours, device (worker's share), {source}"] = our_way(source, "auto", args, "device")
             for decoder in ("pillow", "auto"):
                 ways[f"ours, {decoder}, {source}"] = our_way(source, decoder, args)
         times = measure(ways, args)

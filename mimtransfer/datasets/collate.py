@@ -14,14 +14,14 @@ from mimtransfer.registry import FUNCTIONS
 
 
 @FUNCTIONS.register_module()
-def stack_images(data_batch: Sequence[Mapping[str, Any]]) -> dict:
+def stack_images(data_batch: Sequence[Mapping[str, Any]]) -> Any:
     """Stack samples as `default_collate` does, with the same values, but leave pixels in the order they lie in.
 
     Args:
-        data_batch: samples; their `inputs` are [C, H, W], in memory [H, W, C] or [C, H, W].
+        data_batch: samples, dictionaries; their `inputs` are [C, H, W], in memory [H, W, C], or contiguous.
 
     Returns:
-        `inputs` [B, C, H, W], in memory as the samples; everything else stacked.
+        A dictionary: `inputs` [B, C, H, W], in memory as the samples; everything else stacked.
     """
     if data_batch[0]["inputs"].is_contiguous():
         return default_collate(data_batch)

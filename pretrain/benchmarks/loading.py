@@ -25,7 +25,9 @@ def write_pictures(folder: Path, number: int, size: tuple[int, int]) -> None:
         Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(folder / f"{i:05d}.jpg", quality=90)
 
 
-def endless_batches(cfg: Config, folder: Path, batch_size: int, workers: int | None = None) -> Iterator[dict[str, Any]]:
+def endless_batches(
+    cfg: Config, folder: Path, batch_size: int, workers: int | None = None, augment: str = "host"
+) -> Iterator[dict[str, Any]]:
     """Yield batches of a folder as the training gets them, epoch after epoch.
 
     Args:
@@ -33,6 +35,7 @@ def endless_batches(cfg: Config, folder: Path, batch_size: int, workers: int | N
         folder: with at least `batch_size` pictures.
         batch_size: of a batch.
         workers: processes that read; None: those of the config, at most one for each core.
+        augment: host, or device: where crops are resized and flipped.
     """
     register_all()
     loader = cfg.train_dataloader.to_dict()
@@ -41,7 +44,7 @@ def endless_batches(cfg: Config, folder: Path, batch_size: int, workers: int | N
     loader["num_workers"] = min(loader.get("num_workers", 1), cores) if workers is None else workers
     loader["persistent_workers"] = loader["num_workers"] > 0
     transform = loader["dataset"]["transform"]
-    loader["dataset"] = dict(type="ImageFolder", root=str(folder), transform=transform)
+    loader["dataset"] = dict(type="ImageFolder", root=str(folder), transform=transform, augment=augment)
     built = Runner.build_dataloader(loader, seed=0)
     while True:
         yield from built

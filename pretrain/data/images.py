@@ -1,5 +1,6 @@
 """Training sets of unlabelled images: an item is dict(inputs=[3, H, W] uint8 RGB, record=AugRecord). With `in_chans` or
-`decoder='bands'` inputs are [in_chans, H, W], uint8 or float32.
+`decoder='bands'` inputs are [in_chans, H, W], uint8 or float32; with `augment='device'` an item is
+dict(inputs=canvas [2 H, 2 W, 3] uint8, crop=[4] float32, record=AugRecord), see `on_device`.
 """
 import logging
 import os
@@ -24,7 +25,8 @@ from mimtransfer.errors import UserError
 from mimtransfer.registry import DATASETS, TRANSFORMS
 from pretrain.aug_record import AugRecord, sample_seed
 from pretrain.data.decoding import BandsImage, StoredImage, UnreadableImage, choose_decoder
-from pretrain.data.transforms import Shown, check_transform
+from pretrain.data.on_device import Canvas, Unresized
+from pretrain.data.transforms import Shown, check_augment, check_transform
 
 
 class PretrainImages(Dataset):
@@ -42,6 +44,7 @@ class PretrainImages(Dataset):
         max_corrupt: so many unreadable images are replaced, in each training process (rank) of a run.
         decoder: pillow, turbo, bands or auto (`pretrain.data.decoding`).
         in_chans: channels of the images; the top-level `in_chans` of a config sets it.
+        augment: host, or device: crops are resized and flipped where the model is.
 
     Raises:
         UserError: from an item, when there are more unreadable images than `max_corrupt`.
@@ -51,14 +54,17 @@ class PretrainImages(Dataset):
     kind = "folder"
 
     def __init__(self, transform: dict, seed: int | None = None, max_corrupt: int = 10,
-                 decoder: str = "auto", in_chans: int = RGB):
+                 decoder: str = "auto", in_chans: int = RGB, augment: str = "host"):
         if not isinstance(max_corrupt, int) or max_corrupt < 0:
             raise UserError(f"{type(self).__name__}: got max_corrupt={max_corrupt!r}, expected an int >= 0")
         self.transform = TRANSFORMS.build(transform) if isinstance(transform, dict) else transform
         self.max_corrupt = max_corrupt
         self.seed = seed
         self.decode = choose_decoder(decoder, in_chans)
-        check_transform(self.transform, bands=_reads_bands(decoder, in_chans))
+        bands = _reads_bands(decoder, in_chans)
+        check_transform(self.transform, bands)
+        check_augment(augment, self.transform, bands)
+        self.augment = augment
         self._opened: tuple[int, Any] | None = None  # the next sample may be another view of it
         self._unreadable = torch.zeros(len(self), dtype=torch.uint8).share_memory_()
 
@@ -101,7 +107,8 @@ class PretrainImages(Dataset):
             box=torch.from_numpy(np.array(box, np.float32)),
             flip=torch.from_numpy(np.array(flip)),
         )
-        return {"inputs": pixels, "record": record}
+        parts = pixels._asdict() if isinstance(pixels, Canvas) else {"inputs": pixels}
+        return {**parts, "record": record}
 
     def _show(self, index: int, seed: int) -> tuple[int, Shown]:
         for shown in chain(range(index, len(self)), range(index)):
@@ -110,7 +117,11 @@ class PretrainImages(Dataset):
             try:
                 if self._opened is None or self._opened[0] != shown:
                     self._opened = shown, self.open(shown)
-                return shown, self.transform(self._opened[1], Random(seed))
+                image = self._opened[1]
+                if self.augment == "device":
+                    assert isinstance(image, StoredImage)  # `check_augment`
+                    image = Unresized(image)
+                return shown, self.transform(image, Random(seed))
             except UnreadableImage as error:
                 self._note_unreadable(shown, str(error))
         raise UserError(f"no image is readable, the last one tried is {printable(self.name(shown))}")
@@ -158,6 +169,7 @@ class ImageFolder(PretrainImages):
         max_corrupt: int = 10,
         decoder: str = "auto",
         in_chans: int = RGB,
+        augment: str = "host",
     ):
         if extensions == EXTENSIONS and _reads_bands(decoder, in_chans):
             extensions = BAND_EXTENSIONS
@@ -183,7 +195,7 @@ class ImageFolder(PretrainImages):
         if num_images is not None:
             paths = [paths[i] for i in _spread(num_images, len(paths), "ImageFolder")]
         self.paths = PathTable(paths)
-        super().__init__(transform, seed, max_corrupt, decoder, in_chans)
+        super().__init__(transform, seed, max_corrupt, decoder, in_chans, augment)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -220,6 +232,7 @@ class ImageSource(PretrainImages):
         max_corrupt: int = 10,
         decoder: str = "auto",
         in_chans: int = RGB,
+        augment: str = "host",
     ):
         source = root if source is None else source
         if not isinstance(source, str):
@@ -232,7 +245,7 @@ class ImageSource(PretrainImages):
         total = len(self.source)
         # A range costs no memory, whatever its length.
         self.numbers = range(total) if num_images is None else _spread(num_images, total, "ImageSource")
-        super().__init__(transform, seed, max_corrupt, decoder, in_chans)
+        super().__init__(transform, seed, max_corrupt, decoder, in_chans, augment)
 
     def __len__(self) -> int:
         return len(self.numbers)

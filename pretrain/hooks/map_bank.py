@@ -261,4 +261,5 @@ def _whole_images(dataset):
     """Return the training set with the whole image shown, squashed to the size of the training crops."""
     images = copy.copy(dataset)  # shares the table of paths and the flags of unreadable images
     images.transform = ResizeWhole(dataset.transform.size, dataset.transform.filter.name.lower())
+    images.augment = "host"  # a map is of the same pixels wherever crops are resized
     return images

@@ -16,6 +16,7 @@ from mimtransfer.registry import MODELS
 from mimtransfer.training.deferred_log import keep_norms
 from mimtransfer.training.precision import set_amp
 from pretrain.aug_record import AugRecord
+from pretrain.data.on_device import CANVAS
 from pretrain.hooks.map_bank import measure_maps
 from pretrain.masking.bank import MapBank
 from pretrain.masking.measured import Measured
@@ -136,9 +137,13 @@ def measure_in_both_precisions(model: Any, data: dict[str, Any]) -> None:
         assert maps.device.type == "cuda" and maps.shape == (BATCH, *model.encoder.grid_size)
 
 
-def pretrain_step(leaf: str, strict: bool = True) -> dict[str, int]:
+def pretrain_step(leaf: str, strict: bool = True, augment: str = "host") -> dict[str, int]:
     """Do the steps of a config's kind, and measure where its strategy measures; return how often the host waited."""
     model, cfg, data = build_pretraining(leaf)
+    if augment == "device":
+        height, width = data["inputs"].shape[2:]
+        canvas = torch.zeros(BATCH, CANVAS * height, CANVAS * width, 3, dtype=torch.uint8)
+        data |= dict(inputs=canvas, crop=torch.tensor([[0.0, 0.0, height, width]]).repeat(BATCH, 1))
     with fake_cuda(strict) as watch:
         move(model, watch)
         waited = train_in_both_precisions(model, cfg, data, watch)

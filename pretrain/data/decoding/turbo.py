@@ -77,6 +77,11 @@ class TurboImage(StoredImage):
         height, width = decoded.shape[:2]
         return Image.fromarray(decoded[top : min(bottom, height), left : min(right, width)])
 
+    def _cut(self, box: tuple[int, int, int, int], scale: int) -> np.ndarray:
+        decoded = self._decoded(scale)
+        left, top, right, bottom = box
+        return super()._cut(box, scale) if decoded is None else decoded[top:bottom, left:right]
+
     def _decoded(self, scale: int) -> np.ndarray | None:
         """Return all pixels [H, W, 3], reduced by `scale`, or None where Pillow must read this file."""
         if scale not in self._pixels:

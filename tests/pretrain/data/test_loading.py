@@ -56,7 +56,9 @@ def epochs_of(folder, num_workers=0, persistent=False, epochs=(0, 1), batch_size
 
 
 def flat(epochs):
-    return [tensor for batches in epochs for batch in batches for tensor in (batch["inputs"], *batch["record"])]
+    parts = ("inputs", "crop")
+    return [tensor for batches in epochs for batch in batches
+            for tensor in (*(batch[part] for part in parts if part in batch), *batch["record"])]
 
 
 def equal(first, second):
@@ -64,11 +66,14 @@ def equal(first, second):
     return len(first) == len(second) and all(torch.equal(a, b) for a, b in zip(first, second))
 
 
-@pytest.mark.parametrize("num_workers, persistent", [(1, False), (2, False), (2, True)])
-def test_batches_do_not_depend_on_workers(folder, num_workers, persistent):
+@pytest.mark.parametrize("num_workers, persistent, augment", [
+    (1, False, "host"), (2, False, "host"), (2, True, "host"), (1, True, "device"),
+])  # fmt: skip
+def test_batches_do_not_depend_on_workers(folder, num_workers, persistent, augment):
     textured(folder)
-    expected = epochs_of(folder, collate="default_collate")
-    assert equal(expected, epochs_of(folder, num_workers, persistent)) and equal(expected, epochs_of(folder))
+    expected = epochs_of(folder, augment=augment, collate="default_collate")
+    assert equal(expected, epochs_of(folder, num_workers, persistent, augment=augment))
+    assert equal(expected, epochs_of(folder, augment=augment))
 
 
 def test_batches_do_not_depend_on_what_was_read_before(folder):
