@@ -48,6 +48,12 @@ class SampleGenerator:
         """Make one for a batch without records (pictures, benchmarks, tests): sample b has seed `seed + b`, hashed."""
         return cls(mix(torch.arange(batch, device=device, dtype=torch.int64) + seed))
 
+    def fork(self, number: int) -> "SampleGenerator":
+        """Return an independent generator for another purpose of the same samples, one for each `number` > 0; what
+        this one has drawn does not matter.
+        """
+        return SampleGenerator(mix(mix(self.seed) + _wrapped(number * _MIX_1)))
+
     def _bits(self, shape: tuple[int, ...]) -> Tensor:
         self.calls += 1
         stream = mix(self.seed + _wrapped(self.calls * _GOLDEN))  # [B]

@@ -35,6 +35,7 @@ def kind(cfg: Any) -> tuple[str, ...]:
     drawn = model.get("strategy") or model.get("corruption") or dict(type="FrequencyMasking")
     options = [f"{key}={value}" for key, value in drawn.items() if key not in _NUMBERS]
     method = [model.type, *sorted(key for key in model if key in ("auxiliary", "frequency_loss", "permuted"))]
+    method += [value for key, value in (model.get("decoder") or {}).items() if key == "type"]
     encoder = model.encoder.type.rpartition(".")[2]
     drawn_by = " ".join([drawn["type"], *sorted(options)]) if encoder == "TimmViT" else ""
     return " ".join(method), drawn_by, model.tokenizer.type if model.type == "BEiT" else "", encoder
@@ -73,7 +74,7 @@ def shrink(cfg: Any) -> None:
     else:
         encoder.arch = "resnet10t"
     if "decoder" in model:
-        model.decoder = dict(embed_dim=48, depth=1, num_heads=3)
+        model.decoder = dict(model.decoder, embed_dim=48, depth=1, num_heads=3)
 
 
 def build_pretraining(leaf: str) -> tuple[Any, Any, dict[str, Any]]:
