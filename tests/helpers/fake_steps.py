@@ -29,13 +29,16 @@ _NUMBERS = {"type", "mask_ratio", "throw_ratio", "warmup", "num_seeds", "num_par
 def kind(cfg: Any) -> tuple[str, ...]:
     """Return what decides which operators a step runs: method, strategy or corruption, tokenizer, encoder.
 
-    What is independent of each other is not combined: tokenizers are tried with BEiT, corruptions with plain ViTs.
+    What is independent of each other is not combined: tokenizers are tried with BEiT, corruptions with plain ViTs,
+    decoders with one strategy.
     """
     model = cfg.model
     drawn = model.get("strategy") or model.get("corruption") or dict(type="FrequencyMasking")
     options = [f"{key}={value}" for key, value in drawn.items() if key not in _NUMBERS]
     method = [model.type, *sorted(key for key in model if key in ("auxiliary", "frequency_loss", "permuted"))]
-    method += [value for key, value in (model.get("decoder") or {}).items() if key == "type"]
+    decoder = (model.get("decoder") or {}).get("type")
+    if decoder:
+        return f"{model.type} {decoder}", "", "", "TimmViT"
     encoder = model.encoder.type.rpartition(".")[2]
     drawn_by = " ".join([drawn["type"], *sorted(options)]) if encoder == "TimmViT" else ""
     return " ".join(method), drawn_by, model.tokenizer.type if model.type == "BEiT" else "", encoder
