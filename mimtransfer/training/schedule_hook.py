@@ -56,6 +56,8 @@ def _summary(runner: Runner) -> str:
     batch, wrapper = batch_of(runner.cfg, get_world_size()), runner.optim_wrapper
     wrappers = list(wrapper.values()) if isinstance(wrapper, OptimWrapperDict) else [wrapper]
     rates = [group.get("initial_lr", group["lr"]) for one in wrappers for group in one.optimizer.param_groups]
+    images = runner.max_iters * batch.images
+    masks = (runner.cfg.get("model") or {}).get("masks_per_image", 1)
+    masked = f", {masks} masks of each ({images * masks} masks; lr and epochs count images)" if masks > 1 else ""
     return (f"Schedule: {batch.images_of_step} images a step ({batch}), "
-            f"{-(-runner.max_iters // batch.accumulation)} steps, {runner.max_iters * batch.images} images, peak lr "
-            f"{max(rates):.4g}")
+            f"{-(-runner.max_iters // batch.accumulation)} steps, {images} images{masked}, peak lr {max(rates):.4g}")

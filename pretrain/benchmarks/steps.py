@@ -73,7 +73,7 @@ class PretrainSteps:
         batch = len(self.images)
         counted = batch if batch % _COUNTED else _COUNTED
         record, images = AugRecord(*(part[:counted] for part in self.record)), self.images[:counted]
-        drawn = self.model.draw_layout(images, record)
+        drawn = self.model.draw_layout(images, record, self.model.masks_per_image)
         loss: Any = type(self.model).loss  # of compiled code nobody sees the operations
         self.model.eval()
 
@@ -99,7 +99,8 @@ class PretrainSteps:
                 model.frequency_loss(prediction, images, drawn.kept).backward()
 
             return {"filter and loss": filter_and_compare}
-        found: dict[str, Callable[[], Any]] = {"drawing a layout": lambda: model.draw_layout(images, record)}
+        masks = model.masks_per_image
+        found: dict[str, Callable[[], Any]] = {"drawing a layout": lambda: model.draw_layout(images, record, masks)}
         if self.measured:
             found["measuring maps"] = lambda: measure_maps(model, self.inputs, amp=True)
         return found

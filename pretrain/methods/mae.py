@@ -69,18 +69,23 @@ class MAE(MIMethod):
                 f"MAE: nothing to predict, got mask_ratio={self.strategy.mask_ratio}; expected at least one masked "
                 "patch"
             )
-        target = take(patchify(images, self.encoder.patch_size), layout.masked)  # [B, M, p*p*C]
-        if self.norm_pix_loss:
-            mean, std = patch_statistics(target)
-            target = (target - mean) / std
         # Equal counts, so the mean over all values is the mean over masked patches. In fp32 under autocast, too.
-        return {"loss": (self.predict(images, layout).float() - target).square().mean()}
+        return {"loss": (self.predict(images, layout).float() - self.target(images, layout)).square().mean()}
+
+    def target(self, images: Tensor, layout: TokenLayout) -> Tensor:
+        """Return the (normalised) pixels of the masked patches, [B*K, M, p*p*C]."""
+        rows = patchify(images, self.encoder.patch_size)  # [B, L, p*p*C]
+        if not self.norm_pix_loss:
+            return take(rows, layout.masked)
+        if len(layout.masked) == len(rows):
+            return _normalise(take(rows, layout.masked))
+        return take(_normalise(rows), layout.masked)  # each patch once, though several masks hide it
 
     def predict(self, images: Tensor, layout: TokenLayout) -> Tensor:
-        """Return the predicted (normalised) pixels of the masked patches, [B, M, p*p*C]."""
+        """Return the predicted (normalised) pixels of the masked patches, [B*K, M, p*p*C]."""
         grid = self.encoder.patch_grid(images)
         tokens = self.encoder.add_position(self.encoder.embed(images), grid)  # [B, L, D]
-        latent = self.encoder.encode(take(tokens, layout.visible), grid, layout.visible)  # [B, P+V, D]
+        latent = self.encoder.encode(take(tokens, layout.visible), grid, layout.visible)  # [B*K, P+V, D]
         return self.decoder(latent, layout, grid)
 
     def reconstruct(self, images: Tensor, layout: TokenLayout) -> Tensor:
@@ -109,6 +114,11 @@ class MAE(MIMethod):
         for token in (getattr(self.encoder, "cls_token", None), getattr(self.encoder, "reg_token", None)):
             if token is not None:
                 nn.init.normal_(token, std=0.02)
+
+
+def _normalise(rows: Tensor) -> Tensor:
+    mean, std = patch_statistics(rows)
+    return (rows - mean) / std
 
 
 @torch.no_grad()

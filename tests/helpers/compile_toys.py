@@ -33,6 +33,7 @@ METHODS = {
                            strategy=dict(type="BlockMasking", mask_ratio=0.375, area=(0.1, 0.375))),
     "MaPeT": dict(type="MaPeT", encoder=ENCODER, tokenizer=TOKENIZER, strategy=RANDOM),
     "MFM": dict(type="MFM", encoder=ENCODER, corruption=dict(type="FrequencyMasking", radius=3)),
+    "MAE, 2 masks": dict(MAE, masks_per_image=2),
     "MAE, recomputed": dict(MAE, encoder=dict(MAE["encoder"], grad_checkpointing=True)),
 }
 MEASURED = {
