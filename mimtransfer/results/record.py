@@ -67,6 +67,8 @@ def validate(record: Any, where: str = FILE_NAME) -> None:
     if record["init"]["kind"] == "checkpoint":
         for field in _OF_CHECKPOINT.split():
             _check_field(record, field, (object,), True, where)
+    if "masks_per_image" in record["schedule"]:  # of pretrainings with several masks of an image
+        _check_field(record, "schedule.masks_per_image", (int,), False, where)
     if "precision" in record:  # since December 2026
         _check_field(record, "precision", (dict,), True, where)
     for name, metric in record["metrics"].items():

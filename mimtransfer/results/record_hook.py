@@ -215,7 +215,9 @@ class RecordHook(Hook):
         if not self._trained:
             return {key: self._signature().get(key) for key in ("epochs", "iters")}
         by_epoch = (runner.cfg.get("train_cfg") or {}).get("max_epochs") is not None
-        return {"epochs": runner.max_epochs if by_epoch else None, "iters": runner.max_iters}
+        schedule = {"epochs": runner.max_epochs if by_epoch else None, "iters": runner.max_iters}
+        masks = (runner.cfg.get("model") or {}).get("masks_per_image", 1)
+        return schedule | ({"masks_per_image": masks} if masks > 1 else {})
 
     def _images_per_s(self) -> float | None:
         speed = self._meter.images_per_s

@@ -13,7 +13,7 @@ from torch import Tensor
 from mimtransfer.draws import SampleGenerator
 from mimtransfer.errors import UserError
 from pretrain.aug_record import AugRecord
-from pretrain.layout import TokenLayout
+from pretrain.layout import TokenLayout, for_each_mask
 
 
 class Counts(NamedTuple):
@@ -75,13 +75,14 @@ class MaskingStrategy(ABC):
     def __call__(
         self, images: Tensor, record: AugRecord | None, grid: tuple[int, int], generator: SampleGenerator
     ) -> TokenLayout:
-        """Draw the layout of a batch.
+        """Draw the layout of a batch, as many rows as the generator has.
 
         Args:
             images: [B, C, H, W] float, normalised.
             record: where the crops came from; None where a strategy is used without a data set (pictures, benchmarks).
             grid: (h, w) in patches.
-            generator: the only source of randomness.
+            generator: the only source of randomness. Of B*K streams, row b*K + k for mask k of image b: what is known
+                of an image is computed once, and repeated by `for_each_mask` where it meets a draw.
         """
 
     def look_up(self, index: Tensor) -> Tensor | None:
@@ -137,11 +138,13 @@ def sample_order(weights: Tensor, generator: SampleGenerator) -> Tensor:
 
     Args:
         weights: [B, L] float, >= 0, any scale.
+        generator: of B*K streams.
 
     Returns:
-        [B, L] int64, patch indices, first drawn first.
+        [B*K, L] int64, patch indices, first drawn first.
     """
     weights = weights.float()
     # The logarithm of a positive float32 is above -104, so -256 is below every drawable weight.
     log_weights = torch.where(weights > 0, weights.clamp_min(torch.finfo(torch.float32).tiny).log(), -256.0)
-    return (generator.exponential(weights.shape[1]).log() - log_weights).argsort(1)
+    draws = generator.exponential(weights.shape[1]).log()
+    return (draws - for_each_mask(log_weights, len(draws))).argsort(1)

@@ -79,19 +79,19 @@ class CrossDecoder(PatchDecoder):
         """Decode.
 
         Args:
-            encoded: [B, P+V, D_encoder] of `TimmViT.encode`; with weighted features the list of `encode_blocks`.
+            encoded: [B*K, P+V, D_encoder] of `TimmViT.encode`; with weighted features the list of `encode_blocks`.
             layout: roles; its masked patches are predicted.
             grid: patch grid (h, w) of these images.
 
         Returns:
-            [B, M, num_values], in the order of `layout.masked`.
+            [B*K, M, num_values], in the order of `layout.masked`.
         """
         contexts: Sequence[Tensor]
         if isinstance(encoded, Tensor):
             contexts = [encoded] * len(self.blocks)
         else:
             contexts = self.features(encoded)
-        queries = self.mask_token + take(self.positions(grid), layout.masked)  # [B, M, D]
+        queries = self.mask_token + take(self.positions(grid), layout.masked)  # [B*K, M, D]
         for block, context in zip(self.blocks, contexts):
             queries = block(queries, context)
         return self.pred(self.norm(queries))

@@ -77,12 +77,13 @@ class PixelDecoder(PatchDecoder):
         """Decode.
 
         Args:
-            latent: [B, P+V, D_encoder], prefix tokens first, then the visible tokens in the order of `layout.visible`.
+            latent: [B*K, P+V, D_encoder], prefix tokens first, then the visible tokens in the order of
+                `layout.visible`.
             layout: roles; thrown patches are not decoded.
             grid: patch grid (h, w) of these images.
 
         Returns:
-            [B, M, num_values], in the order of `layout.masked`.
+            [B*K, M, num_values], in the order of `layout.masked`.
         """
         tokens = self.embed(latent)
         prefix, visible = tokens.split([self.num_prefix_tokens, layout.visible.shape[1]], dim=1)

@@ -62,11 +62,11 @@ class MAE(MIMethod):
         self.norm_pix_loss = norm_pix_loss
         self.reset_parameters()
 
-    def draw_layout(self, images: Tensor, record: AugRecord | None) -> TokenLayout:
+    def draw_layout(self, images: Tensor, record: AugRecord | None, num_masks: int = 1) -> TokenLayout:
         """Let the strategy decide, then throw the masked patches that the decoder is not to predict: in MAE a patch
         that is neither seen nor predicted is one that is thrown.
         """
-        layout = super().draw_layout(images, record)
+        layout = super().draw_layout(images, record, num_masks)
         ratio = self.decoder.predict_ratio
         if ratio is None:
             return layout
@@ -74,7 +74,7 @@ class MAE(MIMethod):
         # As `MaskingStrategy.counts`; cells of several patches may mask fewer than their ratio says.
         num_predicted = min(int(num_patches * ratio + 1e-9), num_masked)
         # The order of the masked patches is that of the strategy's draws, where the heaviest come first.
-        order = self.generator(images, record).fork(1).uniform(num_masked).argsort(1)
+        order = self.generator(images, record).spread(num_masks).fork(1).uniform(num_masked).argsort(1)
         predicted, rest = layout.masked.gather(1, order).tensor_split([num_predicted], dim=1)
         return layout._replace(masked=predicted, thrown=torch.cat([layout.thrown, rest], dim=1))
 
@@ -90,15 +90,20 @@ class MAE(MIMethod):
                 f"MAE: nothing to predict, got mask_ratio={self.strategy.mask_ratio} and predict_ratio="
                 f"{self.decoder.predict_ratio}; expected at least one masked patch"
             )
-        target = take(patchify(images, self.encoder.patch_size), layout.masked)  # [B, M, p*p*C]
-        if self.norm_pix_loss:
-            mean, std = patch_statistics(target)
-            target = (target - mean) / std
         # Equal counts, so the mean over all values is the mean over masked patches. In fp32 under autocast, too.
-        return {"loss": (self.predict(images, layout).float() - target).square().mean()}
+        return {"loss": (self.predict(images, layout).float() - self.target(images, layout)).square().mean()}
+
+    def target(self, images: Tensor, layout: TokenLayout) -> Tensor:
+        """Return the (normalised) pixels of the masked patches, [B*K, M, p*p*C]."""
+        rows = patchify(images, self.encoder.patch_size)  # [B, L, p*p*C]
+        if not self.norm_pix_loss:
+            return take(rows, layout.masked)
+        if len(layout.masked) == len(rows):
+            return _normalise(take(rows, layout.masked))
+        return take(_normalise(rows), layout.masked)  # each patch once, though several masks hide it
 
     def predict(self, images: Tensor, layout: TokenLayout) -> Tensor:
-        """Return the predicted (normalised) pixels of the masked patches, [B, M, p*p*C]."""
+        """Return the predicted (normalised) pixels of the masked patches, [B*K, M, p*p*C]."""
         grid = self.encoder.patch_grid(images)
         tokens = self.encoder.add_position(self.encoder.embed(images), grid)  # [B, L, D]
         encode = self.encoder.encode_blocks if self.decoder.reads_blocks else self.encoder.encode
@@ -130,6 +135,11 @@ class MAE(MIMethod):
         for token in (getattr(self.encoder, "cls_token", None), getattr(self.encoder, "reg_token", None)):
             if token is not None:
                 nn.init.normal_(token, std=0.02)
+
+
+def _normalise(rows: Tensor) -> Tensor:
+    mean, std = patch_statistics(rows)
+    return (rows - mean) / std
 
 
 @torch.no_grad()

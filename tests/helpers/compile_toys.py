@@ -35,6 +35,7 @@ METHODS = {
     "MFM": dict(type="MFM", encoder=ENCODER, corruption=dict(type="FrequencyMasking", radius=3)),
     "MAE, cross decoder": dict(MAE, decoder=dict(type="CrossDecoder", embed_dim=32, depth=1, num_heads=2,
                                                  predict_ratio=0.25)),
+    "MAE, 2 masks": dict(MAE, masks_per_image=2),
     "MAE, recomputed": dict(MAE, encoder=dict(MAE["encoder"], grad_checkpointing=True)),
 }
 MEASURED = {

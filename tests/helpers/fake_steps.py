@@ -35,7 +35,8 @@ def kind(cfg: Any) -> tuple[str, ...]:
     model = cfg.model
     drawn = model.get("strategy") or model.get("corruption") or dict(type="FrequencyMasking")
     options = [f"{key}={value}" for key, value in drawn.items() if key not in _NUMBERS]
-    method = [model.type, *sorted(key for key in model if key in ("auxiliary", "frequency_loss", "permuted"))]
+    named = ("auxiliary", "frequency_loss", "masks_per_image", "permuted")
+    method = [model.type, *sorted(key for key in model if key in named)]
     decoder = (model.get("decoder") or {}).get("type")
     if decoder:
         return f"{model.type} {decoder}", "", "", "TimmViT"

@@ -137,6 +137,14 @@ def test_every_masked_patch_is_as_likely_to_be_predicted():
     assert (first.mean() - 4 / 9).abs() < 5 * (4 / 9 * 5 / 9 / len(first)) ** 0.5
 
 
+def test_of_several_masks_each_has_its_own_predicted_patches():
+    model, images, record = build(predict_ratio=0.25), torch.randn(2, 3, 32, 32), record_of(torch.tensor([5, 6]))
+    layout, single = model.draw_layout(images, record, 3), model.draw_layout(images, record)
+    assert torch.equal(layout.masked[::3], single.masked) and layout.masked.shape == (6, 4)
+    losses = [model.loss(images, TokenLayout(*(part[k::3] for part in layout)))["loss"] for k in range(3)]
+    torch.testing.assert_close(model.loss(images, layout)["loss"], torch.stack(losses).mean())
+
+
 def test_coarse_cells_mask_fewer_patches_than_are_asked_for():
     """5 x 5 cells of 2 x 2 patches: 18 cells masked, 72 patches, where 75 % are 75."""
     encoder = dict(ENCODER, img_size=40, patch_size=4)
