@@ -50,6 +50,7 @@ class Plan(NamedTuple):
     loaders: int  # cores or loader processes that feed all GPUs
     loaders_told: str
     notes: tuple[str, ...]
+    work: float = 1.0  # operations of a mean image of the run over those of `cost`
 
     @property
     def images_of_step(self) -> int:
@@ -64,7 +65,7 @@ class Plan(NamedTuple):
     @property
     def seconds(self) -> float | None:
         """Wall time of the training, without evaluations."""
-        return None if self.length.images is None else self.length.images / self.rate
+        return None if self.length.images is None else self.length.images * self.work / self.rate
 
     @property
     def usable(self) -> float:
