@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from mmengine.config import Config
 
+from mimtransfer.planning.plan import quiet
 from mimtransfer.planning.step import FakeStep, Task
 from mimtransfer.results.description import phases_of
 from pretrain.hooks.phases import read_phases
@@ -44,7 +45,9 @@ def dearest_phase(cfg: Config, amp: bool) -> Dearest | None:
         if ratios:
             own.model.strategy.update(ratios)
         task = pretraining_task(own)
-        found.append((FakeStep(own, task, amp).run(2).flops, (phase.end - phase.begin) / epochs, own, task, phase))
+        with quiet():
+            flops = FakeStep(own, task, amp).run(2).flops
+        found.append((flops, (phase.end - phase.begin) / epochs, own, task, phase))
     most, _, own, task, phase = max(found, key=lambda one: one[0])
     work = sum(flops * share for flops, share, *_ in found) / most
     return Dearest(own, task, work, f"{len(found)} phases: memory and rate are those of {phase}; an image of the run "

@@ -163,7 +163,8 @@ def test_a_plan_counts_all_phases(monkeypatch):
     work = dearest_phase(cfg, False).work
     assert seconds == pytest.approx(3200 * work) and 0.5 < work < 0.75
     cost = Cost(10**9, {}, "forward", 0, 0)
-    numbers = dict(gpus=1, batch=8, accumulation=1, buckets=0, largest=8, checked=0, checked_error=0.0, mfu=0.3, loaders=1)
+    numbers = dict(gpus=1, batch=8, accumulation=1, buckets=0, largest=8, checked=0, checked_error=0.0, mfu=0.3,
+                   loaders=1)
     plain = Plan("toy", "pretrain", (32, 32), False, GPUS["h100"], cost=cost, length=Length(1000.0, ""),
                  loaders_told="", notes=(), **numbers)
     monkeypatch.setattr(planning, "make_plan", lambda path, own, shipped, task: plain._replace(size=task.size))
