@@ -6,7 +6,7 @@ import tarfile
 import numpy as np
 import pytest
 
-from mimtransfer.datasets.sources import archives, tar_index
+from mimtransfer.datasets.sources import tar_index
 from mimtransfer.datasets.sources.recognise import open_source
 from mimtransfer.errors import UserError
 
@@ -36,9 +36,8 @@ def contents(path, **options):
 @pytest.fixture
 def opened(monkeypatch):
     """Names of the shards whose headers were read."""
-    found = []
-    monkeypatch.setattr(tar_index, "index_tar", lambda path, *rest: (found.append(path),
-                                                                     archives.index_tar(path, *rest))[1])
+    found, index = [], tar_index.index_tar
+    monkeypatch.setattr(tar_index, "index_tar", lambda path, *rest: (found.append(path), index(path, *rest))[1])
     return found
 
 
@@ -76,9 +75,9 @@ def test_a_damaged_index_is_made_anew(content, shard, opened, tmp_path):
 
 def test_a_cut_shard_is_said_each_time(shard, opened, monkeypatch):
     lines = []
-    monkeypatch.setattr(archives, "print_log", lambda line, **_: lines.append(line))
+    monkeypatch.setattr(tar_index, "print_log", lambda line, **_: lines.append(line))
     whole = shard.read_bytes()
-    shard.write_bytes(whole[: int(archives.index_tar(str(shard)).offsets[2]) + 1024])
+    shard.write_bytes(whole[: int(tar_index.index_tar(str(shard)).offsets[2]) + 1024])
     for number in (1, 2):
         assert len(open_source(str(shard))) == 3 and len(lines) == number
     shard.write_bytes(whole[:600])
