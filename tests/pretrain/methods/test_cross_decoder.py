@@ -14,6 +14,7 @@ import torch
 from deterministic import fill, numbers
 
 from mimtransfer.backbones.vit import TimmViT
+from mimtransfer.checkpoints.recorded_config import build_recorded
 from mimtransfer.errors import UserError
 from mimtransfer.registry import MODELS
 from pretrain.aug_record import AugRecord
@@ -204,3 +205,10 @@ def test_what_cannot_be_is_refused(decoder, message):
 def test_too_small_a_share_is_refused():
     with pytest.raises(UserError, match=r"nothing to predict, got mask_ratio=0\.6 and predict_ratio=0\.05"):
         build(predict_ratio=0.05)(torch.randn(1, 3, 32, 32))
+
+
+def test_a_checkpoint_may_name_a_decoder_and_no_other_class_in_its_place():
+    config = dict(type="MAE", encoder=ENCODER, decoder=dict(DECODER, predict_ratio=0.25))
+    assert build_recorded(MODELS, config, "x.pth").decoder.predict_ratio == 0.25
+    with pytest.raises(UserError, match=r"x\.pth: config\.decoder names 'TimmCNN', which a file may not build"):
+        build_recorded(MODELS, dict(config, decoder=dict(type="TimmCNN", arch="resnet10t")), "x.pth")

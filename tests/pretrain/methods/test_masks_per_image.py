@@ -52,7 +52,9 @@ def test_a_step_embeds_each_image_once_and_encodes_each_mask(name):
     model = build(METHODS[name], masks_per_image=MASKS)
     seen = {"embed": [], "encode": [], "codes": []}
     model.encoder.patch_embed.register_forward_pre_hook(lambda module, args: seen["embed"].append(len(args[0])))
-    model.encoder.norm.register_forward_pre_hook(lambda module, args: seen["encode"].append(len(args[0])))
+    weighted = getattr(getattr(model, "decoder", None), "features", None)  # then nothing passes the encoder's norm
+    norm = weighted.norms[0] if weighted else model.encoder.norm
+    norm.register_forward_pre_hook(lambda module, args: seen["encode"].append(len(args[0])))
     if hasattr(model, "tokenizer"):
         model.tokenizer.register_forward_pre_hook(lambda module, args: seen["codes"].append(len(args[0])))
     model(**model.data_preprocessor(raw_batch(0, IMAGES), True))
