@@ -77,6 +77,7 @@ def test_is_what_its_name_says(leaf):
     else:
         if variant == "cross":
             assert cfg.model.decoder.type == "CrossDecoder" and cfg.model.decoder.predict_ratio == 0.25
+            assert [h.label[:8] for h in cfg.custom_hooks if h.type == "RecordHook"] == ["CrossMAE"]
             variant = rest[0].partition("-")[2]
         strategy = STRATEGIES[variant] if variant else "Random"
         assert cfg.model.get("strategy", dict(type="RandomMasking")).type == f"{strategy}Masking"

@@ -10,3 +10,6 @@ Effective batch: 8 GPUs x 128 x accumulation 4 = 4096. Not yet run here.
 _base_ = ["./mae_amt_vit-base_400e_in1k.py"]
 model = dict(decoder=dict(type="CrossDecoder", depth=12, predict_ratio=0.25), norm_pix_loss=True)
 optim_wrapper = dict(optimizer=dict(lr=1.5e-4 * 0.25 / 0.45))
+custom_hooks = [
+    *_base_.custom_hooks[:-2], dict(type="RecordHook", label="CrossMAE + AMT"), _base_.custom_hooks[-1]
+]

@@ -9,3 +9,4 @@ Effective batch: 8 GPUs x 128 x accumulation 4 = 4096. Not yet run here.
 _base_ = ["./mae_vit-base_800e_in1k.py"]
 model = dict(decoder=dict(type="CrossDecoder", depth=12, predict_ratio=0.25))
 optim_wrapper = dict(optimizer=dict(lr=1.5e-4 * 0.25 / 0.75))
+custom_hooks = [*_base_.custom_hooks[:-1], dict(type="RecordHook", label="CrossMAE")]

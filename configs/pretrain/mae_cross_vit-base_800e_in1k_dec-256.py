@@ -7,3 +7,4 @@ Effective batch: 8 GPUs x 128 x accumulation 4 = 4096. Not yet run here.
 """
 _base_ = ["./mae_cross_vit-base_800e_in1k.py"]
 model = dict(decoder=dict(embed_dim=256, num_heads=8))
+custom_hooks = [*_base_.custom_hooks[:-1], dict(type="RecordHook", label="CrossMAE, decoder 256")]

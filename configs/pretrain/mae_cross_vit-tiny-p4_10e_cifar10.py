@@ -5,3 +5,4 @@ Data and command as of mae_vit-tiny-p4_10e_cifar10.py. Not yet run here.
 """
 _base_ = ["./mae_vit-tiny-p4_10e_cifar10.py"]
 model = dict(decoder=dict(type="CrossDecoder", depth=4, predict_ratio=0.25))
+custom_hooks = [*_base_.custom_hooks[:-1], dict(type="RecordHook", label="CrossMAE")]
