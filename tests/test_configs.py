@@ -25,6 +25,8 @@ VARIANTS = {"sr": "SuperResolution", "deblur": "Blur", "denoise": "Noise"}
 # visible, masked, thrown of 14 x 14 patches (arXiv 2211.15362; MAE's sizes where nothing is thrown)
 COUNTS = {
     "mae_vit-base_800e_in1k": (49, 147, 0),
+    "mae_cross_vit-base_800e_in1k": (49, 147, 0),
+    "mae_cross-amt_vit-base_400e_in1k": (30, 88, 78),
     "mae_amt_vit-base_400e_in1k": (30, 88, 78),
     "mae_amt_vit-base_400e_in1k_mask-only": (49, 147, 0),
     "mae_amt_vit-small_800e_in1k_mask-only": (49, 147, 0),
@@ -58,6 +60,11 @@ def with_toy_tokenizer(cfg: Config) -> Config:
 def test_is_what_its_name_says(leaf):
     cfg, stem, head = load(leaf), Path(leaf).stem, (ROOT / leaf).read_text().split('"""')[1]
     method, *rest = stem.split("_")
+    masks = re.fullmatch(r"(\d+)-masks", rest[0])
+    assert cfg.model.get("masks_per_image", 1) == (int(masks[1]) if masks else 1)
+    phased = rest[0] == "phases"
+    assert phased == any(hook.type == "PhaseHook" for hook in cfg.custom_hooks)
+    rest = rest[1:] if masks or phased else rest
     assert cfg.model.type == METHODS[method]
     variant = None if re.match("vit|swin|resnet", rest[0]) else rest[0].split("-")[0]
     if method == "mapet":
@@ -68,6 +75,10 @@ def test_is_what_its_name_says(leaf):
     if method == "mfm":
         assert cfg.model.corruption.type == VARIANTS.get(variant, "FrequencyMasking")
     else:
+        if variant == "cross":
+            assert cfg.model.decoder.type == "CrossDecoder" and cfg.model.decoder.predict_ratio == 0.25
+            assert [h.label[:8] for h in cfg.custom_hooks if h.type == "RecordHook"] == ["CrossMAE"]
+            variant = rest[0].partition("-")[2]
         strategy = STRATEGIES[variant] if variant else "Random"
         assert cfg.model.get("strategy", dict(type="RandomMasking")).type == f"{strategy}Masking"
     arch = re.search(r"_(vit-|swin-|resnet)(tiny|small|base|large|50)", stem)
@@ -133,6 +144,9 @@ def test_published_recipes():
     assert base.model.decoder.embed_dim == 512 and not base.model.norm_pix_loss
     assert (base.custom_hooks[-1].begin, base.custom_hooks[-1].interval) == (40, 20)
     assert load("pretrain/mae_semantic_vit-base_800e_in1k.py").model.norm_pix_loss
+    cross = load("pretrain/mae_cross_vit-base_800e_in1k.py")
+    assert (cross.model.decoder.embed_dim, cross.model.decoder.depth, cross.model.decoder.num_heads) == (512, 12, 16)
+    assert cross.model.norm_pix_loss and cross.optim_wrapper.optimizer.lr == pytest.approx(0.5e-4)
 
 
 @pytest.mark.parametrize("leaf", [leaf for leaf in LEAVES if re.search("mapet_|beit_", leaf)])

@@ -67,6 +67,8 @@ def validate(record: Any, where: str = FILE_NAME) -> None:
     if record["init"]["kind"] == "checkpoint":
         for field in _OF_CHECKPOINT.split():
             _check_field(record, field, (object,), True, where)
+    if "masks_per_image" in record["schedule"]:  # of pretrainings with several masks of an image
+        _check_field(record, "schedule.masks_per_image", (int,), False, where)
     for field in ("precision", "reading"):  # since December 2026
         if field in record:
             _check_field(record, field, (dict,), True, where)

@@ -215,11 +215,12 @@ class RecordHook(Hook):
             "dataset": description.dataset_of(runner.cfg),
         }
 
-    def _schedule(self, runner: Runner) -> dict[str, int | None]:
+    def _schedule(self, runner: Runner) -> dict[str, Any]:
         if not self._trained:
             return {key: self._signature().get(key) for key in ("epochs", "iters")}
         by_epoch = (runner.cfg.get("train_cfg") or {}).get("max_epochs") is not None
-        return {"epochs": runner.max_epochs if by_epoch else None, "iters": runner.max_iters}
+        schedule = {"epochs": runner.max_epochs if by_epoch else None, "iters": runner.max_iters}
+        return schedule | description.masks_and_phases_of(runner.cfg)
 
     def _images_per_s(self) -> float | None:
         speed = self._meter.images_per_s

@@ -10,6 +10,7 @@ import numpy as np
 from mmengine.config import Config
 from mmengine.runner import Runner
 from PIL import Image
+from torch.utils.data import DataLoader
 
 from pretrain.runner import register_all
 
@@ -25,10 +26,10 @@ def write_pictures(folder: Path, number: int, size: tuple[int, int]) -> None:
         Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(folder / f"{i:05d}.jpg", quality=90)
 
 
-def endless_batches(
+def build_loader(
     cfg: Config, folder: Path, batch_size: int, workers: int | None = None, augment: str = "host"
-) -> Iterator[dict[str, Any]]:
-    """Yield batches of a folder as the training gets them, epoch after epoch.
+) -> DataLoader:
+    """Return the loader of a folder's batches as the training gets them.
 
     Args:
         cfg: of a pretraining; its loader and transform are taken.
@@ -45,6 +46,10 @@ def endless_batches(
     loader["persistent_workers"] = loader["num_workers"] > 0
     transform = loader["dataset"]["transform"]
     loader["dataset"] = dict(type="ImageFolder", root=str(folder), transform=transform, augment=augment)
-    built = Runner.build_dataloader(loader, seed=0)
+    return Runner.build_dataloader(loader, seed=0)
+
+
+def endless_batches(loader: DataLoader) -> Iterator[dict[str, Any]]:
+    """Yield batches, epoch after epoch."""
     while True:
-        yield from built
+        yield from loader

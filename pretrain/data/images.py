@@ -2,9 +2,10 @@
 `decoder='bands'` inputs are [in_chans, H, W], uint8 or float32; with `augment='device'` an item is
 dict(inputs=canvas [2 H, 2 W, 3] uint8, crop=[4] float32, record=AugRecord), see `on_device`.
 """
+import copy
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
 from random import Random
 from typing import Any
@@ -67,6 +68,8 @@ class PretrainImages(Dataset):
         self.augment = augment
         self._opened: tuple[int, Any] | None = None  # the next sample may be another view of it
         self._unreadable = torch.zeros(len(self), dtype=torch.uint8).share_memory_()
+        self._size = torch.zeros(2, dtype=torch.int64).share_memory_()  # 0: that of the transform
+        self._resized: Any = None
 
     @property
     def reading(self) -> dict[str, str | None]:
@@ -87,6 +90,35 @@ class PretrainImages(Dataset):
     def name(self, index: int) -> str:
         """Say where an image is, for the log."""
         raise NotImplementedError
+
+    @property
+    def image_size(self) -> tuple[int, int] | None:
+        """Height and width that images are shown with in the place of the transform's; None: the transform's.
+
+        Workers see a change with the next image they are asked for, so set it between epochs.
+        """
+        height, width = self._size.tolist()
+        return (height, width) if height else None
+
+    @image_size.setter
+    def image_size(self, size: tuple[int, int] | None) -> None:
+        self._size.copy_(torch.tensor(size or (0, 0)))
+
+    def shown_by(self, transform: Any) -> "PretrainImages":
+        """Return the same images (their table and the flags of unreadable ones) under another transform, of its size.
+        """
+        images = copy.copy(self)
+        images.transform = transform
+        images._size = torch.zeros_like(self._size).share_memory_()
+        return images
+
+    def _transform_now(self) -> Callable[..., Shown]:
+        size = self.image_size
+        if size is None:
+            return self.transform
+        if self._resized is None or self._resized.size != size:
+            self._resized = self.transform.resized(size)
+        return self._resized
 
     def set_seed(self, seed: int) -> None:
         """Take the run seed from the sampler, unless the config gave another."""
@@ -121,7 +153,7 @@ class PretrainImages(Dataset):
                 if self.augment == "device":
                     assert isinstance(image, StoredImage)  # `check_augment`
                     image = Unresized(image)
-                return shown, self.transform(image, Random(seed))
+                return shown, self._transform_now()(image, Random(seed))
             except UnreadableImage as error:
                 self._note_unreadable(shown, str(error))
         raise UserError(f"no image is readable, the last one tried is {printable(self.name(shown))}")

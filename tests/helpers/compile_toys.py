@@ -33,6 +33,9 @@ METHODS = {
                            strategy=dict(type="BlockMasking", mask_ratio=0.375, area=(0.1, 0.375))),
     "MaPeT": dict(type="MaPeT", encoder=ENCODER, tokenizer=TOKENIZER, strategy=RANDOM),
     "MFM": dict(type="MFM", encoder=ENCODER, corruption=dict(type="FrequencyMasking", radius=3)),
+    "MAE, cross decoder": dict(MAE, decoder=dict(type="CrossDecoder", embed_dim=32, depth=1, num_heads=2,
+                                                 predict_ratio=0.25)),
+    "MAE, 2 masks": dict(MAE, masks_per_image=2),
     "MAE, recomputed": dict(MAE, encoder=dict(MAE["encoder"], grad_checkpointing=True)),
 }
 MEASURED = {
