@@ -64,9 +64,9 @@ class Turns:
         UserError: a pattern that matches no run.
     """
 
-    def __init__(self, study: Study, device: str | None = None, call: Callable[..., int] = run_command,
+    def __init__(self, study: Study, device: str | None = None, call: Callable[..., int] | None = None,
                  only: Sequence[str] = (), say: Callable[[str], None] = print) -> None:
-        self.study, self.call, self.say = study, call, say
+        self.study, self.call, self.say = study, call or run_command, say
         names = [run.name for run in runs(study)]
         for pattern in only:
             if not fnmatch.filter(names, pattern):
