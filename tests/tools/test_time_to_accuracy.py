@@ -1,11 +1,18 @@
 """Curves of two contenders and two seeds from pictures to the page, by the tools themselves; killed in the midst."""
 import json
-import os
 from pathlib import Path
 
 import pytest
+import torch
 from coloured_classes import call, paint_classes
 from own_tool import call_tool
+
+from mimtransfer.benchmarks.timing import count_flops
+from mimtransfer.checkpoints.safe_load import read_checkpoint
+from mimtransfer.suites import turns
+from pretrain.benchmarks.marks import MarkHook
+from pretrain.benchmarks.steps import PretrainSteps, load
+from pretrain.hooks.map_bank import measure_maps
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES = {"blue": (40, 60, 160), "green": (50, 150, 60), "red": (160, 60, 50)}
@@ -42,16 +49,44 @@ curves = dict(baseline='mae', images=[10], turn_epochs=1)
 }
 
 
-def in_this_process(words, output, env, locks):
-    """Run a tool's command here, and count it."""
-    import time; t=time.process_time(); name = Path(words[1]).stem
-    try:
-        call(Path.cwd(), name, *words[2:])
-    except SystemExit as stopped:
-        print("CPU", name, time.process_time() - t)
-        return stopped.code or 0
-    print("CPU", name, time.process_time() - t)
-    return 0
+class Killed(BaseException):
+    """What ends a training like SIGKILL: no one catches it."""
+
+
+class Calls:
+    """Run the commands of a study in this process.
+
+    Args:
+        fail: part of a work dir; what runs there fails instead.
+        kill: part of a work dir; the training that saves its mark `end` there is killed before its checkpoint.
+    """
+
+    def __init__(self, fail=None, kill=None):
+        self.fail, self.kill, self.made = fail, kill, []
+
+    def __call__(self, words, output, env, locks):
+        tool, work_dir = Path(words[1]).stem, words[words.index("--work-dir") + 1]
+        self.made.append((tool, Path(work_dir).relative_to("work_dirs").as_posix().partition("/")[2]))
+        if self.fail and self.fail in work_dir:
+            output.write_text("Traceback ...\nerror: no memory is left\n")
+            return 2
+        with pytest.MonkeyPatch.context() as patch:
+            if self.kill and self.kill in work_dir and tool == "pretrain":
+                patch.setattr(MarkHook, "_save", killed_at_the_end(MarkHook._save))
+            try:
+                call(Path.cwd(), tool, *words[2:])
+            except SystemExit as stopped:
+                return stopped.code or 0
+        return 0
+
+
+def killed_at_the_end(save):
+    def saved(hook, name, *args):
+        save(hook, name, *args)
+        if name == "end":
+            raise Killed
+
+    return saved
 
 
 @pytest.fixture(scope="module")
@@ -63,10 +98,99 @@ def folder(tmp_path_factory):
     return folder
 
 
-def test_a_study(folder, monkeypatch, capsys):
-    monkeypatch.chdir(folder)
-    monkeypatch.setattr("mimtransfer.suites.turns.run_command", in_this_process)
-    import mimtransfer.suites.turns as turns
-    turns.Turns.__init__.__defaults__ 
-    print(call_tool("time_to_accuracy", "suite.py"))
-    print(open("work_dirs/suite/curves.json").read())
+def study(folder, calls, *args):
+    """Call the tool in the folder; return its exit status."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(turns, "run_command", calls)
+        return call_tool("time_to_accuracy", "suite.py", *args)
+
+
+def stored(folder, name="suite"):
+    return json.loads((folder / f"work_dirs/{name}/curves.json").read_text())
+
+
+def without_times(curves):
+    """Return contender, seed and mark -> what no clock decides."""
+    return {(point["contender"], point["seed"], point["mark"]): (point["images"], point["gflop"], point["scores"])
+            for point in curves["points"]}
+
+
+@pytest.fixture(scope="module")
+def whole(folder):
+    """A study of which one evaluation fails: its calls and status, and the folder."""
+    calls = Calls(fail="mae-seed1/marks/linear_end")
+    return calls, study(folder, calls), folder
+
+
+def test_contenders_train_in_turns_and_the_rest_goes_on_where_one_fails(whole):
+    calls, status, folder = whole
+    first = [("pretrain", "mae-seed0"), ("test", "mae-seed0/marks/linear_images-10"),
+             ("pretrain", "amt-seed0"), ("test", "amt-seed0/marks/linear_images-10"),
+             ("pretrain", "mae-seed0"), ("test", "mae-seed0/marks/linear_end"),
+             ("pretrain", "amt-seed0"), ("test", "amt-seed0/marks/linear_end")]  # fmt: skip
+    assert calls.made == [*first, *((tool, name.replace("seed0", "seed1")) for tool, name in first)]
+    assert status == 1
+    curves = stored(folder)
+    assert curves["failed"] == {"mae-seed1/marks/linear_end": "no memory is left"}
+    assert len(curves["points"]) == 7
+
+
+def test_the_next_call_makes_up_what_failed_and_a_third_runs_nothing(whole):
+    folder = whole[2]
+    again, third = Calls(), Calls()
+    assert study(folder, again) == 0 and again.made == [("test", "mae-seed1/marks/linear_end")]
+    assert study(folder, third) == 0 and third.made == []
+    curves = stored(folder)
+    assert curves["failed"] == {} and curves["labels"] == {"mae": "MAE", "amt": "MAE + AMT"}
+    found = without_times(curves)
+    marks = ("images-10", "end")
+    assert [*found] == [(name, seed, mark) for seed in (0, 1) for name in ("mae", "amt") for mark in marks]
+    assert {images for images, _, _ in found.values()} == {12, 48}
+    for point in curves["points"]:
+        record = json.loads((folder / "work_dirs/suite" / f"{point['contender']}-seed{point['seed']}" / "marks"
+                             / f"linear_{point['mark']}" / "result.json").read_text())
+        assert point["scores"] == {"linear": record["metrics"]["top1"]["value"]}
+        assert record["init"]["path"].endswith(f"marks/{point['mark']}.pth") and record["init"]["missing"] == 0
+        assert 0 < point["cpu_s"] <= point["wall_s"]
+    page = (folder / "work_dirs/suite/curves.md").read_text()
+    assert "| MAE + AMT | 2 |" in page and "![accuracy against training time" in page
+    assert (folder / "work_dirs/suite/curves.svg").read_text().startswith("<?xml")
+
+
+def test_operations_are_those_of_the_steps_and_of_the_measuring_pass(whole):
+    found = without_times(stored(whole[2]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(whole[2])
+        mae, amt = (PretrainSteps(load(f"{name}.py", [], False), 4, "cpu") for name in ("mae", "amt"))
+    images = mae.inputs[:2]
+    of_pass = count_flops(lambda: measure_maps(amt.model, images, amp=False)) / 2 * 24
+    for name, steps, measured in (("mae", mae, 0), ("amt", amt, of_pass)):
+        assert found[name, 0, "images-10"][1] == pytest.approx(3 * steps.flops() / 1e9, rel=1e-9)
+        assert found[name, 0, "end"][1] == pytest.approx((12 * steps.flops() + measured) / 1e9, rel=1e-9)
+
+
+@pytest.mark.parametrize("name", ["mae", "amt"])
+def test_a_run_in_turns_ends_as_one_without_marks(whole, name):
+    folder = whole[2]
+    call(folder, "pretrain", f"{name}.py", "--work-dir", f"plain/{name}", "--seed", 0)
+    plain = read_checkpoint(folder / f"plain/{name}/epoch_2.pth")["state_dict"]
+    for path in (f"{name}-seed0/epoch_2.pth", f"{name}-seed0/marks/end.pth"):
+        state = read_checkpoint(folder / "work_dirs/suite" / path)["state_dict"]
+        assert {key for key in plain if key.startswith("encoder.")} <= state.keys()
+        assert all(torch.equal(value, plain[key]) for key, value in state.items())
+
+
+def test_a_killed_study_goes_on_to_the_same_points(whole):
+    """It is killed after maps were measured and the last mark was saved, before the checkpoint of that turn."""
+    folder = whole[2]
+    args = ("--seeds", 0, "--work-dir", "work_dirs/killed", "--only", "amt-*")
+    with pytest.raises(Killed):
+        study(folder, Calls(kill="amt-seed0"), *args)
+    left = folder / "work_dirs/killed/amt-seed0"
+    assert (left / "map_bank/epoch_1.json").exists() and (left / "marks/end.json").exists()
+    assert not (left / "epoch_2.pth").exists()
+    assert study(folder, Calls(), *args) == 0
+    expected = {key: value for key, value in without_times(stored(folder)).items() if key[:2] == ("amt", 0)}
+    assert without_times(stored(folder, "killed")) == expected
+    assert "the baseline's end after" in (folder / "work_dirs/killed/curves.md").read_text()
