@@ -76,7 +76,9 @@ def evaluations(study: Study, run: Job, mark: str) -> dict[str, Job]:
     return {
         task: replace(job, name=f"{run.name}/{MARKS}/{task}_{mark}", tool="test", after=(),
                       start=str(folder / MARKS / f"{mark}.pth"))
-        for job in study.suite.jobs.values() if job.start == run.name and study.inputs.tool(job) == "test"
+        for job in study.suite.jobs.values()
+        # A task of another seed would start from a pretraining that has only one.
+        if job.start == run.name and job.seed == run.seed and study.inputs.tool(job) == "test"
         for task in [job.name.removesuffix(f"_{run.name}")]
     }  # fmt: skip
 
