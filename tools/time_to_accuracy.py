@@ -12,6 +12,7 @@ import argparse
 import json
 import shlex
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,6 +55,7 @@ def main() -> int:
             return 0
         from mimtransfer.files import write_atomically
         from mimtransfer.results.curves.points import parse
+        from mimtransfer.results.curves.reach import standings
         from mimtransfer.suites.curves import collect, settings
         from mimtransfer.suites.local import find_devices
         from mimtransfer.suites.state import Study
@@ -68,9 +70,11 @@ def main() -> int:
         out = args.out or str(study.suite.work_dir / "curves")
         stored = collect(study, failures)
         study.inputs.cache.save()
+        curves = parse(stored, f"{out}.json")
+        stored["standings"] = {task: [*map(asdict, standings(curves, task))] for task in curves.tasks}
         Path(out).parent.mkdir(parents=True, exist_ok=True)
         write_atomically(f"{out}.json", json.dumps(stored, indent=1) + "\n")
-        show(parse(stored, f"{out}.json"), out, f"{out}.json")
+        show(curves, out, f"{out}.json")
         for name, reason in failures.items():
             print(f"FAILED {name}: {reason}", file=sys.stderr)
         if failures:

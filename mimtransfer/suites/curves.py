@@ -1,6 +1,7 @@
 """Curves of a suite: which runs and marks they are made of, and what has been measured of them so far."""
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ from mimtransfer.suites.suite import Job
 
 MARKS = "marks"  # in the work dir of a run: an encoder, its cost and its evaluations for each mark
 _NUMBER = (int, float)
-_FIELDS = {"baseline": (str, "a name"), "images": ((list, tuple), "a list"), "seconds": ((list, tuple), "a list"),
-           "clock": (str, "'cpu' or 'wall'"), "turn_epochs": (int, "an integer"), "title": (str, "a text")}
+_FIELDS: dict[str, tuple[Any, str]] = {
+    "baseline": (str, "a name"), "images": ((list, tuple), "a list"), "seconds": ((list, tuple), "a list"),
+    "clock": (str, "'cpu' or 'wall'"), "turn_epochs": (int, "an integer"), "title": (str, "a text"),
+}  # fmt: skip
 _COST: dict[str, Any] = {"mark": str, "images": _NUMBER, "cpu_s": _NUMBER, "wall_s": _NUMBER, "gflop": _NUMBER}
 
 
@@ -27,8 +30,8 @@ def settings(study: Study) -> dict[str, Any]:
         UserError: the suite has none, or a value that is not understood.
     """
     path, said = study.suite.path, study.suite.curves
-    if not said:
-        raise UserError(f"{path} has no variable 'curves': add curves = dict(baseline='mae', images=[...]), see "
+    if not said or not isinstance(said, Mapping):
+        raise UserError(f"{path} has no dict 'curves': add curves = dict(baseline='mae', images=[...]), see "
                         "docs/time-to-accuracy.md")
     for key, value in said.items():
         if key not in _FIELDS:

@@ -81,8 +81,8 @@ def parse(stored: Mapping[str, Any], where: str) -> Curves:
         if not all(isinstance(text, str) for text in stored[name].values()):
             raise UserError(f"{where}: {name!r} holds more than texts; {_FIX}")
     for task, about in stored["tasks"].items():
-        texts = [about.get(key) for key in ("metric", "protocol", "fingerprint")] if isinstance(about, dict) else [None]
-        if not all(isinstance(text, str) for text in texts):
+        names = ("metric", "protocol", "fingerprint")
+        if not (isinstance(about, dict) and all(isinstance(about.get(name), str) for name in names)):
             raise UserError(f"{where}: task {task!r} has not the texts metric, protocol and fingerprint; {_FIX}")
     points = tuple(_point(point, stored, f"{where}: point {number}") for number, point in enumerate(stored["points"]))
     keys = [(point.contender, point.seed, point.mark) for point in points]
@@ -95,7 +95,7 @@ def parse(stored: Mapping[str, Any], where: str) -> Curves:
 def _point(point: Any, stored: Mapping[str, Any], where: str) -> Point:
     if not isinstance(point, dict):
         raise UserError(f"{where} is no object; {_FIX}")
-    scores = point.get("scores")
+    scores: Any = point.get("scores")
     right = (isinstance(point.get("contender"), str) and point["contender"] in stored["labels"]
              and type(point.get("seed")) is int and isinstance(point.get("mark"), str) and isinstance(scores, dict)
              and scores.keys() <= stored["tasks"].keys())

@@ -117,7 +117,9 @@ def standings(curves: Curves, task: str) -> list[Standing]:
         final = {seed: point.scores[task] for seed, point in last.items()}
         total = {cost: statistics.fmean(point.cost[cost] for point in last.values()) for cost in COSTS}
         found[name] = standing = Standing(name, label, seeds, ended, final, total)
-        for cost in COSTS if target is not None else ():
+        if target is None:
+            continue
+        for cost in COSTS:
             mean = [(x, y) for x, y, _ in mean_curve(curves, name, task, cost)]
             standing.reached[cost] = first_reach(mean, target)
             standing.by_seed[cost] = {

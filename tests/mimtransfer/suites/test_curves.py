@@ -45,7 +45,8 @@ def test_runs_and_their_evaluations(study):
 @pytest.mark.parametrize(
     "curves, more, said",
     [
-        ("", "", "has no variable 'curves'"),
+        ("", "", "has no dict 'curves'"),
+        ("baseline='mae', title=3", "", "expected a text"),
         ("baseline='mae', image=[1]", "", "did you mean 'images'"),
         ("baseline='random'", "", "expected one of the pretrainings that are run: mae, mfm"),
         ("images=[1]", "", "the baseline is None"),
