@@ -155,7 +155,8 @@ def test_a_broken_file_is_refused_in_one_line(path, value, said, tmp_path):
 
 
 def test_a_page_is_drawn_of_stored_points_without_torch(tmp_path):
-    (tmp_path / "points.json").write_text(json.dumps(TWO))
+    one = study(points("mae", 0, (10, 30, 48)), points("fast", 0, (30, 60, 58), 5))  # a test of seeds needs scipy: 1 s
+    (tmp_path / "points.json").write_text(json.dumps(one))
     code = ("import sys, runpy; sys.argv[1:] = ['points.json', '--out', 'out/page']\n"
             f"try: runpy.run_path({str(ROOT / 'tools/time_to_accuracy.py')!r}, run_name='__main__')\n"
             "except SystemExit as end: assert not end.code, end.code\n"
