@@ -17,6 +17,7 @@ from mimtransfer.errors import UserError
 from mimtransfer.files import write_atomically
 from mimtransfer.registry import HOOKS
 from mimtransfer.results.measurement import num_images
+from mimtransfer.results.record import is_number
 from mimtransfer.results.record_hook import RecordHook
 from mimtransfer.stored import read_object
 from mimtransfer.training.whole_files import published
@@ -59,7 +60,7 @@ class MarkHook(Hook):
         self.images, self.seconds, self.clock = sorted(images), sorted(seconds), clock
         self.turn_epochs, self.warmup = turn_epochs, warmup
         self._cost = {"cpu_s": 0.0, "wall_s": 0.0, "gflop": 0.0, "images": 0}
-        self._passes = 0  # as logged, before the epoch
+        self._num_passes = 0  # as logged, before the epoch
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Go on from what the resumed run has cost."""
@@ -88,6 +89,7 @@ class MarkHook(Hook):
         self._clock = TrainingClock(min(self.warmup, turn // 4))
         self._clock.begin(self._cost)
         self._first_epoch, self._marked = runner.epoch, set()
+        self._passes = self._read_passes(runner.epoch)
         for path in self._folder.glob("*-*.json"):
             if self._is_passed(path):
                 self._marked.add(path.stem)
@@ -106,22 +108,23 @@ class MarkHook(Hook):
         """End the turn, or start the clock: measuring maps comes next."""
         if runner.epoch > self._first_epoch and runner.epoch % self.turn_epochs == 0:
             raise SystemExit(0)
-        self._passes = _num_passes(runner)
+        self._num_passes = _num_passes(runner)
         self._clock.start()
 
     def before_train_iter(self, runner, batch_idx: int, data_batch: Any = None) -> None:
         """Account for what lies before the first iteration of an epoch, and count the operations of its steps."""
         if batch_idx:
             return
-        measured = _num_passes(runner) > self._passes
+        measured = _num_passes(runner) > self._num_passes
         if measured or runner.epoch > self._first_epoch:
             passed = self._clock.add_pass()
         else:  # loaders and kernels of a new process
             self._clock.leave_out()
         if measured:
             self._count_pass(runner, data_batch, passed)
-        elif runner.epoch == self._first_epoch:
-            self._count_earlier_pass(runner)
+        elif (earlier := self._passes.get(str(runner.epoch))) is not None:  # its maps were found
+            self._clock.add(Seconds(*earlier[:2]))
+            self._cost["gflop"] += earlier[2]
         self._clock.stop()
         with torch.random.fork_rng():
             batch = runner.model.data_preprocessor(data_batch, True)
@@ -164,19 +167,19 @@ class MarkHook(Hook):
         images = len(runner.train_dataloader.dataset)
         gflop = (flops or 0) / len(part) * images / 1e9
         self._cost["gflop"] += gflop
-        about = {"epoch": runner.epoch, "cpu_s": passed.cpu, "wall_s": passed.wall, "gflop": gflop}
-        write_atomically(self._folder / _PASSES, json.dumps(about))
+        self._passes[str(runner.epoch)] = [passed.cpu, passed.wall, gflop]
+        write_atomically(self._folder / _PASSES, json.dumps({"passes": self._passes}))
 
-    def _count_earlier_pass(self, runner) -> None:
-        """Add a pass that a killed process has made for this very epoch, whose maps this one has found."""
+    def _read_passes(self, epoch: int) -> dict[str, list[float]]:
+        """Return the passes that a killed process has made after the checkpoint, by their epochs."""
         path = self._folder / _PASSES
         if not path.exists():
-            return
-        number = (int, float)
-        about = read_object(path, {"epoch": int, "cpu_s": number, "wall_s": number, "gflop": number}, "remove it")
-        if about["epoch"] == runner.epoch:
-            self._clock.add(Seconds(about["cpu_s"], about["wall_s"]))
-            self._cost["gflop"] += about["gflop"]
+            return {}
+        found = read_object(path, {"passes": dict}, "remove it")["passes"]
+        if not all(number.isdecimal() and isinstance(cost, list) and len(cost) == 3 and all(map(is_number, cost))
+                   for number, cost in found.items()):  # fmt: skip
+            raise UserError(f"{path}: expected epoch -> [CPU seconds, seconds, GFLOP]; remove it")
+        return {number: cost for number, cost in found.items() if int(number) >= epoch}
 
     def _so_far(self) -> dict[str, float]:
         spent = self._clock.total
