@@ -9,6 +9,7 @@ from own_tool import call_tool
 
 from mimtransfer.benchmarks.timing import count_flops
 from mimtransfer.checkpoints.safe_load import read_checkpoint
+from mimtransfer.errors import UserError
 from mimtransfer.suites import turns
 from pretrain.benchmarks.marks import MarkHook
 from pretrain.benchmarks.steps import PretrainSteps, load
@@ -195,3 +196,22 @@ def test_a_killed_study_goes_on_to_the_same_points(whole):
     expected = {key: value for key, value in without_times(stored(folder)).items() if key[:2] == ("amt", 0)}
     assert without_times(stored(folder, "killed")) == expected
     assert "the baseline's end after" in (folder / "work_dirs/killed/curves.md").read_text()
+
+
+@pytest.mark.parametrize("options", [{"clock": "sun"}, {"turn_epochs": 0}])
+def test_marks_that_cannot_be_are_refused(options):
+    with pytest.raises(UserError, match="expected 'cpu' or 'wall', and 1 or more"):
+        MarkHook(**options)
+
+
+@pytest.mark.parametrize("text", ["{}", "[", '{"passes": {"1": [1, 2]}}', '{"passes": {"-1": [1, 2, 3]}}',
+                                  '{"passes": {"1": [1, 2, null]}}'])  # fmt: skip
+def test_a_broken_note_of_passes_is_refused_in_one_line(text, tmp_path):
+    hook = MarkHook()
+    hook._folder = tmp_path
+    assert hook._read_passes(0) == {}
+    (tmp_path / "passes.json").write_text(text)
+    with pytest.raises(UserError, match=r"passes\.json.*remove it"):
+        hook._read_passes(0)
+    (tmp_path / "passes.json").write_text('{"passes": {"1": [1, 2, 3], "12": [4, 5.5, 6]}}')
+    assert hook._read_passes(2) == {"12": [4, 5.5, 6]}
