@@ -22,7 +22,7 @@ from mimtransfer.results.record_hook import RecordHook
 from mimtransfer.stored import read_object
 from mimtransfer.training.whole_files import published
 from pretrain.benchmarks.steps import COUNTED, loss_flops
-from pretrain.hooks.map_bank import measure_maps
+from pretrain.hooks.map_bank import MapBankHook, measure_maps
 
 META_KEY = "marks"  # of a checkpoint's meta: what the run has cost until then
 FOLDER = "marks"  # in the work dir
@@ -116,15 +116,17 @@ class MarkHook(Hook):
         if batch_idx:
             return
         measured = _num_passes(runner) > self._num_passes
+        passed = Seconds(0.0, 0.0)
         if measured or runner.epoch > self._first_epoch:
             passed = self._clock.add_pass()
         else:  # loaders and kernels of a new process
             self._clock.leave_out()
-        if measured:
-            self._count_pass(runner, data_batch, passed)
-        elif (earlier := self._passes.get(str(runner.epoch))) is not None:  # its maps were found
-            self._clock.add(Seconds(*earlier[:2]))
-            self._cost["gflop"] += earlier[2]
+        if (earlier := self._passes.get(str(runner.epoch))) is not None:  # its maps were found, or measured again
+            cpu, wall, gflop = earlier
+            self._clock.add(Seconds(max(0.0, cpu - passed.cpu), max(0.0, wall - passed.wall)))
+            self._cost["gflop"] += gflop
+        elif measured:
+            self._count_pass(runner, passed)
         self._clock.stop()
         with torch.random.fork_rng():
             batch = runner.model.data_preprocessor(data_batch, True)
@@ -158,14 +160,14 @@ class MarkHook(Hook):
             if missed:
                 runner.logger.info(f"marks that this run did not reach: {', '.join(missed)}")
 
-    def _count_pass(self, runner, data_batch: dict, passed: Seconds) -> None:
+    def _count_pass(self, runner, passed: Seconds) -> None:
         """Add the operations of a pass over all images, and note it: a killed run does not measure it again."""
         self._clock.stop()
-        part = data_batch["inputs"][:COUNTED]
+        images = next(hook.images for hook in runner.hooks if isinstance(hook, MapBankHook))
+        part = torch.stack([images[number]["inputs"] for number in range(COUNTED)])
         with torch.random.fork_rng():
             flops = count_flops(lambda: measure_maps(runner.model, part, amp=False))
-        images = len(runner.train_dataloader.dataset)
-        gflop = (flops or 0) / len(part) * images / 1e9
+        gflop = (flops or 0) / len(part) * len(images) / 1e9
         self._cost["gflop"] += gflop
         self._passes[str(runner.epoch)] = [passed.cpu, passed.wall, gflop]
         write_atomically(self._folder / _PASSES, json.dumps({"passes": self._passes}))
