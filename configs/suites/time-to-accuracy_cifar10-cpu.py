@@ -3,8 +3,8 @@ the same representation for less.
 
 Command   TIMM_FUSED_ATTN=0 python tools/time_to_accuracy.py configs/suites/time-to-accuracy_cifar10-cpu.py
 Data      data/cifar10/{train,test} as class folders (docs/classification.md)
-Time      one thread of a busy x86-64 machine with AVX-512, without AMX: an epoch of MAE takes 186 CPU s, so 60 take
-          3.1 h; a step of AMT or FAMT 0.6 of MAE's; each task at a mark about a minute (estimated)
+Time      one thread of a busy x86-64 machine with AVX-512, without AMX: an epoch of MAE takes 186 to 204 CPU s, 60 take
+          3.1 to 3.4 h; a step of AMT or FAMT 0.6 of MAE's; each task at a mark about a minute (estimated)
 Score     not yet run
 
 lr, schedule and batch are those of the 10-epoch configs for all contenders, as they were before the first run; nothing
