@@ -48,6 +48,7 @@ class PretrainImages(Dataset):
     """
 
     metainfo: dict = {}  # mmengine's loops ask for it
+    kind = "folder"
 
     def __init__(self, transform: dict, seed: int | None = None, max_corrupt: int = 10,
                  decoder: str = "auto", in_chans: int = RGB):
@@ -60,6 +61,12 @@ class PretrainImages(Dataset):
         check_transform(self.transform, bands=_reads_bands(decoder, in_chans))
         self._opened: tuple[int, Any] | None = None  # the next sample may be another view of it
         self._unreadable = torch.zeros(len(self), dtype=torch.uint8).share_memory_()
+
+    @property
+    def reading(self) -> dict[str, str | None]:
+        """Return what holds the images, and the decoder in force; None: pixels that lie in memory."""
+        opener: Any = getattr(self.decode, "func", self.decode)  # of a partial
+        return {"source": self.kind, "decoder": opener.decoder}
 
     def __getstate__(self) -> dict:
         return self.__dict__ | {"_opened": None}
@@ -163,7 +170,7 @@ class ImageFolder(PretrainImages):
                     f"ImageFolder: got list_file and {len(roots)} roots, expected one root that its paths are "
                     "relative to"
                 )
-            self.root = roots[0]
+            self.root, self.kind = roots[0], "list"
             paths = read_list(os.path.expanduser(list_file), self.root)
         elif len(roots) == 1:
             self.root = roots[0]
@@ -219,6 +226,7 @@ class ImageSource(PretrainImages):
         self.source = open_source(
             source, split=split, extensions=BAND_EXTENSIONS if _reads_bands(decoder, in_chans) else EXTENSIONS
         )
+        self.kind = self.source.kind
         self.root = source if os.path.isdir(source) else os.path.dirname(source)
         total = len(self.source)
         # A range costs no memory, whatever its length.

@@ -3,6 +3,7 @@
 WebDataset's layout is read too: the members of a sample share their name up to the first dot, and `key.cls` holds the
 class number. Without it the folders inside the archive are the classes, if every image lies in one.
 """
+import logging
 import os
 import tarfile
 import threading
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from mmengine.logging import print_log
 
 from mimtransfer.datasets.sources.base import EXTENSIONS, MAX_BYTES, Source, check_labels, classes_of_folders
 from mimtransfer.datasets.sources.paths import PathTable
@@ -28,6 +30,7 @@ class Members(NamedTuple):
     offsets: np.ndarray  # [n] int64, of the content in the file
     sizes: np.ndarray  # [n] int64, bytes
     labels: np.ndarray  # [n] int64, of WebDataset's `.cls` members; -1: none
+    ended: bool  # the file has its end mark
 
 
 class TarSource(Source):
@@ -42,9 +45,13 @@ class TarSource(Source):
         UserError: a shard is no tar file, is cut short or compressed, or there is no image in any.
     """
 
+    kind = "tar"
+
     def __init__(self, shards: Sequence[str], with_classes: bool = False, extensions: Sequence[str] = EXTENSIONS):
         self.shards = list(shards)
-        found = [index_tar(path, with_classes, extensions) for path in self.shards]
+        from mimtransfer.datasets.sources.tar_index import kept_index
+
+        found = [kept_index(path, with_classes, extensions) for path in self.shards]
         names = [name for members in found for name in members.names]
         if not names:
             raise UserError(f"{self.shards[0]}: no image in {len(self.shards)} tar files; images end in "
@@ -123,6 +130,10 @@ def index_tar(path: str, with_labels: bool = False, extensions: Sequence[str] = 
                     keys.append(folder + b"/" + key)
                     offsets.append(member.offset_data)
                     sizes.append(member.size)
+            ended = tar.offset < end
+            if not ended:
+                print_log(f"tar file {printable(path)} ends without its end mark, after {len(names)} images: it may be "
+                          "cut short between two of them", logger="current", level=logging.WARNING)
         if wrong := [text for text in labels.values() if not text.isdigit()]:
             raise ValueError(f"{printable(wrong[0])!r}, expected a number from 0 on")
         numbers = [int(labels.get(key, b"-1")) for key in keys]
@@ -133,7 +144,8 @@ def index_tar(path: str, with_labels: bool = False, extensions: Sequence[str] = 
                         "images are compressed already") from error
     except ValueError as error:
         raise UserError(f"{printable(path)}: a .cls member holds no class number: {error}") from error
-    return Members(names, np.array(offsets, np.int64), np.array(sizes, np.int64), np.array(numbers, np.int64))
+    return Members(names, np.array(offsets, np.int64), np.array(sizes, np.int64), np.array(numbers, np.int64),
+                   ended)
 
 
 class ZipSource(Source):
@@ -142,6 +154,8 @@ class ZipSource(Source):
     Raises:
         UserError: it is no whole zip file, or holds no image.
     """
+
+    kind = "zip"
 
     def __init__(self, path: str, with_classes: bool = False, extensions: Sequence[str] = EXTENSIONS):
         self.path = path

@@ -39,6 +39,7 @@ class StoredImage:
         UnreadableImage: here or in `crop`.
     """
 
+    decoder = "pillow"  # its name in the log and the record
     height: int  # of the upright picture
     width: int
 

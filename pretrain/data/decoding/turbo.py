@@ -29,6 +29,8 @@ _MODES = {Image.Resampling.BILINEAR: "bilinear", Image.Resampling.BICUBIC: "bicu
 class TurboImage(StoredImage):
     """A stored picture whose JPEG files are decoded and resized faster."""
 
+    decoder = "turbo"
+
     def _open(self, source: bytes | Image.Image) -> None:
         raw = read_raw(source) if isinstance(source, bytes) else None
         if raw is None:

@@ -228,6 +228,21 @@ def test_members_that_cannot_be_read(sources, tmp_path):
     assert source.read(0) == FILES["ant/0.PNG"]
 
 
+def test_a_tar_file_without_its_end_mark(tmp_path, monkeypatch):
+    """Cut between two members it is a shorter tar file: read, and said."""
+    lines = []
+    monkeypatch.setattr("mimtransfer.datasets.sources.archives.print_log", lambda line, **_: lines.append(line))
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for number in range(3):
+            add(tar, f"{number}.png", FILES["ant/1.PNG"])
+    whole = (tmp_path / "a.tar").read_bytes()
+    assert len(open_source(str(tmp_path / "a.tar"))) == 3 and not lines
+    places = index_tar(str(tmp_path / "a.tar"))
+    (tmp_path / "a.tar").write_bytes(whole[: int(places.offsets[2]) - 512])
+    assert len(open_source(str(tmp_path / "a.tar"))) == 2
+    assert len(lines) == 1 and "ends without its end mark, after 2 images" in lines[0]
+
+
 def test_what_is_no_image_is_left_out(tmp_path):
     with tarfile.open(tmp_path / "a.tar", "w") as tar:
         for name in ("a/._1.png", "a/1.png", "a/notes.txt", ".hidden.png"):
