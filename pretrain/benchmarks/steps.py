@@ -9,6 +9,7 @@ import torch
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 import pretrain.methods  # noqa: F401  registers them
@@ -23,7 +24,7 @@ from pretrain.masking.bank import MapBank
 from pretrain.masking.measured import Measured
 from pretrain.methods.mfm import MFM
 
-_COUNTED = 2  # images whose operations are counted: unfused attention of a whole batch may not fit
+COUNTED = 2  # images whose operations are counted: unfused attention of a whole batch may not fit
 
 
 class PretrainSteps:
@@ -75,19 +76,7 @@ class PretrainSteps:
 
     def flops(self) -> int | None:
         """Count the operations of a loss and its gradients for the whole batch, without the tokenizer's."""
-        batch = len(self.images)
-        counted = batch if batch % _COUNTED else _COUNTED
-        record, images = AugRecord(*(part[:counted] for part in self.record)), self.images[:counted]
-        drawn = self.model.draw_layout(images, record, self.model.masks_per_image)
-        loss: Any = type(self.model).loss  # of compiled code nobody sees the operations
-        self.model.eval()
-
-        def once() -> None:
-            sum(loss(self.model, images, drawn).values()).backward()
-
-        found = count_flops(once, batch // counted)
-        self.model.train().zero_grad()
-        return found
+        return loss_flops(self.model, self.images, self.record)
 
     def step(self, loader: DataLoader | None = None) -> Contender:
         """Return the training step as a contender.
@@ -118,6 +107,32 @@ class PretrainSteps:
         if self.measured:
             found["measuring maps"] = lambda: measure_maps(model, self.inputs, amp=True)
         return found
+
+
+def loss_flops(model: Any, images: Tensor, record: AugRecord, drawing: bool = False) -> int | None:
+    """Count the operations of a method's loss and its gradients for a batch; the model is left as it was.
+
+    Args:
+        images: [B, C, H, W], normalised; the operations of the first ones are counted.
+        drawing: count those of `draw_layout`, too: a tokenizer's, or a teacher's.
+    """
+    batch = len(images)
+    counted = batch if batch % COUNTED else COUNTED
+    record, images = type(record)(*(part if part is None else part[:counted] for part in record)), images[:counted]
+    masks = model.masks_per_image
+    drawn = None if drawing else model.draw_layout(images, record, masks)
+    loss: Any = type(model).loss  # of compiled code nobody sees the operations
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    training = model.training
+    model.eval()
+
+    def once() -> None:
+        losses = loss(model, images, model.draw_layout(images, record, masks) if drawing else drawn)
+        torch.autograd.grad(sum(losses.values()), weights, allow_unused=True)
+
+    found = count_flops(once, batch // counted)
+    model.train(training)
+    return found
 
 
 def load(path: str, options: list[str], amp: bool) -> Config:

@@ -79,6 +79,11 @@ class MapBankHook(Hook):
         if self._named is not None:
             checkpoint["meta"][META_KEY] = self._named
 
+    @property
+    def images(self):
+        """Return the data set of whole images that are measured."""
+        return self._images
+
     def before_train(self, runner) -> None:
         """Find mistakes now and not after `begin` epochs, by measuring a black image."""
         self._model = runner.model.module if is_model_wrapper(runner.model) else runner.model
