@@ -55,7 +55,18 @@ def build_runner(cfg: Config, notes: Sequence[str] = ()) -> Runner:
     check_images(runner._train_dataloader.dataset)
     _check_maps(runner)
     _check_stored_ids(runner)
+    _move_teacher(runner)
     return runner
+
+
+def _move_teacher(runner: Runner) -> None:
+    """A teacher that never moves would be no error and no training: no config can forget the hook."""
+    from pretrain.hooks.teacher import TeacherHook
+    from pretrain.methods.teacher import LatentPrediction
+
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    if isinstance(model, LatentPrediction) and not any(isinstance(hook, TeacherHook) for hook in runner.hooks):
+        runner.register_hook(TeacherHook())
 
 
 def _check_maps(runner: Runner) -> None:
