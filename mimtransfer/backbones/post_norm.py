@@ -1,5 +1,5 @@
-"""PostNormBlock: a transformer block whose norms lie behind the sums (Vaswani et al. 2017, arXiv 1706.03762), as data2vec
-2.0 has them (Baevski et al. 2023, arXiv 2212.07525). Names of parameters are those of timm's Block.
+"""PostNormBlock: a transformer block whose norms lie behind the sums (Vaswani et al. 2017, arXiv 1706.03762), as in
+data2vec 2.0 (Baevski et al. 2023, arXiv 2212.07525). Names of parameters are those of timm's Block.
 """
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn

@@ -9,11 +9,11 @@ from mimtransfer.registry import HOOKS
 class TeacherHook(Hook):
     """Call `LatentPrediction.update_teacher` after each step of the optimizer, not after each accumulated batch.
 
-    The momentum follows from the share of the training that is done, so a resumed run has the same one. tools/pretrain.py
+    The momentum follows from the share of the training that is done, so a resumed run has the same one. `build_runner`
     registers the hook for every method that has a teacher; a config need not name it.
     """
 
-    priority = "VERY_HIGH"  # before the checkpoint of this iteration is written, and before anything looks at the teacher
+    priority = "VERY_HIGH"  # before anything looks at the weights, or saves them
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """Update the teacher when the optimizer has done a step."""

@@ -35,8 +35,8 @@ class MultiBlockMasking(MaskingStrategy):
         mask_ratio: share of the patches in one target block.
         throw_ratio: share that is neither in this target block nor in the context.
         aspect: smallest and largest ratio of height to width of a target block.
-        context: smallest and largest area of the block that the context is taken from, as shares of the grid, whose shape
-            it has.
+        context: smallest and largest area of the block that the context is taken from, as shares of the grid; the
+            block has the shape of the grid.
     """
 
     shares_visible = True

@@ -1,9 +1,9 @@
 """data2vec 2.0: Baevski et al., "Efficient Self-supervised Learning with Contextualized Target Representations for
 Vision, Speech and Language", ICML 2023, arXiv 2212.07525.
 
-Same weights, images and masks give the losses of the released code (facebookresearch/fairseq, examples/data2vec, images)
-to rounding, with a post-norm encoder (`TimmViT(post_norm=True)`) and without noise. The encoder that is transferred is
-the student, as the released fine-tuning does.
+Same weights, images and masks give the losses of the released code for images (facebookresearch/fairseq,
+examples/data2vec) to rounding, with a post-norm encoder (`TimmViT(post_norm=True)`) and without noise. The encoder that
+is transferred is the student, which the released code fine-tunes, too.
 
 Departures: `cls_weight` weighs a mean over masks, there a sum over the masks that a GPU holds (0.01 of 16 x 16 masks is
 2.56 here); only masked patches pass the last linear layer of the decoder; the momentum of a step is that of the step
@@ -40,8 +40,8 @@ class ConvDecoder(nn.Module):
                  noise_std: float = 0.01):
         super().__init__()
         if kernel % 2 == 0 or encoder_dim % groups or embed_dim % groups:
-            raise UserError(f"ConvDecoder: got kernel={kernel}, groups={groups}, embed_dim={embed_dim} behind an encoder "
-                            f"of width {encoder_dim}; expected an odd kernel, and groups that divide both widths")
+            raise UserError(f"ConvDecoder: got kernel={kernel}, groups={groups}, embed_dim={embed_dim} behind an "
+                            f"encoder of width {encoder_dim}; expected an odd kernel, and groups that divide both")
         self.noise_std = noise_std
         widths = [encoder_dim] + [embed_dim] * depth
         self.convs = nn.ModuleList(nn.Conv2d(wide, embed_dim, kernel, padding=kernel // 2, groups=groups)

@@ -1,8 +1,8 @@
 """I-JEPA: Assran et al., "Self-Supervised Learning from Images with a Joint-Embedding Predictive Architecture", CVPR
 2023, arXiv 2301.08243.
 
-Same weights, images and blocks give the loss of the released code (facebookresearch/ijepa) to rounding. The encoder that
-is transferred is the teacher, as in the paper (sec. 4); the one that is trained is `student_encoder`.
+Same weights, images and blocks give the loss of the released code (facebookresearch/ijepa) to rounding. The encoder
+that is transferred is the teacher, as in the paper (sec. 4); the one that is trained is `student_encoder`.
 
 The blocks of an image are its masks: with `MultiBlockMasking` a row of the layout holds one target block, and the rows
 of an image share what is visible, the context, which is encoded once. Any other strategy works as well, with a context

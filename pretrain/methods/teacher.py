@@ -51,7 +51,7 @@ class LatentPrediction(MIMethod):
                             "cannot; choose TimmViT, or a method that hides no patch from the encoder (SimMIM, MFM)")
         if not (len(momentum) == 2 and 0 <= momentum[0] <= momentum[1] <= 1 and 0 < momentum_end <= 1):
             raise UserError(f"{name}: got momentum={tuple(momentum)}, momentum_end={momentum_end}; expected two shares "
-                            "0 <= first <= last <= 1, and the share of the training when the last is reached, in (0, 1]")
+                            "0 <= first <= last <= 1, and the share of the training when it is the last, in (0, 1]")
         self.momentum, self.momentum_end = (momentum[0], momentum[1]), momentum_end
         other = "teacher" if self.transfers == "student" else "student"
         self.add_module(f"{other}_encoder", copy.deepcopy(self.encoder))
