@@ -19,7 +19,9 @@ from pretrain.methods.mfm import MFM
 
 pytestmark = pytest.mark.usefixtures("quick_weights")
 LEAVES = leaves("pretrain", "debug")
-METHODS = {"mae": "MAE", "simmim": "SimMIM", "mfm": "MFM", "mapet": "MaPeT", "beit": "BEiT"}
+METHODS = {"mae": "MAE", "simmim": "SimMIM", "mfm": "MFM", "mapet": "MaPeT", "beit": "BEiT", "ijepa": "IJEPA",
+           "data2vec2": "Data2Vec2"}
+OWN_STRATEGIES = {"ijepa": "MultiBlock", "data2vec2": "Block"}
 STRATEGIES = {"amt": "AMT", "famt": "FAMT", "semantic": "Semantic", "noise": "Noise", "block": "Block", "grid": "Grid"}
 VARIANTS = {"sr": "SuperResolution", "deblur": "Blur", "denoise": "Noise"}
 # visible, masked, thrown of 14 x 14 patches (arXiv 2211.15362; MAE's sizes where nothing is thrown)
@@ -42,6 +44,8 @@ COUNTS = {
     "mapet_permuted_vit-base_300e_in1k": (49, 147, 0),
     "beit_block_vit-base_300e_in1k": (121, 75, 0),
     "beit_block_vit-base_800e_in1k_dvae": (121, 75, 0),
+    "ijepa_vit-base_600e_in1k": (51, 33, 112),  # of each target block
+    "data2vec2_vit-base_75e_in1k": (39, 157, 0),
 }
 
 
@@ -68,7 +72,7 @@ def test_is_what_its_name_says(leaf):
     if method == "mfm":
         assert cfg.model.corruption.type == VARIANTS.get(variant, "FrequencyMasking")
     else:
-        strategy = STRATEGIES[variant] if variant else "Random"
+        strategy = STRATEGIES[variant] if variant else OWN_STRATEGIES.get(method, "Random")
         assert cfg.model.get("strategy", dict(type="RandomMasking")).type == f"{strategy}Masking"
     arch = re.search(r"_(vit-|swin-|resnet)(tiny|small|base|large|50)", stem)
     if arch:

@@ -72,8 +72,12 @@ def shrink(cfg: Any) -> None:
         encoder.model_kwargs = dict(embed_dim=24, depths=(2, 1, 1, 1), num_heads=(1, 2, 3, 3))
     else:
         encoder.arch = "resnet10t"
-    if "decoder" in model:
+    if model.type == "Data2Vec2":
+        model.update(decoder=dict(embed_dim=48, depth=1, groups=16), top_blocks=1)
+    elif "decoder" in model:
         model.decoder = dict(embed_dim=48, depth=1, num_heads=3)
+    if "predictor" in model:
+        model.predictor = dict(embed_dim=48, depth=1, num_heads=3)
 
 
 def build_pretraining(leaf: str) -> tuple[Any, Any, dict[str, Any]]:
