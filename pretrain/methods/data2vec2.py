@@ -15,9 +15,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
-from mimtransfer.backbones.post_norm import forward_block
+from mimtransfer.backbones.post_norm import PostNormBlock, forward_block
 from mimtransfer.errors import UserError
 from mimtransfer.registry import MODELS
 from pretrain.layout import TokenLayout, for_each_mask, take
@@ -83,7 +84,7 @@ class Data2Vec2(LatentPrediction):
         **kwargs: of `MIMethod`; the authors take 16 `masks_per_image`.
 
     Raises:
-        UserError: more blocks than the encoder has, or a loss of a class token that it lacks.
+        UserError: more blocks than the encoder has, blocks of another kind, or a loss of a class token that it lacks.
     """
 
     def __init__(self, encoder: dict, strategy: dict | None = None, decoder: dict | None = None, top_blocks: int = 10,
@@ -98,6 +99,10 @@ class Data2Vec2(LatentPrediction):
         if cls_weight and self.encoder.cls_token is None:
             raise UserError(f"Data2Vec2: got cls_weight={cls_weight} and an encoder without a class token; set "
                             "cls_weight=0, or choose an architecture with one")
+        other = next((block for block in self.encoder.blocks if type(block) not in (Block, PostNormBlock)), None)
+        if other is not None:
+            raise UserError(f"Data2Vec2: got an encoder of {type(other).__name__}; expected timm's plain Block or "
+                            "post_norm=True: take another arch, e.g. 'vit_base_patch16_224', without rel_pos")
         self.top_blocks, self.cls_weight = top_blocks, cls_weight
         self.decoder = ConvDecoder(self.encoder.embed_dim, **(decoder or {}))
         self.reset_parameters()

@@ -19,11 +19,12 @@ from pretrain.aug_record import AugRecord
 from pretrain.hooks.map_bank import measure_maps
 from pretrain.masking.bank import MapBank
 from pretrain.masking.measured import Measured
+from pretrain.methods.teacher import LatentPrediction
 
 BATCH = 4
 # Options that are numbers of the same operators.
 _NUMBERS = {"type", "mask_ratio", "throw_ratio", "warmup", "num_seeds", "num_parts", "temperature", "area", "radius",
-            "low_pass_ratio", "factor"}
+            "low_pass_ratio", "factor", "num_blocks", "min_aspect"}
 
 
 def kind(cfg: Any) -> tuple[str, ...]:
@@ -123,6 +124,8 @@ def train_in_both_precisions(model: Any, cfg: Any, data: dict[str, Any], watch: 
         optimizer.zero_grad = lambda **options: None  # gradients are looked at below
         before = watch.waits.total()
         logged = model.train_step(data, optimizer)
+        if isinstance(model, LatentPrediction):
+            model.update_teacher(0.5)
         waited["bf16" if amp else "fp32"] = watch.waits.total() - before
         assert all(value.device.type == "cuda" for value in logged.values())
         trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}

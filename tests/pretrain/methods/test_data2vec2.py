@@ -1,8 +1,8 @@
 """data2vec 2.0 against the released code, and what its student sees.
 
 How `fixtures/data2vec2_official.json` was made: `Data2VecMultiModel` of facebookresearch/fairseq (commit 3d262bb2,
-examples/data2vec/models/data2vec2.py and modalities/images.py), with the options of config/v2/base_images_only_task.yaml
-and the sizes of each case, 32 pixels and patches of 8, `mask_noise_std=0`; every parameter filled by `official` below,
+examples/data2vec/models/data2vec2.py and modalities/images.py), with the options of v2/base_images_only_task.yaml and
+the sizes of each case, 32 pixels and patches of 8, `mask_noise_std=0`; every parameter filled by `official` below,
 the teacher's with "teacher." before the name, images and masks by `numbers`, as in the test; then the losses over
 `sample_size` as the trainer divides them, in float32, and norms of all gradients of their sum.
 """

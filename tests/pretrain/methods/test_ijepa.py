@@ -33,7 +33,8 @@ def official(name, shape):
 def ours(name):
     """Return what we call a tensor of the official model."""
     if not name.startswith("predictor."):
-        return {"encoder": "student_encoder", "target_encoder": "encoder"}[name.partition(".")[0]] + name[name.index("."):]
+        part, _, inside = name.partition(".")
+        return {"encoder": "student_encoder.", "target_encoder": "encoder."}[part] + inside
     name = name.removeprefix("predictor.").removeprefix("predictor_")
     return "predictor." + name.replace("proj.", "pred.", 1) if name.startswith("proj.") else "predictor." + name
 
@@ -49,8 +50,8 @@ def released_layout(case):
 
 @pytest.mark.parametrize("case", OFFICIAL, ids=lambda case: case["name"])
 def test_loss_and_gradients_equal_the_released_code(case):
-    model = IJEPA(encoder(case["depth"]), predictor=dict(embed_dim=case["predictor_dim"], depth=case["predictor_depth"]),
-                  masks_per_image=case["masks"])
+    predictor = dict(embed_dim=case["predictor_dim"], depth=case["predictor_depth"])
+    model = IJEPA(encoder(case["depth"]), predictor=predictor, masks_per_image=case["masks"])
     state = {ours(name): official(name, shape) for name, shape in case["shapes"].items()}
     fixed = model.load_state_dict(state, strict=False)
     assert not fixed.unexpected_keys and {name.rpartition(".")[2] for name in fixed.missing_keys} == {"pos_embed"}
