@@ -15,6 +15,11 @@ class TeacherHook(Hook):
 
     priority = "VERY_HIGH"  # before anything looks at the weights, or saves them
 
+    def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
+        """Let the teacher's maps decide once it is worth asking."""
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model.hands_maps = runner.iter >= model.maps_begin * runner.max_iters
+
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """Update the teacher when the optimizer has done a step."""
         if not runner.optim_wrapper.should_update():

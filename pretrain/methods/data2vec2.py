@@ -18,11 +18,12 @@ import torch.nn.functional as F
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
+from mimtransfer.backbones.inspect import BlockView
 from mimtransfer.backbones.post_norm import PostNormBlock, forward_block
 from mimtransfer.errors import UserError
 from mimtransfer.registry import MODELS
 from pretrain.layout import TokenLayout, for_each_mask, take
-from pretrain.methods.teacher import LatentPrediction, spread_of
+from pretrain.methods.teacher import LatentPrediction, Latents, spread_of
 
 
 class ConvDecoder(nn.Module):
@@ -108,16 +109,15 @@ class Data2Vec2(LatentPrediction):
         self.reset_parameters()
         self.copy_student()
 
-    def loss(self, images: Tensor, layout: TokenLayout) -> dict[str, Tensor]:
+    def loss(self, images: Tensor, drawn: TokenLayout | Latents) -> dict[str, Tensor]:
         """Return the squared error over masked patches, and that of the class token; each is a sum over the width,
         divided by its root, and a mean over all else.
 
         Args:
             images: [B, C, H, W] float, normalised.
-            layout: roles of the patches, B*K rows.
+            drawn: roles of the patches, B*K rows; with the targets where they were needed for the roles.
         """
-        self.check_masked(layout)
-        targets = self.targets(images)
+        layout, targets = self.layout_and_targets(images, drawn)
         latent = for_each_mask(self.encode_visible(images, layout), len(layout.masked))
         num_prefix = self.encoder.num_prefix_tokens
         predicted = self.decoder(latent[:, num_prefix:], layout, self.encoder.patch_grid(images))
@@ -132,18 +132,30 @@ class Data2Vec2(LatentPrediction):
         """Return the target of each patch, [B, L, D] float32: what each of the last blocks' feed-forward networks adds,
         normalised for each image and channel over the patches; their mean, normalised over the width.
         """
+        return self._targets(images)[0]
+
+    def look(self, images: Tensor) -> tuple[Tensor, BlockView]:
+        """Return the targets, and the last block; see `LatentPrediction.look`."""
+        targets, inputs = self._targets(images)
+        teacher, grid = self.teacher, self.teacher.patch_grid(images)
+        has_class_token = teacher.cls_token is not None
+        return targets, BlockView(teacher.blocks[-1], inputs, grid, teacher.num_prefix_tokens, has_class_token)
+
+    def _targets(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the targets, and what goes into the last block, [B, P+L, D]."""
         teacher, grid = self.teacher, self.teacher.patch_grid(images)
         x = teacher.prepend_prefix(teacher.add_position(teacher.embed(images), grid))
         x = teacher.norm_pre(teacher.pos_drop(x))
         total: Any = 0
         first = len(teacher.blocks) - self.top_blocks
         for number, block in enumerate(teacher.blocks):
+            inputs = x
             x, added = forward_block(block, x)
             if number >= first:
                 added = added[:, teacher.num_prefix_tokens :].float().transpose(1, 2)  # [B, D, L]
                 total = total + F.instance_norm(added)
         mean = (total / self.top_blocks).transpose(1, 2)
-        return F.layer_norm(mean, mean.shape[-1:])
+        return F.layer_norm(mean, mean.shape[-1:]), inputs
 
     @torch.no_grad()
     def reset_parameters(self) -> None:

@@ -12,10 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mimtransfer.backbones.inspect import BlockView, view_block
 from mimtransfer.registry import MODELS
 from pretrain.layout import TokenLayout, for_each_mask, take
 from pretrain.methods.decoder import PixelDecoder
-from pretrain.methods.teacher import LatentPrediction, spread_of
+from pretrain.methods.teacher import LatentPrediction, Latents, spread_of
 
 
 @MODELS.register_module()
@@ -45,15 +46,14 @@ class IJEPA(LatentPrediction):
         self.reset_parameters()
         self.copy_student()
 
-    def loss(self, images: Tensor, layout: TokenLayout) -> dict[str, Tensor]:
+    def loss(self, images: Tensor, drawn: TokenLayout | Latents) -> dict[str, Tensor]:
         """Return the smooth L1 distance to the teacher's normalised tokens of the target blocks, mean over all values.
 
         Args:
             images: [B, C, H, W] float, normalised.
-            layout: roles of the patches, B*K rows.
+            drawn: roles of the patches, B*K rows; with the targets where they were needed for the roles.
         """
-        self.check_masked(layout)
-        targets = self.targets(images)
+        layout, targets = self.layout_and_targets(images, drawn)
         # Equal counts, so the mean over all values is the mean over blocks. In fp32 under autocast, too.
         loss = F.smooth_l1_loss(self.predict(images, layout).float(), take(targets, layout.masked))
         return {"loss": loss, "target_std": spread_of(targets)}
@@ -68,7 +68,15 @@ class IJEPA(LatentPrediction):
         """Return the teacher's tokens of whole images, each normalised over its width: [B, L, D] float32."""
         teacher, grid = self.teacher, self.teacher.patch_grid(images)
         tokens = teacher.encode(teacher.add_position(teacher.embed(images), grid), grid)
-        return F.layer_norm(tokens[:, teacher.num_prefix_tokens :].float(), tokens.shape[-1:])
+        return self._normalised(tokens)
+
+    def look(self, images: Tensor) -> tuple[Tensor, BlockView]:
+        """Return the targets, and the last block; see `LatentPrediction.look`."""
+        block = view_block(self.teacher, images)
+        return self._normalised(self.teacher.norm(block.output)), block
+
+    def _normalised(self, tokens: Tensor) -> Tensor:
+        return F.layer_norm(tokens[:, self.teacher.num_prefix_tokens :].float(), tokens.shape[-1:])
 
     @torch.no_grad()
     def reset_parameters(self) -> None:

@@ -2,6 +2,7 @@
 import numpy as np
 import pytest
 import torch
+from latent_toys import ENCODER, METHODS, build
 from PIL import Image
 from shipped_configs import load
 from timm.models.vision_transformer import ParallelScalingBlock
@@ -16,19 +17,6 @@ from mimtransfer.training.safeguards import set_safeguards
 from pretrain.methods.data2vec2 import Data2Vec2
 from pretrain.methods.ijepa import IJEPA
 from pretrain.runner import build_runner
-
-ENCODER = dict(type="TimmViT", arch="vit_tiny_patch16_224", img_size=32, patch_size=8, pos_embed="sincos",
-               drop_path_rate=0.3, model_kwargs=dict(embed_dim=48, depth=2, num_heads=3))
-METHODS = {
-    "IJEPA": dict(type="IJEPA", encoder=ENCODER, predictor=dict(embed_dim=24, depth=1), momentum=(0.5, 1.0)),
-    "Data2Vec2": dict(type="Data2Vec2", encoder=ENCODER, decoder=dict(embed_dim=32, depth=2), top_blocks=2,
-                      cls_weight=1.0, masks_per_image=2, momentum=(0.5, 0.9), momentum_end=0.5),
-}
-
-
-def build(name):
-    torch.manual_seed(0)
-    return MODELS.build(METHODS[name]).train()
 
 
 @pytest.mark.parametrize("name", METHODS)
