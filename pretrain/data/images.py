@@ -49,6 +49,7 @@ class PretrainImages(Dataset):
     """
 
     metainfo: dict = {}  # mmengine's loops ask for it
+    kind = "folder"
 
     def __init__(self, transform: dict, seed: int | None = None, max_corrupt: int = 10,
                  decoder: str = "auto", in_chans: int = RGB):
@@ -63,6 +64,12 @@ class PretrainImages(Dataset):
         self._unreadable = torch.zeros(len(self), dtype=torch.uint8).share_memory_()
         self._size = torch.zeros(2, dtype=torch.int64).share_memory_()  # 0: that of the transform
         self._resized: Any = None
+
+    @property
+    def reading(self) -> dict[str, str | None]:
+        """Return what holds the images, and the decoder in force; None: pixels that lie in memory."""
+        opener: Any = getattr(self.decode, "func", self.decode)  # of a partial
+        return {"source": self.kind, "decoder": opener.decoder}
 
     def __getstate__(self) -> dict:
         return self.__dict__ | {"_opened": None}
@@ -119,11 +126,12 @@ class PretrainImages(Dataset):
             raise IndexError(f"got image {index}, expected 0 to {len(self) - 1}")
         seed = sample_seed(self.seed or 0, epoch, index)
         shown, (pixels, box, flip) = self._show(index, seed)
+        # torch makes a tensor of an array four times as fast as of a number.
         record = AugRecord(
-            index=torch.tensor(shown),
-            seed=torch.tensor(seed),
-            box=torch.tensor(box, dtype=torch.float32),
-            flip=torch.tensor(flip),
+            index=torch.from_numpy(np.array(shown, np.int64)),
+            seed=torch.from_numpy(np.array(seed, np.int64)),
+            box=torch.from_numpy(np.array(box, np.float32)),
+            flip=torch.from_numpy(np.array(flip)),
         )
         return {"inputs": pixels, "record": record}
 
@@ -195,7 +203,7 @@ class ImageFolder(PretrainImages):
                     f"ImageFolder: got list_file and {len(roots)} roots, expected one root that its paths are "
                     "relative to"
                 )
-            self.root = roots[0]
+            self.root, self.kind = roots[0], "list"
             paths = read_list(os.path.expanduser(list_file), self.root)
         elif len(roots) == 1:
             self.root = roots[0]
@@ -251,6 +259,7 @@ class ImageSource(PretrainImages):
         self.source = open_source(
             source, split=split, extensions=BAND_EXTENSIONS if _reads_bands(decoder, in_chans) else EXTENSIONS
         )
+        self.kind = self.source.kind
         self.root = source if os.path.isdir(source) else os.path.dirname(source)
         total = len(self.source)
         # A range costs no memory, whatever its length.
