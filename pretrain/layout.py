@@ -1,7 +1,7 @@
 """TokenLayout: which patch is visible, masked or thrown. The whole interface between a strategy and a method.
 
-With K masks of each image a layout has B*K rows, row b*K + k for mask k of image b, and what belongs to images (patches,
-tokens, targets, weights) keeps B rows: `take`, `hide` and `for_each_mask` bring the two together.
+With K masks of each image a layout has B*K rows, row b*K + k for mask k of image b, and what belongs to images
+(patches, tokens, targets, weights) keeps B rows: `take`, `hide` and `for_each_mask` bring the two together.
 """
 from typing import NamedTuple
 

@@ -62,6 +62,11 @@ def with_toy_tokenizer(cfg: Config) -> Config:
 def test_is_what_its_name_says(leaf):
     cfg, stem, head = load(leaf), Path(leaf).stem, (ROOT / leaf).read_text().split('"""')[1]
     method, *rest = stem.split("_")
+    masks = re.fullmatch(r"(\d+)-masks", rest[0])
+    assert cfg.model.get("masks_per_image", 1) == (int(masks[1]) if masks else 1)
+    phased = rest[0] == "phases"
+    assert phased == any(hook.type == "PhaseHook" for hook in cfg.custom_hooks)
+    rest = rest[1:] if masks or phased else rest
     assert cfg.model.type == METHODS[method]
     variant = None if re.match("vit|swin|resnet", rest[0]) else rest[0].split("-")[0]
     if method == "mapet":

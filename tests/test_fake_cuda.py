@@ -45,6 +45,17 @@ def test_the_host_waits_for_code_of_others_only(leaf):
     assert not ours(waits) and all(where.startswith(("mm", "mimtransfer/")) for _, where in waits)
 
 
+def test_positions_of_another_grid_are_made_on_the_device():
+    from pretrain.methods.decoder import PixelDecoder
+
+    with fake_cuda() as watch:
+        decoder = PixelDecoder(48, 1, (4, 4), 12, embed_dim=32, depth=1, num_heads=2)
+        with watch.rest():
+            decoder.to("cuda")
+        positions = decoder.positions((2, 2))
+        assert positions.shape == (1, 4, 32) and positions.device.type == "cuda"
+
+
 def test_the_page_has_every_kind_of_pretraining():
     page = (ROOT.parent / "docs/fake-cuda.md").read_text()
     rows = {line.split(" | ")[4]: line for line in page.splitlines() if line.count(" | ") == 7}

@@ -43,11 +43,12 @@ def parse_args() -> argparse.Namespace:
 
 def our_way(source: str, decoder: str, args: argparse.Namespace) -> tuple[Way, int]:
     """Return a source as pretraining reads it."""
+    from mimtransfer.datasets.collate import stack_images
     from pretrain.data import ImageSource
 
     transform = dict(type="RandomResizedCropFlip", size=args.size)
     images = ImageSource(transform, source, seed=0, decoder=decoder)
-    return _way(images, args)
+    return _way(images, args, stack_images)
 
 
 def torchvision_way(folder: str, args: argparse.Namespace) -> tuple[Way, int]:
@@ -77,8 +78,8 @@ class _PlainImages:
             return self.transform(self.reader.open(file).convert("RGB"))
 
 
-def _way(images, args: argparse.Namespace) -> tuple[Way, int]:
-    """Return what shows images of a data set, evenly spaced, and how many."""
+def _way(images, args: argparse.Namespace, collate: Callable | None = None) -> tuple[Way, int]:
+    """Return what shows images of a data set, evenly spaced, and how many; `collate` None: torch's default."""
     count = min(len(images), args.num_images)
     indices = [i * len(images) // count for i in range(count)]
     if not args.workers:
@@ -86,7 +87,8 @@ def _way(images, args: argparse.Namespace) -> tuple[Way, int]:
     from torch.utils.data import DataLoader
 
     order = _Order(indices)
-    loader = DataLoader(images, args.batch_size, sampler=order, num_workers=args.workers, persistent_workers=True)
+    loader = DataLoader(images, args.batch_size, sampler=order, num_workers=args.workers, collate_fn=collate,
+                        persistent_workers=True)
 
     def show(epoch: int) -> Iterable:
         order.epoch = epoch

@@ -50,6 +50,16 @@ def method_of(cfg: Mapping) -> tuple[str, str | None]:
     return method, short_name(strategy.get("type")) if strategy else None
 
 
+def phases_of(cfg: Mapping) -> list[dict[str, Any]] | None:
+    """Return the phases of a pretraining with `PhaseHook` as its config gives them; None: it has none."""
+    hooks = (hook for hook in cfg.get("custom_hooks") or [] if short_name(hook.get("type")) == "PhaseHook")
+    found = next(hooks, None)
+    if found is None:
+        return None
+    return [{key: list(value) if isinstance(value, list | tuple) else value for key, value in phase.items()}
+            for phase in found["phases"]]
+
+
 def label_of(method: str, strategy: str | None) -> str:
     """Return the label of a row: `MAE` for random masking, else `MAE + FAMT`; `MFM`, else `MFM + Blur`."""
     if strategy in (None, _DEFAULT_STRATEGIES.get(method, "RandomMasking")):

@@ -63,6 +63,7 @@ class RecordHook(Hook):
         self._started_at, self._seed, self._processes = provenance.now(), runner.seed, get_world_size()
         self._init: dict[str, Any] = {}
         self._precision: dict[str, Any] | None = None
+        self._reading: dict[str, Any] | None = None
         self._git = provenance.git_state() if is_main_process() else None
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -81,16 +82,19 @@ class RecordHook(Hook):
         else:
             self._init = description.initialisation(runner, None if runner._resume else self._loaded)
         self._meter.begin(runner.max_iters - runner.iter)
-        self._note_precision(runner)
+        self._note_conditions(runner, runner.train_loop)
 
     def before_test(self, runner: Runner) -> None:
-        """Note the precision, unless a training has."""
+        """Note the conditions, unless a training has."""
         if not self._trained:
-            self._note_precision(runner)
+            self._note_conditions(runner, runner.test_loop)
 
-    def _note_precision(self, runner: Runner) -> None:
+    def _note_conditions(self, runner: Runner, loop: Any) -> None:
         self._precision = precision.in_force(runner.model, getattr(runner, "optim_wrapper", None), runner.cfg)
         runner.logger.info(precision.in_words(self._precision))
+        if reading := provenance.reading(loop):
+            self._reading = reading
+            runner.logger.info(f"Images: {reading['source']}, decoder {reading['decoder'] or 'none'}")
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Start the clock of the throughput."""
@@ -211,13 +215,14 @@ class RecordHook(Hook):
             "dataset": description.dataset_of(runner.cfg),
         }
 
-    def _schedule(self, runner: Runner) -> dict[str, int | None]:
+    def _schedule(self, runner: Runner) -> dict[str, Any]:
         if not self._trained:
             return {key: self._signature().get(key) for key in ("epochs", "iters")}
         by_epoch = (runner.cfg.get("train_cfg") or {}).get("max_epochs") is not None
         schedule = {"epochs": runner.max_epochs if by_epoch else None, "iters": runner.max_iters}
         masks = (runner.cfg.get("model") or {}).get("masks_per_image", 1)
-        return schedule | ({"masks_per_image": masks} if masks > 1 else {})
+        phases = description.phases_of(runner.cfg)
+        return schedule | ({"masks_per_image": masks} if masks > 1 else {}) | ({"phases": phases} if phases else {})
 
     def _images_per_s(self) -> float | None:
         speed = self._meter.images_per_s
@@ -272,6 +277,7 @@ class RecordHook(Hook):
             "files": provenance.run_files(runner, None if self._trained or self._loaded is None else self._loaded[0]),
             "curves": read_curves(runner.work_dir, self._schedule(runner), self._started_at) if self._trained else {},
             "precision": self._precision,
+            "reading": self._reading,
             "versions": provenance.versions(),
             "git": self._git,
             "command": provenance.command_line(),

@@ -10,6 +10,7 @@ import numpy as np
 from mmengine.config import Config
 from mmengine.runner import Runner
 from PIL import Image
+from torch.utils.data import DataLoader
 
 from pretrain.runner import register_all
 
@@ -25,8 +26,8 @@ def write_pictures(folder: Path, number: int, size: tuple[int, int]) -> None:
         Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(folder / f"{i:05d}.jpg", quality=90)
 
 
-def endless_batches(cfg: Config, folder: Path, batch_size: int, workers: int | None = None) -> Iterator[dict[str, Any]]:
-    """Yield batches of a folder as the training gets them, epoch after epoch.
+def build_loader(cfg: Config, folder: Path, batch_size: int, workers: int | None = None) -> DataLoader:
+    """Return the loader of a folder's batches as the training gets them.
 
     Args:
         cfg: of a pretraining; its loader and transform are taken.
@@ -42,6 +43,10 @@ def endless_batches(cfg: Config, folder: Path, batch_size: int, workers: int | N
     loader["persistent_workers"] = loader["num_workers"] > 0
     transform = loader["dataset"]["transform"]
     loader["dataset"] = dict(type="ImageFolder", root=str(folder), transform=transform)
-    built = Runner.build_dataloader(loader, seed=0)
+    return Runner.build_dataloader(loader, seed=0)
+
+
+def endless_batches(loader: DataLoader) -> Iterator[dict[str, Any]]:
+    """Yield batches, epoch after epoch."""
     while True:
-        yield from built
+        yield from loader

@@ -9,6 +9,7 @@ import torch
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
+from torch.utils.data import DataLoader
 
 import pretrain.methods  # noqa: F401  registers them
 from mimtransfer.benchmarks.timing import Contender, count_flops
@@ -16,6 +17,7 @@ from mimtransfer.cli.launch import load_config
 from mimtransfer.registry import MODELS
 from mimtransfer.training.precision import set_amp, set_precision
 from pretrain.aug_record import AugRecord
+from pretrain.benchmarks.loading import endless_batches
 from pretrain.hooks.map_bank import measure_maps
 from pretrain.masking.bank import MapBank
 from pretrain.masking.measured import Measured
@@ -51,8 +53,11 @@ class PretrainSteps:
         self._loaded = AugRecord(numbers, numbers, box, torch.zeros(batch_size, dtype=torch.bool))
         self.record = AugRecord(*(part.to(device) for part in self._loaded))
         self.images = self.model.data_preprocessor(self.data, True)["inputs"]
+        self._draw_maps(batch_size)
+
+    def _draw_maps(self, num_images: int) -> None:
         if self.measured:
-            self.model.strategy.bank = MapBank(torch.rand(batch_size, *self.model.encoder.grid_size).half())
+            self.model.strategy.bank = MapBank(torch.rand(num_images, *self.model.encoder.grid_size).half())
 
     @property
     def data(self) -> dict[str, Any]:
@@ -84,9 +89,18 @@ class PretrainSteps:
         self.model.train().zero_grad()
         return found
 
-    def step(self) -> Contender:
-        """Return the training step as a contender."""
-        return Contender(self.train, len(self.inputs), self.flops())
+    def step(self, loader: DataLoader | None = None) -> Contender:
+        """Return the training step as a contender.
+
+        Args:
+            loader: of the batches, for which the step waits; None: the made-up batch.
+        """
+        flops = self.flops()
+        if loader is None:
+            return Contender(self.train, len(self.inputs), flops)
+        self._draw_maps(len(loader.dataset))  # type: ignore[arg-type]
+        batches = endless_batches(loader)
+        return Contender(lambda: self.train(next(batches)), len(self.inputs), flops)
 
     def parts(self) -> dict[str, Callable[[], Any]]:
         """Return what may be timed alone: "drawing a layout", or of MFM "filter and loss"; "measuring maps"."""

@@ -4,6 +4,7 @@ A transform is called with a stored image and a `random.Random` and draws from n
 [3, H, W] uint8 RGB (of a `BandsImage` [C, H, W] uint8 or float32), the box (y0, x0, y1, x1 as fractions of the full
 image) and whether it flipped.
 """
+import copy
 import math
 from collections.abc import Callable
 from random import Random
@@ -49,9 +50,15 @@ class _Resized:
             raise UserError(f"{name}: got interpolation={interpolation!r}, expected one of {', '.join(_FILTERS)}")
         if color_jitter < 0:
             raise UserError(f"{name}: got color_jitter={color_jitter}, expected 0 or more")
-        self.size = sides
+        self.size: tuple[int, int] = (sides[0], sides[1])
         self.filter = _FILTERS[interpolation]
         self.color_jitter = color_jitter
+
+    def resized(self, size: tuple[int, int]) -> "_Resized":
+        """Return the same transform for results of another size, (height, width); it draws the same boxes."""
+        other = copy.copy(self)
+        other.size = size
+        return other
 
     def show(self, image: StoredImage | BandsImage, box: Box, rng: Random, flip: bool = False) -> Shown:
         top, left, bottom, right = box

@@ -1,5 +1,4 @@
 """MapBankHook: measure the maps of all training images, every few tens of epochs (AMT sec. 3.2, arXiv 2211.15362)."""
-import copy
 import hashlib
 import json
 import re
@@ -259,6 +258,4 @@ def _numbers(folder: Path, kind: str, ending: str) -> list[int]:
 
 def _whole_images(dataset):
     """Return the training set with the whole image shown, squashed to the size of the training crops."""
-    images = copy.copy(dataset)  # shares the table of paths and the flags of unreadable images
-    images.transform = ResizeWhole(dataset.transform.size, dataset.transform.filter.name.lower())
-    return images
+    return dataset.shown_by(ResizeWhole(dataset.transform.size, dataset.transform.filter.name.lower()))

@@ -42,14 +42,19 @@ class MaskingStrategy(ABC):
     shares_visible = False
 
     def __init__(self, mask_ratio: float, throw_ratio: float = 0.0, unit: int = 1):
+        self.set_ratios(mask_ratio, throw_ratio)
+        if unit < 1:
+            raise UserError(f"{type(self).__name__}: got unit={unit}; expected an integer number of patches, 1 or more")
+        self.unit = unit
+
+    def set_ratios(self, mask_ratio: float, throw_ratio: float) -> None:
+        """Take other ratios from the next draw on (`PhaseHook`). Raises: UserError, as the class."""
         if not (0 <= mask_ratio <= 1 and 0 <= throw_ratio <= 1 and mask_ratio + throw_ratio < 1):
             raise UserError(
                 f"{type(self).__name__}: got mask_ratio={mask_ratio}, throw_ratio={throw_ratio}; "
                 "expected both >= 0 and a sum below 1, so that something stays visible"
             )
-        if unit < 1:
-            raise UserError(f"{type(self).__name__}: got unit={unit}; expected an integer number of patches, 1 or more")
-        self.mask_ratio, self.throw_ratio, self.unit = mask_ratio, throw_ratio, unit
+        self.mask_ratio, self.throw_ratio = mask_ratio, throw_ratio
 
     def counts(self, num_cells: int) -> Counts:
         """Return the number of visible, masked and thrown cells: masked = floor(L r_m), masked + thrown =

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from mimtransfer.backbones.vit import TimmViT
 from mimtransfer.checkpoints.channels import RGB
+from mimtransfer.datasets.collate import order_channels
 from mimtransfer.draws import SampleGenerator
 from mimtransfer.errors import UserError
 from mimtransfer.registry import MASKINGS, MODELS
@@ -72,6 +73,7 @@ class MIMethod(BaseModel):
         if compile_loss:
             compile_part(self, self, self.compiled_part, INDUCTOR if compile_loss is True else compile_loss)
         self.data_preprocessor.register_forward_pre_hook(self._before_transfer, with_kwargs=True)
+        self.data_preprocessor.register_forward_pre_hook(order_channels)
 
     def _before_transfer(self, preprocessor: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
         """Look up what is stored for the images of a training batch while their numbers are still on the host."""

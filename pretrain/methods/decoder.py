@@ -83,4 +83,4 @@ class PixelDecoder(nn.Module):
         """Return [1, L, D], the sin-cos table of a grid."""
         if tuple(grid) == self.grid:
             return self.pos_embed
-        return sincos2d(grid, self.pos_embed.shape[-1])[None].to(self.pos_embed)
+        return sincos2d(grid, self.pos_embed.shape[-1], self.pos_embed.device)[None].to(self.pos_embed)

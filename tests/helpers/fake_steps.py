@@ -35,7 +35,8 @@ def kind(cfg: Any) -> tuple[str, ...]:
     model = cfg.model
     drawn = model.get("strategy") or model.get("corruption") or dict(type="FrequencyMasking")
     options = [f"{key}={value}" for key, value in drawn.items() if key not in _NUMBERS]
-    method = [model.type, *sorted(key for key in model if key in ("auxiliary", "frequency_loss", "permuted"))]
+    named = ("auxiliary", "frequency_loss", "masks_per_image", "permuted")
+    method = [model.type, *sorted(key for key in model if key in named)]
     encoder = model.encoder.type.rpartition(".")[2]
     drawn_by = " ".join([drawn["type"], *sorted(options)]) if encoder == "TimmViT" else ""
     return " ".join(method), drawn_by, model.tokenizer.type if model.type == "BEiT" else "", encoder

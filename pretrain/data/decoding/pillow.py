@@ -6,6 +6,7 @@ animations the first frame is shown. 32-bit pixels have no defined range: such a
 """
 import io
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,8 +40,10 @@ class StoredImage:
         UnreadableImage: here or in `crop`.
     """
 
+    decoder = "pillow"  # its name in the log and the record
     height: int  # of the upright picture
     width: int
+    is_plain_jpeg: bool  # an upright JPEG file in colour or grey
 
     def __init__(self, source: bytes | Image.Image):
         try:
@@ -60,14 +63,10 @@ class StoredImage:
             image.load()  # may turn the picture (TIFF) or find the orientation behind the pixels (PNG)
             if _orientation(image) != 1:
                 image = ImageOps.exif_transpose(image)
-        self._image = image
+        self.is_plain_jpeg = self._is_jpeg and image.mode in ("RGB", "L") and self._orientation == 1
+        self._image: Any = image
         self._size = image.size
         self.width, self.height = image.size[::-1] if self._orientation >= 5 else image.size
-
-    @property
-    def is_plain_jpeg(self) -> bool:
-        """Whether the file is an upright JPEG in colour or grey."""
-        return self._is_jpeg and self._image.mode in ("RGB", "L") and self._orientation == 1
 
     def pixels(
         self, box: tuple[int, int, int, int], size: tuple[int, int], filter: Image.Resampling, flip: bool = False
@@ -75,12 +74,13 @@ class StoredImage:
         """Show a box as `crop` does, as a tensor, flipped left-right or not.
 
         Returns:
-            [3, height, width] uint8 RGB, contiguous.
+            [3, height, width] uint8 RGB; in memory the channels of a pixel lie side by side.
 
         Raises:
             UnreadableImage: the pixels cannot be decoded.
         """
-        return to_tensor(np.array(self.crop(box, size, filter)), flip)
+        shown = torch.from_numpy(np.array(self.crop(box, size, filter))).permute(2, 0, 1)
+        return shown.flip(2) if flip else shown
 
     def crop(
         self, box: tuple[int, int, int, int], size: tuple[int, int], filter: Image.Resampling = Image.Resampling.BICUBIC
@@ -132,11 +132,6 @@ class StoredImage:
             self._image.draft(None, (self._size[0] // scale, self._size[1] // scale))
         self._scale = scale
         return _to_rgb(self._image.crop(box), self._image.format)
-
-
-def to_tensor(pixels: np.ndarray, flip: bool) -> Tensor:
-    """Turn [H, W, 3] uint8 into [3, H, W], contiguous, flipped left-right or not."""
-    return torch.from_numpy(np.ascontiguousarray((pixels[:, ::-1] if flip else pixels).transpose(2, 0, 1)))
 
 
 def _orientation(image: Image.Image) -> int:

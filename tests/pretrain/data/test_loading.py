@@ -34,7 +34,8 @@ def textured(folder):
     return folder
 
 
-def epochs_of(folder, num_workers=0, persistent=False, epochs=(0, 1), batch_size=4, seed=5, **dataset):
+def epochs_of(folder, num_workers=0, persistent=False, epochs=(0, 1), batch_size=4, seed=5,
+              collate="mimtransfer.stack_images", **dataset):
     """Build a loader as a run does; give its batches, epoch by epoch."""
     loader = Runner.build_dataloader(
         {
@@ -42,7 +43,7 @@ def epochs_of(folder, num_workers=0, persistent=False, epochs=(0, 1), batch_size
             "num_workers": num_workers,
             "persistent_workers": persistent,
             "sampler": {"type": "mimtransfer.EpochSampler"},
-            "collate_fn": {"type": "default_collate"},
+            "collate_fn": {"type": collate},
             "dataset": {"type": "mimtransfer.ImageFolder", "root": str(folder), "transform": dict(CROP), **dataset},
         },
         seed=seed,
@@ -66,7 +67,8 @@ def equal(first, second):
 @pytest.mark.parametrize("num_workers, persistent", [(1, False), (2, False), (2, True)])
 def test_batches_do_not_depend_on_workers(folder, num_workers, persistent):
     textured(folder)
-    assert equal(epochs_of(folder), epochs_of(folder, num_workers, persistent))
+    expected = epochs_of(folder, collate="default_collate")
+    assert equal(expected, epochs_of(folder, num_workers, persistent)) and equal(expected, epochs_of(folder))
 
 
 def test_batches_do_not_depend_on_what_was_read_before(folder):

@@ -1,4 +1,4 @@
-"""`masks_per_image`: K layouts of an image in one step are the mean of K single ones, and the image is embedded once."""
+"""`masks_per_image`: a step with K layouts is the mean of K single ones, and the image is embedded once."""
 import pytest
 import torch
 from compile_toys import METHODS, build, raw_batch
@@ -72,8 +72,8 @@ def test_pictures_show_the_first_mask(name):
 
 
 def test_what_makes_no_sense_is_refused():
-    with pytest.raises(UserError, match="MFM: got masks_per_image=2, but it masks no patches; leave .* out"):
+    with pytest.raises(UserError, match=r"MFM: got masks_per_image=2, but it masks no patches; leave .* out"):
         build(METHODS["MFM"], masks_per_image=2)
     for wrong in (0, 1.5, True, "4"):
-        with pytest.raises(UserError, match="MAE: got masks_per_image=.*expected an integer >= 1"):
+        with pytest.raises(UserError, match=r"MAE: got masks_per_image=.*expected an integer >= 1"):
             build(METHODS["MAE"], masks_per_image=wrong)
