@@ -58,6 +58,12 @@ class SampleGenerator:
         others = torch.arange(1, count, device=self.seed.device, dtype=torch.int64) * _GOLDEN
         return SampleGenerator(torch.cat([self.seed[:, None], mix(mix(self.seed)[:, None] + others)], 1).flatten())
 
+    def fork(self, number: int) -> "SampleGenerator":
+        """Return an independent generator for another purpose of the same samples, one for each `number` > 0; what
+        this one has drawn does not matter.
+        """
+        return SampleGenerator(mix(mix(self.seed) + _wrapped(number * _MIX_1)))
+
     def _bits(self, shape: tuple[int, ...]) -> Tensor:
         self.calls += 1
         stream = mix(self.seed + _wrapped(self.calls * _GOLDEN))  # [B]

@@ -27,6 +27,8 @@ VARIANTS = {"sr": "SuperResolution", "deblur": "Blur", "denoise": "Noise"}
 # visible, masked, thrown of 14 x 14 patches (arXiv 2211.15362; MAE's sizes where nothing is thrown)
 COUNTS = {
     "mae_vit-base_800e_in1k": (49, 147, 0),
+    "mae_cross_vit-base_800e_in1k": (49, 147, 0),
+    "mae_cross-amt_vit-base_400e_in1k": (30, 88, 78),
     "mae_amt_vit-base_400e_in1k": (30, 88, 78),
     "mae_amt_vit-base_400e_in1k_mask-only": (49, 147, 0),
     "mae_amt_vit-small_800e_in1k_mask-only": (49, 147, 0),
@@ -77,6 +79,9 @@ def test_is_what_its_name_says(leaf):
     if method == "mfm":
         assert cfg.model.corruption.type == VARIANTS.get(variant, "FrequencyMasking")
     else:
+        if variant == "cross":
+            assert cfg.model.decoder.type == "CrossDecoder" and cfg.model.decoder.predict_ratio == 0.25
+            variant = rest[0].partition("-")[2]
         strategy = STRATEGIES[variant] if variant else OWN_STRATEGIES.get(method, "Random")
         assert cfg.model.get("strategy", dict(type="RandomMasking")).type == f"{strategy}Masking"
     arch = re.search(r"_(vit-|swin-|resnet)(tiny|small|base|large|50)", stem)
@@ -143,6 +148,9 @@ def test_published_recipes():
     assert base.model.decoder.embed_dim == 512 and not base.model.norm_pix_loss
     assert (base.custom_hooks[-1].begin, base.custom_hooks[-1].interval) == (40, 20)
     assert load("pretrain/mae_semantic_vit-base_800e_in1k.py").model.norm_pix_loss
+    cross = load("pretrain/mae_cross_vit-base_800e_in1k.py")
+    assert (cross.model.decoder.embed_dim, cross.model.decoder.depth, cross.model.decoder.num_heads) == (512, 12, 16)
+    assert cross.model.norm_pix_loss and cross.optim_wrapper.optimizer.lr == pytest.approx(0.5e-4)
 
 
 @pytest.mark.parametrize("leaf", [leaf for leaf in LEAVES if re.search("mapet_|beit_", leaf)])

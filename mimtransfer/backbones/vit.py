@@ -178,14 +178,24 @@ class TimmViT(PretrainedBackbone):
             UserError: Windows or decomposed relative positions, which have no place for prefix tokens; a bias without
                 `grid`.
         """
-        if self.drops_prefix or (self.uses_grid and grid is None):
-            raise UserError(f"TimmViT.encode: window_size and rel_pos={self.rel_pos!r} would be left out: take "
-                            f"rel_pos=None without windows, or rel_pos='bias' and give encode the grid")
-        place = {"grid": grid, "patches": patches} if self.uses_grid else {}
+        place = self._place(grid, patches)
         x = self.norm_pre(self.pos_drop(self.prepend_prefix(tokens)))
         for block in self.blocks:
             x = self._run(block, x, **place)
         return self.norm(x)
+
+    def encode_blocks(self, tokens: Tensor, grid: tuple[int, int] | None = None,
+                      patches: Tensor | None = None) -> list[Tensor]:
+        """Run the transformer as `encode` does, and return what goes into the first block and what comes out of each.
+
+        Returns:
+            Number of blocks + 1 tensors [B, P+N, D], prefix tokens first; none has passed the final norm.
+        """
+        place = self._place(grid, patches)
+        seen = [self.norm_pre(self.pos_drop(self.prepend_prefix(tokens)))]
+        for block in self.blocks:
+            seen.append(self._run(block, seen[-1], **place))
+        return seen
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Return maps [B, D, h, w] of images [B, C, H, W] after the blocks `out_indices`, in their order."""
@@ -221,6 +231,13 @@ class TimmViT(PretrainedBackbone):
         if self.pos_embed is not None and self.num_prefix_positions:
             prefix = prefix + self.pos_embed[:, :self.num_prefix_positions]
         return torch.cat([prefix.expand(tokens.shape[0], -1, -1), tokens], dim=1)
+
+    def _place(self, grid: tuple[int, int] | None, patches: Tensor | None) -> dict[str, Any]:
+        """Return what blocks must know of where the tokens of `encode` lie."""
+        if self.drops_prefix or (self.uses_grid and grid is None):
+            raise UserError(f"TimmViT.encode: window_size and rel_pos={self.rel_pos!r} would be left out: take "
+                            f"rel_pos=None without windows, or rel_pos='bias' and give encode the grid")
+        return {"grid": grid, "patches": patches} if self.uses_grid else {}
 
     def _run(self, block: nn.Module, x: Tensor, **kwargs: Any) -> Tensor:
         if self.grad_checkpointing and torch.is_grad_enabled():

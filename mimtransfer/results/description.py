@@ -60,6 +60,13 @@ def phases_of(cfg: Mapping) -> list[dict[str, Any]] | None:
             for phase in found["phases"]]
 
 
+def masks_and_phases_of(cfg: Mapping) -> dict[str, Any]:
+    """Return what a schedule says beside its length: `masks_per_image` above 1, and `phases`, each where there is one.
+    """
+    masks, phases = (cfg.get("model") or {}).get("masks_per_image", 1), phases_of(cfg)
+    return ({"masks_per_image": masks} if masks > 1 else {}) | ({"phases": phases} if phases else {})
+
+
 def label_of(method: str, strategy: str | None) -> str:
     """Return the label of a row: `MAE` for random masking, else `MAE + FAMT`; `MFM`, else `MFM + Blur`."""
     if strategy in (None, _DEFAULT_STRATEGIES.get(method, "RandomMasking")):

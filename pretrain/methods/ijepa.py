@@ -41,8 +41,7 @@ class IJEPA(LatentPrediction):
         super().__init__(encoder, strategy or dict(type="MultiBlockMasking"), momentum, momentum_end,
                          masks_per_image=masks_per_image, **kwargs)
         shape = dict(embed_dim=384, depth=6, num_heads=self.encoder.blocks[0].attn.num_heads) | (predictor or {})
-        self.predictor = PixelDecoder(self.encoder.embed_dim, self.encoder.num_prefix_tokens, self.encoder.grid_size,
-                                      num_values=self.encoder.embed_dim, **shape)
+        self.predictor = PixelDecoder(self.encoder, num_values=self.encoder.embed_dim, **shape)
         self.reset_parameters()
         self.copy_student()
 

@@ -33,6 +33,8 @@ METHODS = {
                            strategy=dict(type="BlockMasking", mask_ratio=0.375, area=(0.1, 0.375))),
     "MaPeT": dict(type="MaPeT", encoder=ENCODER, tokenizer=TOKENIZER, strategy=RANDOM),
     "MFM": dict(type="MFM", encoder=ENCODER, corruption=dict(type="FrequencyMasking", radius=3)),
+    "MAE, cross decoder": dict(MAE, decoder=dict(type="CrossDecoder", embed_dim=32, depth=1, num_heads=2,
+                                                 predict_ratio=0.25)),
     "MAE, 2 masks": dict(MAE, masks_per_image=2),
     "I-JEPA": dict(type="IJEPA", encoder=dict(ENCODER, pos_embed="sincos"),
                    predictor=dict(embed_dim=32, depth=1, num_heads=2)),

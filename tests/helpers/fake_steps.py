@@ -30,13 +30,17 @@ _NUMBERS = {"type", "mask_ratio", "throw_ratio", "warmup", "num_seeds", "num_par
 def kind(cfg: Any) -> tuple[str, ...]:
     """Return what decides which operators a step runs: method, strategy or corruption, tokenizer, encoder.
 
-    What is independent of each other is not combined: tokenizers are tried with BEiT, corruptions with plain ViTs.
+    What is independent of each other is not combined: tokenizers are tried with BEiT, corruptions with plain ViTs,
+    decoders with one strategy.
     """
     model = cfg.model
     drawn = model.get("strategy") or model.get("corruption") or dict(type="FrequencyMasking")
     options = [f"{key}={value}" for key, value in drawn.items() if key not in _NUMBERS]
     named = ("auxiliary", "frequency_loss", "masks_per_image", "permuted")
     method = [model.type, *sorted(key for key in model if key in named)]
+    decoder = (model.get("decoder") or {}).get("type")
+    if decoder:
+        return f"{model.type} {decoder}", "", "", "TimmViT"
     encoder = model.encoder.type.rpartition(".")[2]
     drawn_by = " ".join([drawn["type"], *sorted(options)]) if encoder == "TimmViT" else ""
     return " ".join(method), drawn_by, model.tokenizer.type if model.type == "BEiT" else "", encoder
@@ -77,7 +81,7 @@ def shrink(cfg: Any) -> None:
     if model.type == "Data2Vec2":
         model.update(decoder=dict(embed_dim=48, depth=1, groups=16), top_blocks=1)
     elif "decoder" in model:
-        model.decoder = dict(embed_dim=48, depth=1, num_heads=3)
+        model.decoder = dict(model.decoder, embed_dim=48, depth=1, num_heads=3)
     if "predictor" in model:
         model.predictor = dict(embed_dim=48, depth=1, num_heads=3)
 
