@@ -11,6 +11,7 @@ model = dict(
     encoder=_base_.model.encoder,
     strategy=dict(type="MultiBlockMasking"),
     predictor=dict(embed_dim=96, depth=2, num_heads=3),
+    masks_per_image=4,
     momentum=(0.996, 1.0),
     data_preprocessor=_base_.model.data_preprocessor,
 )

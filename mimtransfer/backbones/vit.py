@@ -120,7 +120,8 @@ class TimmViT(PretrainedBackbone):
 
         blocks: list[Any] = list(vit.blocks)[:self.num_layers]
         if post_norm:
-            self.norm_pre = nn.LayerNorm(self.embed_dim, eps=vit.norm.eps)
+            norm: Any = vit.norm
+            self.norm_pre = nn.LayerNorm(self.embed_dim, eps=norm.eps)
             blocks = [PostNormBlock(block) for block in blocks]
         if self.uses_grid:
             size = self.img_size if rel_pos_size is None else to_2tuple(rel_pos_size)

@@ -133,7 +133,7 @@ class LatentPrediction(MIMethod):
             maps = self.strategy.measure(block)
         # The maps lie on the images as they are: nothing is left to crop or to flip.
         whole = torch.zeros_like(record.box) + torch.arange(4, device=images.device).ge(2)
-        seen = StoredRecord(record.index, record.seed, whole, torch.zeros_like(record.flip), maps=maps, ids=None)
+        seen: Any = StoredRecord(record.index, record.seed, whole, torch.zeros_like(record.flip), maps=maps, ids=None)
         layout = super().draw_layout(images, seen, num_masks)
         return Latents(layout, targets) if self.training else layout
 
