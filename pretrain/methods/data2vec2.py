@@ -110,8 +110,8 @@ class Data2Vec2(LatentPrediction):
         self.copy_student()
 
     def loss(self, images: Tensor, drawn: TokenLayout | Latents) -> dict[str, Tensor]:
-        """Return the squared error over masked patches, and that of the class token; each is a sum over the width,
-        divided by its root, and a mean over all else.
+        """Return the squared error of masked patches plus that of the class token; each is a sum over the width, divided
+        by its root, and a mean over all else.
 
         Args:
             images: [B, C, H, W] float, normalised.
@@ -121,11 +121,13 @@ class Data2Vec2(LatentPrediction):
         latent = for_each_mask(self.encode_visible(images, layout), len(layout.masked))
         num_prefix = self.encoder.num_prefix_tokens
         predicted = self.decoder(latent[:, num_prefix:], layout, self.encoder.patch_grid(images))
-        losses = {"loss": _error(predicted, take(targets, layout.masked))}
-        if self.cls_weight:
-            whole = for_each_mask(targets.mean(1), len(latent))
-            losses["loss_cls"] = self.cls_weight * _error(latent[:, 0], whole)
-        return losses | {"target_std": spread_of(targets)}
+        patches = _error(predicted, take(targets, layout.masked))
+        # Targets are normalised over the patches, so what could collapse is seen in the predictions.
+        logged = {"predicted_std": spread_of(predicted.detach().float())}
+        if not self.cls_weight:
+            return {"loss": patches, **logged}
+        whole = self.cls_weight * _error(latent[:, 0], for_each_mask(targets.mean(1), len(latent)))
+        return {"loss": patches + whole, "patch_error": patches.detach(), "class_error": whole.detach(), **logged}
 
     @torch.no_grad()
     def targets(self, images: Tensor) -> Tensor:

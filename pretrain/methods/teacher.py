@@ -176,6 +176,6 @@ class LatentPrediction(MIMethod):
         return unpatchify(rows, self.encoder.patch_size, self.encoder.patch_grid(images))
 
 
-def spread_of(targets: Tensor) -> Tensor:
-    """Return the std of targets [B, n, D] over images and patches, mean over D: 0 where the teacher has collapsed."""
-    return targets.flatten(0, 1).std(0).mean()
+def spread_of(tokens: Tensor) -> Tensor:
+    """Return the std of tokens [B, n, D] over images and patches, mean over D: 0 where all have become the same."""
+    return tokens.flatten(0, 1).std(0).mean()

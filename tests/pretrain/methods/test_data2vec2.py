@@ -57,9 +57,10 @@ def test_losses_and_gradients_equal_the_released_code(case):
     assert not fixed.unexpected_keys and {name.rpartition(".")[2] for name in fixed.missing_keys} == {"pos_embed"}
     order = numbers("order", (rows, 16), 1.0).argsort(1)
     losses = model.train().loss(numbers("images", (2, 3, 32, 32), 1.0), TokenLayout.from_order(order, case["masked"]))
-    assert losses["loss"].item() == pytest.approx(case["loss"], rel=1e-5)
-    assert losses["loss_cls"].item() == pytest.approx(case["loss_cls"], rel=1e-5)
-    (losses["loss"] + losses["loss_cls"]).backward()
+    assert losses["patch_error"].item() == pytest.approx(case["loss"], rel=1e-5)
+    assert losses["class_error"].item() == pytest.approx(case["loss_cls"], rel=1e-5)
+    assert losses["loss"].item() == pytest.approx(case["loss"] + case["loss_cls"], rel=1e-5)
+    losses["loss"].backward()
     norms = {name: parameter.grad.norm().item() for name, parameter in model.named_parameters()
              if parameter.requires_grad}
     expected = {ours(name, case): norm for name, norm in case["grad_norms"].items()}
