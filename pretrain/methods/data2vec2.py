@@ -110,8 +110,8 @@ class Data2Vec2(LatentPrediction):
         self.copy_student()
 
     def loss(self, images: Tensor, drawn: TokenLayout | Latents) -> dict[str, Tensor]:
-        """Return the squared error of masked patches plus that of the class token; each is a sum over the width, divided
-        by its root, and a mean over all else.
+        """Return the squared error of masked patches plus that of the class token; each is a sum over the width,
+        divided by its root, and a mean over all else.
 
         Args:
             images: [B, C, H, W] float, normalised.
