@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 RANDOM_INIT = "random init"
 # What a method does unless it says otherwise is not named in a label; of those not here it is random masking.
-_DEFAULT_STRATEGIES = {"MFM": "FrequencyMasking", "BEiT": "BlockMasking"}
+_DEFAULT_STRATEGIES = {"MFM": "FrequencyMasking", "BEiT": "BlockMasking", "Data2Vec2": "BlockMasking",
+                       "IJEPA": "MultiBlockMasking"}
 _KEY_COUNTS = ("matched", "missing", "expected_missing", "unexpected", "resized")
 
 

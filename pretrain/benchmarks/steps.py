@@ -23,6 +23,7 @@ from pretrain.hooks.map_bank import measure_maps
 from pretrain.masking.bank import MapBank
 from pretrain.masking.measured import Measured
 from pretrain.methods.mfm import MFM
+from pretrain.methods.teacher import LatentPrediction
 
 COUNTED = 2  # images whose operations are counted: unfused attention of a whole batch may not fit
 
@@ -71,8 +72,10 @@ class PretrainSteps:
         return isinstance(self.model.strategy, Measured)
 
     def train(self, data: dict[str, Any] | None = None) -> None:
-        """Do a whole training step, normalisation and drawing included."""
+        """Do a whole training step, normalisation and drawing included, and the teacher's, where there is one."""
         self.model.train_step(self.data if data is None else data, self.optim_wrapper)
+        if isinstance(self.model, LatentPrediction):
+            self.model.update_teacher(0.5)
 
     def flops(self) -> int | None:
         """Count the operations of a loss and its gradients for the whole batch, without the tokenizer's."""

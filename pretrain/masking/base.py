@@ -32,9 +32,14 @@ class MaskingStrategy(ABC):
         throw_ratio: share that is in no sequence and no loss, in [0, 1 - mask_ratio).
         unit: side of a cell in patches; a cell has one role (SimMIM: 32-pixel cells of 16-pixel patches, unit 2).
 
+    Attributes:
+        shares_visible: the masks of an image show the same patches, in the same order, so they are encoded once.
+
     Raises:
         UserError: ratios that leave no patch visible, or that are outside their range.
     """
+
+    shares_visible = False
 
     def __init__(self, mask_ratio: float, throw_ratio: float = 0.0, unit: int = 1):
         self.set_ratios(mask_ratio, throw_ratio)

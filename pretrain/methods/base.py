@@ -39,6 +39,7 @@ class MIMethod(BaseModel):
     Attributes:
         in_chans: channels of the images, those of the encoder.
         encodes_tokens: patches are hidden, so the method runs `encode` on tokens, and not the encoder on whole images.
+        has_teacher: it can hand maps of each batch to a strategy, see `pretrain/methods/teacher.py`.
         compiled_part: name of the method that `compile_loss` compiles; it must be one graph.
 
     Raises:
@@ -47,6 +48,7 @@ class MIMethod(BaseModel):
     """
 
     encodes_tokens = True
+    has_teacher = False
     compiled_part = "loss"
     data_preprocessor: Any  # of mmengine; it has `mean` and `std` where it normalises
 
@@ -68,6 +70,7 @@ class MIMethod(BaseModel):
         if isinstance(self.encoder, TimmViT):
             self._check_positions()
         self.strategy: Any = None if strategy is None else MASKINGS.build(strategy)
+        self._check_source()
         if compile_loss:
             compile_part(self, self, self.compiled_part, INDUCTOR if compile_loss is True else compile_loss)
         self.data_preprocessor.register_forward_pre_hook(self._before_transfer, with_kwargs=True)
@@ -107,6 +110,11 @@ class MIMethod(BaseModel):
         if masks > 1 and not self.encodes_tokens:
             raise UserError(f"{name}: got masks_per_image={masks}, but it masks no patches; leave masks_per_image out "
                             "(train_dataloader.sampler.views_per_image shows several views of an image)")
+
+    def _check_source(self) -> None:
+        if getattr(self.strategy, "source", "bank") == "teacher" and not self.has_teacher:
+            raise UserError(f"{type(self).__name__}: got a strategy with source='teacher', but it has no teacher; "
+                            "leave source out and add MapBankHook, or choose a method with one (IJEPA, Data2Vec2)")
 
     def _check_positions(self) -> None:
         name, encoder = type(self).__name__, self.encoder

@@ -20,11 +20,12 @@ from pretrain.data.on_device import CANVAS
 from pretrain.hooks.map_bank import measure_maps
 from pretrain.masking.bank import MapBank
 from pretrain.masking.measured import Measured
+from pretrain.methods.teacher import LatentPrediction
 
 BATCH = 4
 # Options that are numbers of the same operators.
 _NUMBERS = {"type", "mask_ratio", "throw_ratio", "warmup", "num_seeds", "num_parts", "temperature", "area", "radius",
-            "low_pass_ratio", "factor"}
+            "low_pass_ratio", "factor", "num_blocks", "min_aspect"}
 
 
 def kind(cfg: Any) -> tuple[str, ...]:
@@ -78,8 +79,12 @@ def shrink(cfg: Any) -> None:
         encoder.model_kwargs = dict(embed_dim=24, depths=(2, 1, 1, 1), num_heads=(1, 2, 3, 3))
     else:
         encoder.arch = "resnet10t"
-    if "decoder" in model:
+    if model.type == "Data2Vec2":
+        model.update(decoder=dict(embed_dim=48, depth=1, groups=16), top_blocks=1)
+    elif "decoder" in model:
         model.decoder = dict(model.decoder, embed_dim=48, depth=1, num_heads=3)
+    if "predictor" in model:
+        model.predictor = dict(embed_dim=48, depth=1, num_heads=3)
 
 
 def build_pretraining(leaf: str) -> tuple[Any, Any, dict[str, Any]]:
@@ -125,6 +130,8 @@ def train_in_both_precisions(model: Any, cfg: Any, data: dict[str, Any], watch: 
         optimizer.zero_grad = lambda **options: None  # gradients are looked at below
         before = watch.waits.total()
         logged = model.train_step(data, optimizer)
+        if isinstance(model, LatentPrediction):
+            model.update_teacher(0.5)
         waited["bf16" if amp else "fp32"] = watch.waits.total() - before
         assert all(value.device.type == "cuda" for value in logged.values())
         trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}

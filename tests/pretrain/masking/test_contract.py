@@ -24,6 +24,7 @@ MASKINGS.import_from_location()
 STRATEGIES = sorted(MASKINGS.module_dict)
 MEASURED = [name for name in STRATEGIES if issubclass(MASKINGS.get(name), Measured)]
 WEIGHTED = [name for name in STRATEGIES if issubclass(MASKINGS.get(name), WeightedMasking)]
+SHARING = [name for name in STRATEGIES if MASKINGS.get(name).shares_visible]
 NUM_IMAGES = 9
 
 
@@ -118,7 +119,7 @@ def test_the_seed_decides_and_the_rest_of_the_batch_does_not(name, maps):
         assert all(torch.equal(part, whole[one]) for part, whole in zip(alone, first))
 
 
-@EVERY_STRATEGY
+@cases([name for name in STRATEGIES if name not in SHARING])
 def test_each_mask_of_an_image_is_a_draw_of_its_own(name, maps):
     grid, masks = (8, 8), 3
     strategy = build(name, 0.5, 0.2, maps)
@@ -132,6 +133,18 @@ def test_each_mask_of_an_image_is_a_draw_of_its_own(name, maps):
         assert all(torch.equal(part[k::masks], other) for part, other in zip(layout, alone))
     roles = layout.roles().unflatten(0, (5, masks))
     assert all((roles[:, k] != roles[:, other]).any(1).all() for k in range(masks) for other in range(k))
+
+
+@cases(SHARING)
+def test_masks_that_share_what_is_visible_hide_other_patches(name, maps):
+    grid, masks = (8, 8), 3
+    images, record = sample_batch(5, grid)
+    layout = build(name, 0.15, 0.5, maps)(images, record, grid, SampleGenerator(record.seed).spread(masks))
+    visible, masked, thrown = (part.unflatten(0, (5, masks)) for part in layout)
+    assert (visible == visible[:, :1]).all()
+    assert all((masked[:, k] != masked[:, other]).any(1).all() for k in range(masks) for other in range(k))
+    patches = torch.cat([visible, masked, thrown], dim=2).sort(2).values
+    assert (patches == torch.arange(64)).all()
 
 
 @EVERY_STRATEGY
