@@ -90,13 +90,17 @@ class MFM(MIMethod):
             return Corrupted(corrupted.sub_(shift).div_(scale), kept)
 
     def loss(self, images: Tensor, drawn: Corrupted) -> dict[str, Tensor]:
-        """Return the distance of the spectra of prediction and original.
+        """Return the distance of the spectra of prediction and original, and for the log `zero_level`, what it is where
+        the prediction is 0.
 
         Args:
             images: [B, C, H, W] float, normalised.
             drawn: what the encoder is given.
         """
-        return {"loss": self.frequency_loss(self.predict(drawn.images), images, drawn.kept)}
+        # Before the prediction: what it needs is given back before activations are kept.
+        level = self.frequency_loss.zero_level(images, drawn.kept)
+        loss = self.frequency_loss(self.predict(drawn.images), images, drawn.kept)
+        return {"loss": loss, "zero_level": level}  # only what is called loss is trained
 
     def predict(self, images: Tensor) -> Tensor:
         """Restore corrupted images, [B, C, H, W] -> same; nothing trains the frequencies that are not in the loss."""
