@@ -135,7 +135,9 @@ class MapBankHook(Hook):
     def _fill(self, runner) -> None:
         """Measure all images, unless a run that was killed since has done it with the same weights."""
         path, wanted = self._path(runner.epoch), self._id(runner)
-        if self._is_complete(path, wanted):
+        spent = self._seconds(path, wanted)
+        if spent is not None:  # not in the checkpoint that this run goes on from
+            runner.message_hub.update_scalar(MEASURING, spent)
             self._use(path, wanted, runner)
             return
         start = time.monotonic()
@@ -162,7 +164,7 @@ class MapBankHook(Hook):
             reason = "the checkpoint names none"
         else:
             path = self._path(self._named["epoch"])
-            if self._is_complete(path, self._named["id"]):
+            if self._seconds(path, self._named["id"]) is not None:
                 self._use(path, self._named["id"], runner)
                 return True
             reason = f"{path} is missing or of other weights"
@@ -177,19 +179,20 @@ class MapBankHook(Hook):
         self._named = {"epoch": int(path.stem.removeprefix("epoch_")), "id": identity}
         runner.logger.info(f"map bank in use from here on: {path}")
 
-    def _is_complete(self, path: Path, identity: str) -> bool:
-        """Decide on the first rank, so that all agree."""
+    def _seconds(self, path: Path, identity: str) -> float | None:
+        """Return what a complete bank has taken, None where it is not complete; the first rank decides for all."""
         verdict: list[Any] = [None]
         if is_main_process():
-            fields: dict[str, Any] = dict(num_images=int, grid=list, id=str)
+            fields: dict[str, Any] = dict(num_images=int, grid=list, id=str, seconds=float)
             try:
                 about = read_object(path.with_suffix(".json"), fields, "")
                 bank = MapBank.open(path, len(self._images), self._grid)
             except (OSError, ValueError):  # not there, cut off, or of others: measured again
                 about, bank = {}, None
             # The file itself, and what was noted when it was complete.
-            verdict = [bank is not None and (about["id"], about["num_images"], tuple(about["grid"]))
-                       == (identity, len(self._images), self._grid)]
+            complete = bank is not None and (about["id"], about["num_images"], tuple(about["grid"])) == (
+                identity, len(self._images), self._grid)
+            verdict = [about["seconds"] if complete else None]
         broadcast_object_list(verdict)
         return verdict[0]
 

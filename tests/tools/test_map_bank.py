@@ -154,7 +154,7 @@ def test_sigkill_and_resume_across_a_bank_give_the_same_run(whole_run, images, t
     # Checkpoints 3 and 4 are left, and the bank of epoch 3 is all that they need.
     assert banks(work_dir) == ["epoch_3.json", "epoch_3.npy"]
     assert torch.equal(maps(work_dir, 3), maps(whole_run, 3))
-    # The pass before the last checkpoint was made by another process.
+    # One pass was made by a process that was killed before it saved a checkpoint.
     assert json.loads((work_dir / "result.json").read_text())["cost"]["measuring"]["passes"] == 2
 
 
