@@ -16,7 +16,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -59,27 +58,6 @@ def read_losses(work_dir: Path, steps: int) -> list[dict[str, float]]:
     lines = [line for path in work_dir.glob("*/vis_data/scalars.json") for line in path.open() if line.endswith("\n")]
     logged = [{key: value for key, value in json.loads(line).items() if "loss" in key} for line in lines]
     return [losses for losses in logged if losses][:steps]  # an evaluation logs none
-
-
-@contextlib.contextmanager
-def checkout(revision: str, top: Path, folder: Path) -> Iterator[Path]:
-    """Give a folder with the code of a revision, a temporary worktree; `.` is the working tree itself."""
-    from mimtransfer.errors import UserError
-
-    if revision == ".":
-        yield top
-        return
-    git = ["git", "-C", str(top)]
-    commit = subprocess.run([*git, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"],
-                            capture_output=True, text=True).stdout.strip()  # fmt: skip
-    if not commit:
-        raise UserError(f"revision {revision!r}: {top} has no such commit; give a commit, a branch, a tag or .")
-    try:
-        subprocess.run([*git, "worktree", "add", "--quiet", "--detach", str(folder), commit], check=True)
-        yield folder
-    finally:
-        subprocess.run([*git, "worktree", "remove", "--force", str(folder)], stderr=subprocess.DEVNULL)
-        subprocess.run([*git, "worktree", "prune"])
 
 
 def made_up_images(cfg, folder: Path, given: list[str]) -> list[str]:
@@ -141,23 +119,17 @@ def main() -> None:
     """Compare config by config."""
     args = parse_args()
     from mimtransfer.cli.explain import clean_exit
+    from mimtransfer.cli.revisions import checked_out, configs_in
     from mimtransfer.errors import UserError
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # cleans up, as Ctrl-C does
     with clean_exit(), contextlib.ExitStack() as stack:
         if args.steps < 1 or not args.tolerance >= 0:
             raise UserError(f"got --steps {args.steps}, --tolerance {args.tolerance}; expected at least 1 and 0")
-        found = subprocess.run(["git", "rev-parse", "--show-toplevel"], capture_output=True, text=True)
-        if found.returncode:
-            raise UserError(f"{os.getcwd()} is in no git repository; call the tool in that of the revisions")
-        top, names = Path(found.stdout.strip()), [args.first, args.second]
+        names = [args.first, args.second]
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="compare_loss_")))
-        trees = [stack.enter_context(checkout(name, top, folder / f"code{i}")) for i, name in enumerate(names)]
-        configs = [Path(os.path.relpath(os.path.realpath(config), top)) for config in args.configs]
-        for config in configs:
-            for name, tree in zip(names, trees):
-                if not (tree / config).is_file():
-                    raise UserError(f"config {config}: not in revision {name!r}")
+        trees, top = stack.enter_context(checked_out(names, folder))
+        configs = configs_in(trees, names, args.configs, top)
         differs = False
         for number, config in enumerate(configs):
             runs = folder / str(number)

@@ -55,8 +55,7 @@ def report(args: argparse.Namespace, folder: Path) -> int:
     from mmengine.logging import MMLogger
 
     from mimtransfer.benchmarks.gpu_tests import OPERATORS, run_tests
-    from mimtransfer.benchmarks.machine import describe
-    from mimtransfer.benchmarks.report import Report, left_out, row_of
+    from mimtransfer.benchmarks.report import Report, describe_machine, left_out, row_of
     from mimtransfer.benchmarks.timing import free, measure
     from mimtransfer.results.provenance import git_state
     from pretrain.benchmarks.cases import Setting, groups
@@ -68,7 +67,7 @@ def report(args: argparse.Namespace, folder: Path) -> int:
     setting = Setting(args.device, args.quick, folder, args.official_mae, args.detectron2)
     out = args.out or ("work_dirs/gpu-report" if args.quick else "docs/results/gpu")
     asked = dict(quick=args.quick, official_mae=bool(args.official_mae), detectron2=bool(args.detectron2))
-    made = Report(out, describe(args.device), asked, git_state())
+    made = Report(out, describe_machine(args.device), asked, git_state())
 
     def wanted(name: str) -> bool:
         return args.only is None or any(part.lower() in name.lower() for part in args.only)

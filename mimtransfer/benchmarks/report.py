@@ -5,6 +5,7 @@ It is written again after each group of cases, so that an interrupted report hol
 from __future__ import annotations
 
 import json
+import os
 import re
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,12 +13,29 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from mimtransfer.benchmarks.machine import peak_flops
+import torch
+
 from mimtransfer.benchmarks.timing import Contender, Figure
 from mimtransfer.files import write_atomically
+from mimtransfer.planning.gpus import peak_flops
+from mimtransfer.results import provenance
 
 SCHEMA = 1
 OK, FAILED, LEFT_OUT = "ok", "failed", "left out"
+
+
+def describe_machine(device: str) -> dict[str, Any]:
+    """Return names and versions: `device`, `device_type`, `memory_bytes`, `threads`, `cores`, `torch`, `cuda`,
+    `cudnn`, `capability`, and those of `provenance.versions`.
+    """
+    cuda = device.startswith("cuda")
+    found: dict[str, Any] = {**provenance.device(), "threads": torch.get_num_threads(), "cores": os.cpu_count()}
+    if cuda:
+        properties = torch.cuda.get_device_properties(torch.device(device))
+        found |= {"device": properties.name, "device_type": "cuda", "memory_bytes": properties.total_memory,
+                  "capability": f"{properties.major}.{properties.minor}", "cuda": torch.version.cuda,
+                  "cudnn": torch.backends.cudnn.version(), "devices": torch.cuda.device_count()}
+    return {**found, "versions": provenance.versions()}
 
 
 class Report:

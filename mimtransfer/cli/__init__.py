@@ -6,6 +6,7 @@
     explain.py     clean_exit: what the user did wrong, told from the error
     prediction.py  a trained detector or segmentor on any images
     prediction_files.py  the JSON files of that
+    revisions.py   the code of other revisions, for the tools that compare them
 
 Nothing is imported here: `--help` answers at once.
 """

@@ -5,6 +5,16 @@ from typing import NamedTuple
 
 from mimtransfer.errors import UserError, near_matches
 
+# Part of the name that CUDA gives -> dense TFLOP/s of bfloat16 with sums in float32, and of TF32; the first that fits
+# counts. NVIDIA's data sheets (figures with sparsity are halved), of RTX cards the architecture's white paper.
+# GPUs before Ampere compute neither.
+PEAKS = {
+    "H100 PCIe": (756.0, 378.0), "H100 NVL": (835.0, 417.5), "H200": (989.4, 494.7), "H100": (989.4, 494.7),
+    "GH200": (989.4, 494.7), "B200": (2250.0, 1125.0), "A100": (312.0, 156.0), "A800": (312.0, 156.0),
+    "A40": (149.7, 74.8), "A10G": (70.0, 35.0), "A10": (125.0, 62.5), "L40S": (362.05, 183.0), "L40": (181.05, 90.5),
+    "L4": (121.0, 60.0), "RTX 4090": (165.2, 82.6), "RTX 3090": (71.0, 35.6), "RTX A6000": (154.8, 77.4),
+}  # fmt: skip
+
 
 class Gpu(NamedTuple):
     """A kind of GPU."""
@@ -13,16 +23,16 @@ class Gpu(NamedTuple):
     memory: float  # GiB that a process finds, as nvidia-smi tells
     bf16: float  # TFLOP/s, dense, sums in float32
     tf32: float
-    source: str
+    source: str = "NVIDIA's data sheet, without sparsity"
 
 
-GPUS = {
-    "h100": Gpu("H100 SXM 80 GB", 79.6, 989.4, 494.7, "NVIDIA H100 data sheet (1,979 with sparsity, halved)"),
-    "h200": Gpu("H200 SXM 141 GB", 139.8, 989.4, 494.7, "NVIDIA H200 data sheet (1,979 with sparsity, halved)"),
-    "a100-40": Gpu("A100 40 GB", 39.4, 312.0, 156.0, "NVIDIA A100 data sheet"),
-    "a100-80": Gpu("A100 80 GB", 79.2, 312.0, 156.0, "NVIDIA A100 data sheet"),
-    "l40s": Gpu("L40S 48 GB", 44.4, 362.05, 183.0, "NVIDIA L40S data sheet (733 with sparsity, halved)"),
-    "rtx4090": Gpu("RTX 4090 24 GB", 23.6, 165.2, 82.6, "NVIDIA Ada GPU architecture, appendix A"),
+GPUS = {  # by the names of `--gpu`
+    "h100": Gpu("H100 SXM 80 GB", 79.6, *PEAKS["H100"]),
+    "h200": Gpu("H200 SXM 141 GB", 139.8, *PEAKS["H200"]),
+    "a100-40": Gpu("A100 40 GB", 39.4, *PEAKS["A100"]),
+    "a100-80": Gpu("A100 80 GB", 79.2, *PEAKS["A100"]),
+    "l40s": Gpu("L40S 48 GB", 44.4, *PEAKS["L40S"]),
+    "rtx4090": Gpu("RTX 4090 24 GB", 23.6, *PEAKS["RTX 4090"]),
 }
 
 
@@ -48,3 +58,21 @@ def find_gpu(name: str | None, memory: float | None, tflops: float | None) -> Gp
     if memory is not None:
         gpu = gpu._replace(memory=memory)
     return gpu if tflops is None else gpu._replace(bf16=tflops, tf32=tflops / 2, source="as given")
+
+
+def peak_flops(name: str, precision: str, tflops: float | None = None) -> float | None:
+    """Return the operations a second that a GPU promises, which the MFU is a share of.
+
+    Args:
+        name: of the device, as CUDA gives it.
+        precision: "bf16", or "fp32", which is computed in TF32.
+        tflops: of bf16, as the user knows it; TF32 is half of that.
+
+    Returns:
+        None for a device that is not known, e.g. a CPU.
+    """
+    known = {"": (tflops, tflops / 2)} if tflops is not None else PEAKS
+    for part, (bf16, tf32) in known.items():
+        if part in name:
+            return (bf16 if precision == "bf16" else tf32) * 1e12
+    return None

@@ -4,7 +4,7 @@ from mmengine.config import Config
 from shipped_configs import load
 
 from mimtransfer.errors import UserError
-from mimtransfer.planning.gpus import GPUS, find_gpu
+from mimtransfer.planning.gpus import GPUS, find_gpu, peak_flops
 from mimtransfer.planning.plan import GIB, Search, make_plan, usable
 from mimtransfer.planning.schedule import length_of
 from mimtransfer.planning.step import Cost, Task
@@ -106,6 +106,16 @@ def test_known_gpus():
         find_gpu(None, 24, None)
     assert find_gpu(None, None, None) == GPUS["h100"] and find_gpu("l40s", 40, None).memory == 40
     assert find_gpu(None, 32, 125)[1:4] == (32, 125, 62.5)
+
+
+@pytest.mark.parametrize("name, precision, tflops, expected", [
+    ("NVIDIA H100 80GB HBM3", "bf16", None, 989.4e12), ("NVIDIA H100 PCIe", "bf16", None, 756e12),
+    ("NVIDIA A100-SXM4-40GB", "fp32", None, 156e12), ("NVIDIA GeForce RTX 4090", "bf16", None, 165.2e12),
+    ("NVIDIA L40S", "bf16", None, 362.05e12), ("NVIDIA L4", "bf16", None, 121e12), ("Tesla T4", "bf16", None, None),
+    ("Some CPU", "bf16", None, None), ("Some CPU", "fp32", 100.0, 50e12),
+])  # fmt: skip
+def test_peaks_are_those_of_the_makers(name, precision, tflops, expected):
+    assert peak_flops(name, precision, tflops) == expected
 
 
 def test_length_of_a_run():
