@@ -67,6 +67,30 @@ def masks_and_phases_of(cfg: Mapping) -> dict[str, Any]:
     return ({"masks_per_image": masks} if masks > 1 else {}) | ({"phases": phases} if phases else {})
 
 
+def names_of_pretraining(cfg: Mapping, num_images: int) -> dict[str, str | None]:
+    """Return label, method, strategy and data set of a pretraining.
+
+    Args:
+        num_images: of the training set.
+    """
+    method, strategy = method_of(cfg)
+    return {"label": label_of(method, strategy), "method": method, "strategy": strategy,
+            "dataset": dataset_of(cfg, num_images)}
+
+
+def names_of_transfer(cfg: Mapping, init: Mapping[str, Any], signed: str | None) -> dict[str, str | None]:
+    """Return the same of a transfer: label, method and strategy are those of its pretraining.
+
+    Args:
+        init: of the record, see `initialisation`.
+        signed: label in the checkpoint that is tested; None: it has none, or the run has trained.
+    """
+    origin = init.get("pretraining") or {}
+    label = RANDOM_INIT if init["kind"] == "random" else origin.get("label") or Path(str(init.get("path"))).stem
+    return {"label": signed or label, "method": origin.get("method"), "strategy": origin.get("strategy"),
+            "dataset": dataset_of(cfg)}
+
+
 def label_of(method: str, strategy: str | None) -> str:
     """Return the label of a row: `MAE` for random masking, else `MAE + FAMT`; `MFM`, else `MFM + Blur`."""
     if strategy in (None, _DEFAULT_STRATEGIES.get(method, "RandomMasking")):

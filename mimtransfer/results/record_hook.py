@@ -1,7 +1,6 @@
 """RecordHook: writes `result.json` when a pretraining, a transfer training or a test ends."""
 import secrets
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -203,22 +202,11 @@ class RecordHook(Hook):
     def _names(self, runner: Runner) -> dict[str, str | None]:
         """Return label, method and strategy; of a transfer, those of its pretraining."""
         if self._task == "pretrain":
-            method, strategy = description.method_of(runner.cfg)
-            dataset = description.dataset_of(runner.cfg, len(runner.train_dataloader.dataset))
-            names = {"method": method, "strategy": strategy, "dataset": dataset}
-            return {"label": self.label or description.label_of(method, strategy), **names}
-        origin = self._init.get("pretraining") or {}
-        label = origin.get("label") or Path(str(self._init.get("path"))).stem
-        if self._init["kind"] == "random":
-            label = description.RANDOM_INIT
-        if not self._trained:
-            label = self._signature().get("label") or label
-        return {
-            "label": self.label or label,
-            "method": origin.get("method"),
-            "strategy": origin.get("strategy"),
-            "dataset": description.dataset_of(runner.cfg),
-        }
+            names = description.names_of_pretraining(runner.cfg, len(runner.train_dataloader.dataset))
+        else:
+            signed = None if self._trained else self._signature().get("label")
+            names = description.names_of_transfer(runner.cfg, self._init, signed)
+        return names | {"label": self.label or names["label"]}
 
     def _schedule(self, runner: Runner) -> dict[str, Any]:
         if not self._trained:
