@@ -19,6 +19,7 @@ from pretrain.masking.bank import MapBank
 from pretrain.masking.measured import Measured
 from pretrain.methods.base import MIMethod
 from pretrain.methods.preprocessor import unit_statistics
+from pretrain.methods.teacher import Latents
 from pretrain.methods.token_prediction import Targets
 
 # Number in `TokenLayout.roles` and colour of the patches that are painted over: grey, dark red.
@@ -89,6 +90,8 @@ def picture_columns(
         latter, `reconstruction`. And what was drawn.
     """
     drawn, restored = method(images, record, mode="predict")
+    if isinstance(drawn, Latents):
+        drawn = drawn.layout
     image, restored = (as_rgb(to_unit_range(pixels, method.data_preprocessor)) for pixels in (images, restored))
     if isinstance(drawn, Corrupted):
         corrupted = as_rgb(to_unit_range(drawn.images, method.data_preprocessor))

@@ -117,12 +117,13 @@ def loss_flops(model: Any, images: Tensor, record: AugRecord, drawing: bool = Fa
 
     Args:
         images: [B, C, H, W], normalised; the operations of the first ones are counted.
-        drawing: count those of `draw_layout`, too: a tokenizer's, or a teacher's.
+        drawing: count those of `draw_layout`, too: a tokenizer's; a teacher's are always counted.
     """
     batch = len(images)
     counted = batch if batch % COUNTED else COUNTED
     record, images = type(record)(*(part if part is None else part[:counted] for part in record)), images[:counted]
     masks = model.masks_per_image
+    drawing = drawing or model.has_teacher  # with `source='teacher'` its pass makes the maps, else the loss runs it
     drawn = None if drawing else model.draw_layout(images, record, masks)
     loss: Any = type(model).loss  # of compiled code nobody sees the operations
     weights = [weight for weight in model.parameters() if weight.requires_grad]

@@ -123,7 +123,7 @@ class LatentPrediction(MIMethod):
 
     def draw_layout(self, images: Tensor, record: AugRecord | None, num_masks: int = 1) -> TokenLayout | Latents:
         """Let the strategy decide; see `MIMethod.draw_layout`. With `source='teacher'` it gets maps of these very
-        images from the forward pass of the targets, which come with the layout in training.
+        images from the forward pass of the targets, which come with the layout.
         """
         if getattr(self.strategy, "source", "bank") != "teacher" or record is None or not self.hands_maps:
             return super().draw_layout(images, record, num_masks)
@@ -134,8 +134,7 @@ class LatentPrediction(MIMethod):
         # The maps lie on the images as they are: nothing is left to crop or to flip.
         whole = torch.zeros_like(record.box) + torch.arange(4, device=images.device).ge(2)
         seen: Any = StoredRecord(record.index, record.seed, whole, torch.zeros_like(record.flip), maps=maps, ids=None)
-        layout = super().draw_layout(images, seen, num_masks)
-        return Latents(layout, targets) if self.training else layout
+        return Latents(super().draw_layout(images, seen, num_masks), targets)
 
     def layout_and_targets(self, images: Tensor, drawn: TokenLayout | Latents) -> tuple[TokenLayout, Tensor]:
         """Return the layout and the targets, which are made now if they did not come with it.
@@ -168,8 +167,9 @@ class LatentPrediction(MIMethod):
     def look(self, images: Tensor) -> tuple[Tensor, BlockView]:
         """Return the targets of whole images, and the last block of the teacher as it saw them."""
 
-    def reconstruct(self, images: Tensor, layout: TokenLayout) -> Tensor:
+    def reconstruct(self, images: Tensor, drawn: TokenLayout | Latents) -> Tensor:
         """Return the pictures with masked and thrown patches at 0 (mean colour): no pixels are predicted."""
+        layout = drawn.layout if isinstance(drawn, Latents) else drawn
         rows = patchify(images, self.encoder.patch_size).clone()
         hidden = torch.cat([layout.masked, layout.thrown], dim=1)
         rows.scatter_(1, hidden.unsqueeze(-1).expand(-1, -1, rows.shape[-1]), 0.0)

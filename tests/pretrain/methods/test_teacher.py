@@ -14,6 +14,7 @@ from mimtransfer.cli import launch
 from mimtransfer.errors import UserError
 from mimtransfer.registry import MODELS
 from mimtransfer.training.safeguards import set_safeguards
+from pretrain.benchmarks import marks
 from pretrain.methods.data2vec2 import Data2Vec2
 from pretrain.methods.ijepa import IJEPA
 from pretrain.runner import build_runner
@@ -56,15 +57,15 @@ def images(tmp_path_factory):
     return folder
 
 
-def train(name, images, work_dir, resume=False):
+def train(name, images, work_dir, resume=False, hooks=(), **options):
     """Train 2 epochs of 4 batches, two batches to a step, and return the momenta."""
     cfg = load("debug/mae_vit-debug_2e_folder.py")
-    cfg.model = dict(METHODS[name], data_preprocessor=cfg.model.data_preprocessor)
+    cfg.model = dict(METHODS[name], data_preprocessor=cfg.model.data_preprocessor, **options)
     cfg.train_dataloader.update(batch_size=2, num_workers=0)
     cfg.train_dataloader.pop("persistent_workers", None)
     cfg.train_dataloader.dataset.root = str(images)
     cfg.optim_wrapper.accumulative_counts = 2
-    cfg.custom_hooks = [hook for hook in cfg.custom_hooks if hook.type == "SeedHook"]
+    cfg.custom_hooks = [*(hook for hook in cfg.custom_hooks if hook.type == "SeedHook"), *hooks]
     cfg.work_dir, cfg.experiment_name = str(work_dir), f"{name}-{work_dir.name}-{resume}"
     launch.enter_scope(cfg)
     launch.set_resume(cfg, str(newest_checkpoint(work_dir)) if resume else None)
@@ -92,6 +93,19 @@ def test_a_resumed_run_has_the_same_teacher(images, tmp_path):
     resumed = read_checkpoint(str(tmp_path / "cut/epoch_2.pth"))["state_dict"]
     assert whole.keys() == resumed.keys() and all(torch.equal(whole[key], resumed[key]) for key in whole)
     assert not torch.equal(whole["encoder.norm.bias"], whole["teacher_encoder.norm.bias"])
+
+
+def test_a_mark_has_the_teacher_of_its_step_and_counts_the_masks_of_the_warm_up(images, tmp_path, monkeypatch):
+    """Whatever looks at a run is registered before the hook, and comes after it."""
+    counted = []
+    monkeypatch.setattr(marks, "loss_flops", lambda model, *rest, **named: counted.append(model.hands_maps))
+    amt = dict(type="AMTMasking", source="teacher", warmup=dict(type="RandomMasking"))
+    hook = dict(type="pretrain.benchmarks.marks.MarkHook", images=[0, 4], turn_epochs=2)
+    train("IJEPA", images, tmp_path, hooks=[hook], strategy=amt, maps_begin=0.5)
+    assert counted == [False, True]
+    untrained, mark = (read_checkpoint(str(tmp_path / f"marks/images-{n}.pth"))["state_dict"] for n in (0, 4))
+    # The teacher, which the first step moves.
+    assert not torch.equal(untrained["encoder.blocks.0.attn.qkv.weight"], mark["encoder.blocks.0.attn.qkv.weight"])
 
 
 @pytest.mark.parametrize(("name", "said", "left"), [

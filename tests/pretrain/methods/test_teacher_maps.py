@@ -1,4 +1,6 @@
 """`source='teacher'`: maps of the very crops of a batch, from the forward pass of the targets."""
+from unittest import mock
+
 import pytest
 import torch
 from latent_toys import METHODS, build
@@ -9,7 +11,9 @@ from mimtransfer.draws import SampleGenerator
 from mimtransfer.errors import UserError
 from mimtransfer.registry import HOOKS, MASKINGS, MODELS
 from pretrain.aug_record import AugRecord, StoredRecord
+from pretrain.benchmarks.steps import loss_flops
 from pretrain.methods.teacher import Latents
+from pretrain.pictures import picture_columns
 from pretrain.runner import _check_maps
 
 AMT = dict(type="AMTMasking", mask_ratio=0.25, throw_ratio=0.25, source="teacher",
@@ -89,7 +93,9 @@ def test_the_warm_up_decides_until_the_share_of_the_training():
         drawn = model.draw_layout(images, record)
         masked[runner.iter] = (drawn.layout if isinstance(drawn, Latents) else drawn).masked.shape[1]
     assert masked == {0: 12, 9: 12, 10: 4, 99: 4}  # 3 of 4 by the warm-up, 1 of 4 by AMT
-    assert not isinstance(model.eval().draw_layout(images, record), Latents)  # pictures show roles
+    model.data_preprocessor = MODELS.build(dict(type="ImgDataPreprocessor", mean=[0.0] * 3, std=[1.0] * 3))
+    columns, drawn = picture_columns(model.eval(), images, record)  # they show roles
+    assert drawn.masked.shape[1] == 4 and "roles" in columns
 
 
 def test_without_a_teacher_or_with_a_bank_it_is_refused():
@@ -104,3 +110,26 @@ def test_without_a_teacher_or_with_a_bank_it_is_refused():
         _check_maps(runner)
     shipped = load("pretrain/data2vec2_amt_vit-tiny-p4_10e_cifar10.py")
     assert build("IJEPA").maps_begin == shipped.model.maps_begin == 0.1
+
+
+@pytest.mark.parametrize(("name", "strategy"), [("IJEPA", "AMTMasking"), ("Data2Vec2", "FAMTMasking")])
+def test_operations_count_one_pass_of_the_teacher(name, strategy):
+    """In evaluation mode too, in which operations are counted, whether or not those of drawing are asked for."""
+    model, (images, record) = method(name, strategy), batch(2)
+    passes = []
+    model.teacher.blocks[0].attn.register_forward_hook(lambda *_: passes.append(1))
+    flops, counted = [], []
+    for drawing in (True, False):
+        with mock.patch("pretrain.benchmarks.steps.count_flops", lambda work, times=1: work()):
+            loss_flops(model, images, record, drawing)
+        counted.append(len(passes))
+        flops.append(loss_flops(model, images, record, drawing))
+        passes.clear()
+    assert counted == [1, 1] and flops[0] == flops[1] > 0
+
+
+def test_an_encoder_that_has_no_map_is_refused_before_training():
+    runner = Loop(method("IJEPA", model_kwargs=dict(embed_dim=48, depth=2, num_heads=3, class_token=False)))
+    with pytest.raises(UserError, match="class attention: the encoder has no class token"):
+        HOOKS.build(dict(type="TeacherHook")).before_train(runner)
+    HOOKS.build(dict(type="TeacherHook")).before_train(Loop(method("IJEPA")))
