@@ -14,7 +14,9 @@ from mmengine.runner import EpochBasedTrainLoop
 
 from mimtransfer.errors import UserError
 from mimtransfer.registry import HOOKS
+from mimtransfer.results.record import is_number
 from pretrain.aug_record import AugRecord
+from pretrain.layout import TokenLayout
 
 _SETTINGS = ("image_size", "mask_ratio", "throw_ratio")
 
@@ -62,6 +64,7 @@ def read_phases(phases: Sequence[dict[str, Any]], epochs: int) -> list[Phase]:
         right = sides is None or (isinstance(sides, (list, tuple)) and len(sides) == 2
                                   and all(type(side) is int and side > 0 for side in sides))
         unknown = set(phase) - {"until", *_SETTINGS}
+        right = right and all(is_number(phase.get(ratio) or 0) for ratio in _SETTINGS[1:])
         if unknown or not right or not isinstance(until, (int, float)) or not 0 < until <= 1:
             raise UserError(f"PhaseHook: got the phase {dict(phase)}; expected until=, a share of the training above 0 "
                             "and up to 1, and any of image_size (side, or height and width), mask_ratio, throw_ratio")
@@ -112,8 +115,11 @@ class PhaseHook(Hook):
         strategy = self._model.strategy
         self._ratios = None if strategy is None else (strategy.mask_ratio, strategy.throw_ratio)
         for phase in self._found:
-            self._set(phase)
-            self._try(phase)
+            try:
+                self._set(phase)
+                self._try()
+            except UserError as error:
+                raise UserError(f"PhaseHook, {phase}: {error}") from error
         self._current = -1
 
     def before_train_epoch(self, runner) -> None:
@@ -128,21 +134,21 @@ class PhaseHook(Hook):
         self._images.image_size = phase.image_size
         if self._ratios is None:
             if phase.mask_ratio is not None or phase.throw_ratio is not None:
-                raise UserError(f"PhaseHook: {type(self._model).__name__} has no strategy, whose ratios could change; "
-                                "expected phases with image_size only")
+                raise UserError(f"{type(self._model).__name__} has no strategy, whose ratios could change; expected "
+                                "phases with image_size only")
             return
         mine = (phase.mask_ratio, phase.throw_ratio)
         self._model.strategy.set_ratios(*(own if given is None else given for given, own in zip(mine, self._ratios)))
 
     @torch.no_grad()
-    def _try(self, phase: Phase) -> None:
-        model, size = self._model, self._images.transform.size
-        sides = phase.image_size or size
+    def _try(self) -> None:
+        model, images = self._model, self._images
         device = next(model.parameters()).device
-        images = torch.zeros(1, model.in_chans, *sides, device=device)
+        black = torch.zeros(1, model.in_chans, *(images.image_size or images.transform.size), device=device)
         number = torch.zeros(1, dtype=torch.int64, device=device)
         record = AugRecord(number, number, torch.tensor([[0.0, 0.0, 1.0, 1.0]], device=device), number.bool())
-        try:
-            model.draw_layout(images, record)
-        except UserError as error:
-            raise UserError(f"PhaseHook, {phase}: {error}") from error
+        drawn = model.draw_layout(black, record)
+        layout = getattr(drawn, "layout", drawn)
+        if isinstance(layout, TokenLayout) and not layout.masked.shape[1]:
+            raise UserError(f"nothing to predict, got mask_ratio={model.strategy.mask_ratio}; expected at least one "
+                            "masked patch")

@@ -135,6 +135,7 @@ def test_shares_become_whole_epochs():
     ([dict(until=0.5), dict(until=0.5), dict(until=1.0)], "has none of the 4 epochs"),
     ([dict(until=0.1, image_size=16), dict(until=1.0)], "has none of the 4 epochs"),
     ([dict(until=0.5)], r"until=0.5; expected 1.0"), ([dict(until=1.0, image_size="16")], "got the phase"),
+    ([dict(until=1.0, mask_ratio="0.5")], "got the phase"),
 ])  # fmt: skip
 def test_phases_that_make_no_sense_are_refused(phases, told):
     with pytest.raises(UserError, match=f"PhaseHook: .*{told}"):
@@ -143,7 +144,12 @@ def test_phases_that_make_no_sense_are_refused(phases, told):
 
 @pytest.mark.parametrize(("phases", "options", "told"), [
     ([dict(until=0.5), dict(until=1.0, image_size=20)], {}, "epochs 2 to 3: .*20 x 20 pixels and patches of 8 x 8"),
-    ([dict(until=0.5), dict(until=1.0, throw_ratio=0.5)], {}, r"got mask_ratio=0.75, throw_ratio=0.5; expected"),
+    ([dict(until=0.5), dict(until=1.0, throw_ratio=0.5)], {},
+     r"PhaseHook, epochs 2 to 3: .*got mask_ratio=0.75, throw_ratio=0.5; expected"),
+    ([dict(until=0.5), dict(until=1.0, mask_ratio=0.05)], {}, "2 to 3: .*nothing to predict, got mask_ratio=0.05"),
+    ([dict(until=0.5), dict(until=1.0, mask_ratio=0.4)],
+     {"model.decoder": dict(_delete_=True, type="CrossDecoder", embed_dim=32, depth=1, num_heads=2, predict_ratio=0.5)},
+     "epochs 2 to 3: mask_ratio 0.4: MAE: got predict_ratio=0.5 of the decoder and mask_ratio=0.4 of RandomMasking"),
 ])  # fmt: skip
 def test_a_mistake_in_the_last_phase_shows_before_the_first(phases, options, told, images, tmp_path):
     runner, seen = runner_of(images, tmp_path, phases, **options)
