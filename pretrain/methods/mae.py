@@ -52,10 +52,7 @@ class MAE(MIMethod):
             {"type": "PixelDecoder", **(decoder or {})},
             default_args={"encoder": self.encoder, "num_values": ph * pw * self.in_chans},
         )
-        if (self.decoder.predict_ratio or 0) > self.strategy.mask_ratio:
-            raise UserError(f"MAE: got predict_ratio={self.decoder.predict_ratio} of the decoder and mask_ratio="
-                            f"{self.strategy.mask_ratio}; both are shares of all patches, and only masked ones can be "
-                            "predicted: expected predict_ratio <= mask_ratio")
+        self._check_predicted()
         if self.decoder.reads_blocks:
             # Nothing passes it. With its initial values it stays in checkpoints, for transfer to begin with.
             self.encoder.norm.requires_grad_(False)
@@ -70,6 +67,7 @@ class MAE(MIMethod):
         ratio = self.decoder.predict_ratio
         if ratio is None:
             return layout
+        self._check_predicted()
         num_patches, num_masked = sum(part.shape[1] for part in layout), layout.masked.shape[1]
         # As `MaskingStrategy.counts`; cells of several patches may mask fewer than their ratio says.
         num_predicted = min(int(num_patches * ratio + 1e-9), num_masked)
@@ -77,6 +75,15 @@ class MAE(MIMethod):
         order = self.generator(images, record).spread(num_masks).fork(1).uniform(num_masked).argsort(1)
         predicted, rest = layout.masked.gather(1, order).tensor_split([num_predicted], dim=1)
         return layout._replace(masked=predicted, thrown=torch.cat([layout.thrown, rest], dim=1))
+
+    def _check_predicted(self) -> None:
+        """Refuse a `predict_ratio` above the share that is masked; phases change the latter."""
+        ratio = self.decoder.predict_ratio or 0
+        for strategy in filter(None, (self.strategy, getattr(self.strategy, "warmup", None))):
+            if ratio > strategy.mask_ratio:
+                raise UserError(f"MAE: got predict_ratio={ratio} of the decoder and mask_ratio={strategy.mask_ratio} "
+                                f"of {type(strategy).__name__}; both are shares of all patches, and only masked ones "
+                                "can be predicted: expected predict_ratio <= mask_ratio")
 
     def loss(self, images: Tensor, layout: TokenLayout) -> dict[str, Tensor]:
         """Return the mean squared error over the pixels of masked patches.

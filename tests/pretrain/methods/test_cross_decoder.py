@@ -202,6 +202,12 @@ def test_what_cannot_be_is_refused(decoder, message):
         build(**decoder)
 
 
+def test_a_warm_up_has_to_mask_what_is_predicted():
+    amt = dict(type="AMTMasking", warmup=dict(type="RandomMasking", mask_ratio=0.2))
+    with pytest.raises(UserError, match=r"mask_ratio=0\.2 of RandomMasking; both are shares"):
+        build(amt, predict_ratio=0.25)
+
+
 def test_too_small_a_share_is_refused():
     with pytest.raises(UserError, match=r"nothing to predict, got mask_ratio=0\.6 and predict_ratio=0\.05"):
         build(predict_ratio=0.05)(torch.randn(1, 3, 32, 32))
