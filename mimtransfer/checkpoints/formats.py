@@ -104,12 +104,24 @@ def openmmlab_model(state: State) -> Format | None:
 
 
 def official_mae(state: State) -> Format | None:
-    """Official MAE pretraining files with the decoder: the encoder in timm's names, beside decoder_* and mask_token."""
-    if "decoder_embed.weight" not in state:
+    """Official MAE and CrossMAE pretraining files with the decoder: the encoder in timm's names, beside decoder_* and
+    mask_token, of CrossMAE also `wfm` and `dec_norms`.
+
+    CrossMAE with weighted features makes no final norm of the encoder. It gets one as LayerNorm begins, for transfer to
+    train, as our own encoders behind a `CrossDecoder`.
+    """
+    cross = "decoder_blocks.0.cross_attn.q.weight" in state
+    if "decoder_embed.weight" not in state and not cross:
         return None
-    rest = [name for name in state if name.startswith("decoder_") or name == "mask_token"]
+    rest = [name for name in state if name.startswith(("decoder_", "wfm.", "dec_norms.")) or name == "mask_token"]
     encoder = {name: value for name, value in state.items() if name not in rest}
-    return Format("official MAE (encoder and decoder)", encoder, rest)
+    if not cross:
+        return Format("official MAE (encoder and decoder)", encoder, rest)
+    begun = ""
+    if "norm.weight" not in encoder and (bias := encoder.get("blocks.0.norm1.bias")) is not None:
+        encoder |= {"norm.weight": torch.ones_like(bias), "norm.bias": torch.zeros_like(bias)}
+        begun = "; no final norm in it, which begins at 1 and 0"
+    return Format(f"official CrossMAE (encoder and decoder{begun})", encoder, rest)
 
 
 def official_mim(state: State) -> Format | None:

@@ -14,6 +14,7 @@ import torch
 from deterministic import fill, numbers
 
 from mimtransfer.backbones.vit import TimmViT
+from mimtransfer.checkpoints.load import load_backbone
 from mimtransfer.checkpoints.recorded_config import build_recorded
 from mimtransfer.errors import UserError
 from mimtransfer.registry import MODELS
@@ -218,3 +219,23 @@ def test_a_checkpoint_may_name_a_decoder_and_no_other_class_in_its_place():
     assert build_recorded(MODELS, config, "x.pth").decoder.predict_ratio == 0.25
     with pytest.raises(UserError, match=r"x\.pth: config\.decoder names 'TimmCNN', which a file may not build"):
         build_recorded(MODELS, dict(config, decoder=dict(type="TimmCNN", arch="resnet10t")), "x.pth")
+
+
+@pytest.mark.parametrize(("case", "said"), [
+    (0, "official CrossMAE (encoder and decoder; no final norm in it, which begins at 1 and 0)"),
+    (2, "official CrossMAE (encoder and decoder)"),
+])  # fmt: skip
+def test_an_official_checkpoint_is_read_as_a_backbone(case, said, tmp_path):
+    """With weighted features the official encoder has no final norm: ours begins as behind a `CrossDecoder`."""
+    encoder = dict(ENCODER, pos_embed="learned", model_kwargs=dict(embed_dim=48, depth=3, num_heads=3))
+    torch.manual_seed(0)
+    values = {name: torch.randn_like(value) for name, value in MODELS.build(encoder).state_dict().items()}
+    names = [*OFFICIAL[case]["grad_norms"], "pos_embed", "decoder_pos_embed"]
+    torch.save({"model": {name: values.get(name, torch.ones(2)) for name in names}}, tmp_path / "crossmae.pth")
+    backbone = MODELS.build(encoder)
+    report = load_backbone(backbone, tmp_path / "crossmae.pth")
+    assert report.source == said
+    assert set(report.unexpected) == set(names) - set(values)
+    for name, value in backbone.state_dict().items():
+        begun = torch.full_like(value, float(name == "norm.weight"))
+        assert torch.equal(value, values[name] if name in names else begun), name
