@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mimtransfer.backbones.inspect import BlockView
+from mimtransfer.errors import UserError
 from mimtransfer.registry import MASKINGS
 from pretrain.aug_record import AugRecord
 from pretrain.masking.base import WeightedMasking
@@ -32,6 +33,9 @@ class AMTMasking(Measured, WeightedMasking):
         legacy_crop: weigh by the top left corner of the map whatever was cropped, as the released code does.
         source: see `Measured`.
         warmup: see `Measured`; the authors train 41 epochs with `dict(type='RandomMasking', mask_ratio=0.75)`.
+
+    Raises:
+        UserError: `legacy_crop` of maps that nobody crops.
     """
 
     def __init__(
@@ -45,6 +49,9 @@ class AMTMasking(Measured, WeightedMasking):
         source: str = "bank",
     ):
         super().__init__(mask_ratio, throw_ratio, unit, throw=throw, warmup=warmup, source=source)
+        if legacy_crop and source == "teacher":
+            raise UserError(f"{type(self).__name__}: got legacy_crop=True with source='teacher', whose maps lie on the "
+                            "crops already; expected only one of them")
         self.legacy_crop = legacy_crop
 
     def measure(self, block: BlockView) -> Tensor:

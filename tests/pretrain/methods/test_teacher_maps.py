@@ -103,6 +103,8 @@ def test_without_a_teacher_or_with_a_bank_it_is_refused():
         MODELS.build(dict(type="MAE", encoder=METHODS["IJEPA"]["encoder"], strategy=AMT))
     with pytest.raises(UserError, match="AMTMasking: got source='student'; expected 'bank' or 'teacher'"):
         MASKINGS.build(dict(AMT, source="student"))
+    with pytest.raises(UserError, match="FAMTMasking: got legacy_crop=True with source='teacher'"):
+        MASKINGS.build(dict(AMT, type="FAMTMasking", legacy_crop=True))
     runner = Loop(method("IJEPA"))
     _check_maps(runner)
     runner.hooks.append(HOOKS.build(dict(type="MapBankHook")))
