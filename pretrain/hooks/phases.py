@@ -4,6 +4,7 @@ Small crops first, as in FixRes (Touvron et al., NeurIPS 2019, arXiv 1906.06423)
 2021, arXiv 2104.00298, sec. 4), whose augmentation grows with the image; here the mask ratio may. Within a phase all
 shapes are static.
 """
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -16,7 +17,6 @@ from mimtransfer.errors import UserError
 from mimtransfer.registry import HOOKS
 from mimtransfer.results.record import is_number
 from pretrain.aug_record import AugRecord
-from pretrain.layout import TokenLayout
 
 _SETTINGS = ("image_size", "mask_ratio", "throw_ratio")
 
@@ -79,6 +79,28 @@ def read_phases(phases: Sequence[dict[str, Any]], epochs: int) -> list[Phase]:
     return found
 
 
+def ratios_of(model: Any) -> tuple[float, float] | None:
+    """Return the mask and throw ratio of a method's strategy; None: it has none."""
+    return None if model.strategy is None else (model.strategy.mask_ratio, model.strategy.throw_ratio)
+
+
+def use_ratios(model: Any, phase: Phase, own: tuple[float, float] | None) -> None:
+    """Give the strategy of a method the ratios of a phase.
+
+    Args:
+        own: ratios of the config, see `ratios_of`.
+
+    Raises:
+        UserError: ratios without a strategy, or which it cannot have.
+    """
+    asked = (phase.mask_ratio, phase.throw_ratio)
+    if own is not None:
+        model.strategy.set_ratios(*(old if new is None else new for old, new in zip(own, asked)))
+    elif asked != (None, None):
+        raise UserError(f"{type(model).__name__} has no strategy, whose ratios could change; expected phases with "
+                        "image_size only")
+
+
 @HOOKS.register_module()
 class PhaseHook(Hook):
     """Set the size of the crops and the ratios of the strategy, phase by phase; a phase begins with an epoch.
@@ -112,8 +134,7 @@ class PhaseHook(Hook):
         if not hasattr(getattr(self._images, "transform", None), "resized"):
             raise UserError(f"PhaseHook: {type(self._images).__name__} shows images of one size only; expected "
                             "ImageFolder or ImageSource with a transform like RandomResizedCropFlip")
-        strategy = self._model.strategy
-        self._ratios = None if strategy is None else (strategy.mask_ratio, strategy.throw_ratio)
+        self._ratios = ratios_of(self._model)
         for phase in self._found:
             try:
                 self._set(phase)
@@ -132,13 +153,7 @@ class PhaseHook(Hook):
 
     def _set(self, phase: Phase) -> None:
         self._images.image_size = phase.image_size
-        if self._ratios is None:
-            if phase.mask_ratio is not None or phase.throw_ratio is not None:
-                raise UserError(f"{type(self._model).__name__} has no strategy, whose ratios could change; expected "
-                                "phases with image_size only")
-            return
-        mine = (phase.mask_ratio, phase.throw_ratio)
-        self._model.strategy.set_ratios(*(own if given is None else given for given, own in zip(mine, self._ratios)))
+        use_ratios(self._model, phase, self._ratios)
 
     @torch.no_grad()
     def _try(self) -> None:
@@ -147,8 +162,11 @@ class PhaseHook(Hook):
         black = torch.zeros(1, model.in_chans, *(images.image_size or images.transform.size), device=device)
         number = torch.zeros(1, dtype=torch.int64, device=device)
         record = AugRecord(number, number, torch.tensor([[0.0, 0.0, 1.0, 1.0]], device=device), number.bool())
-        drawn = model.draw_layout(black, record)
-        layout = getattr(drawn, "layout", drawn)
-        if isinstance(layout, TokenLayout) and not layout.masked.shape[1]:
-            raise UserError(f"nothing to predict, got mask_ratio={model.strategy.mask_ratio}; expected at least one "
+        drawn, strategy = model.draw_layout(black, record), model.strategy
+        if strategy is None:
+            return
+        # What is drawn now may be the warm-up's; then the strategy's own.
+        masked = getattr(drawn, "layout", drawn).masked.shape[1]
+        if not masked or not strategy.counts(math.prod(strategy.cells(model.encoder.patch_grid(black)))).masked:
+            raise UserError(f"nothing to predict, got mask_ratio={strategy.mask_ratio}; expected at least one "
                             "masked patch")

@@ -1,13 +1,16 @@
 """What the phases of a run cost: the dearest decides the memory, all of them the hours."""
 import copy
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 from mmengine.config import Config
+from torch import nn
 
 from mimtransfer.planning.plan import quiet
 from mimtransfer.planning.step import FakeStep, Task
 from mimtransfer.results.description import phases_of
-from pretrain.hooks.phases import read_phases
+from pretrain.hooks.phases import Phase, ratios_of, read_phases, use_ratios
 from pretrain.planning.task import pretraining_task
 
 
@@ -41,10 +44,8 @@ def dearest_phase(cfg: Config, amp: bool) -> Dearest | None:
         own = copy.deepcopy(cfg)
         if phase.image_size is not None:
             own.train_dataloader.dataset.transform.size = phase.image_size
-        ratios = {key: getattr(phase, key) for key in ("mask_ratio", "throw_ratio") if getattr(phase, key) is not None}
-        if ratios:
-            own.model.strategy.update(ratios)
         task = pretraining_task(own)
+        task = task._replace(build=partial(_with_ratios, task.build, phase))
         with quiet():
             flops = FakeStep(own, task, amp).run(2).flops
         found.append((flops, (phase.end - phase.begin) / epochs, own, task, phase))
@@ -52,3 +53,10 @@ def dearest_phase(cfg: Config, amp: bool) -> Dearest | None:
     work = sum(flops * share for flops, share, *_ in found) / most
     return Dearest(own, task, work, f"{len(found)} phases: memory and rate are those of {phase}; an image of the run "
                                     f"takes {work:.2f} of its operations in the mean, which the hours count")
+
+
+def _with_ratios(build: Callable[[], nn.Module], phase: Phase) -> nn.Module:
+    """Build a model with the ratios of a phase; its strategy may be the method's own, which no config names."""
+    model = build()
+    use_ratios(model, phase, ratios_of(model))
+    return model

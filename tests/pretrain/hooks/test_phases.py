@@ -147,6 +147,8 @@ def test_phases_that_make_no_sense_are_refused(phases, told):
     ([dict(until=0.5), dict(until=1.0, throw_ratio=0.5)], {},
      r"PhaseHook, epochs 2 to 3: .*got mask_ratio=0.75, throw_ratio=0.5; expected"),
     ([dict(until=0.5), dict(until=1.0, mask_ratio=0.05)], {}, "2 to 3: .*nothing to predict, got mask_ratio=0.05"),
+    ([dict(until=0.5), dict(until=1.0, image_size=24)], {"model.strategy": dict(
+        _delete_=True, type="AMTMasking", unit=2, warmup=dict(type="RandomMasking"))}, "a grid of 3 x 3 patches"),
     ([dict(until=0.5), dict(until=1.0, mask_ratio=0.4)],
      {"model.decoder": dict(_delete_=True, type="CrossDecoder", embed_dim=32, depth=1, num_heads=2, predict_ratio=0.5)},
      "epochs 2 to 3: mask_ratio 0.4: MAE: got predict_ratio=0.5 of the decoder and mask_ratio=0.4 of RandomMasking"),
@@ -162,6 +164,7 @@ def test_a_plan_counts_all_phases(monkeypatch):
     """Half of the epochs on a quarter of the patches: memory and rate of the whole image, and fewer hours."""
     cfg = load(DEBUG)
     shrink(cfg)
+    cfg.model.pop("strategy", None)  # the method's own, with ratios of the phases
     cfg.custom_hooks = [dict(type="PhaseHook", phases=PHASES)]
     monkeypatch.setattr(planning, "_read", lambda path, options: (cfg, cfg, pretraining_task(cfg)))
     monkeypatch.setattr(planning, "quick_seconds", lambda own, shipped, task, *rest: 100.0 * task.size[0])
