@@ -17,6 +17,7 @@ from mimtransfer.errors import UserError
 from mimtransfer.files import write_atomically
 from mimtransfer.registry import HOOKS
 from mimtransfer.results.measurement import num_images
+from mimtransfer.results.provenance import MEASURING
 from mimtransfer.results.record import is_number
 from mimtransfer.results.record_hook import RecordHook
 from mimtransfer.stored import read_object
@@ -27,7 +28,6 @@ from pretrain.hooks.map_bank import MapBankHook, measure_maps
 META_KEY = "marks"  # of a checkpoint's meta: what the run has cost until then
 FOLDER = "marks"  # in the work dir
 _PASSES = "passes.json"  # in that folder: passes that measured maps
-_MEASURED = "map_bank/seconds"  # what `MapBankHook` logs after a pass
 
 
 @HOOKS.register_module()
@@ -209,5 +209,6 @@ class MarkHook(Hook):
 
 
 def _num_passes(runner) -> int:
+    """Return how many passes `MapBankHook` has logged."""
     hub = runner.message_hub
-    return len(hub.get_scalar(_MEASURED).data[0]) if _MEASURED in hub.log_scalars else 0
+    return len(hub.get_scalar(MEASURING).data[0]) if MEASURING in hub.log_scalars else 0

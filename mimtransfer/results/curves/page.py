@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from mimtransfer.results.compare import mark
 from mimtransfer.results.curves.picture import axes_of
@@ -15,7 +15,7 @@ How it is measured:
 
 - **Seconds** are those of {clock}. Iterations, the loading of images and passes that measure maps count. Imports,
   compilation and the first iterations of each process do not (they count as the later ones do), nor do checkpoints,
-  pictures and the evaluations themselves. Contenders train in turns of {turn}, so that they share the machine alike.
+  pictures and the evaluations themselves. Contenders train in turns of whole epochs, to share the machine alike.
 - **Operations** are counted by torch: matrix products and convolutions of a step, forward and backward, times the
   steps, and those of each pass that measures maps.
 - An encoder is saved at fixed numbers of images and of seconds, and evaluated frozen. The settings of an evaluation are
@@ -43,7 +43,7 @@ def page(curves: Curves, picture: str, command: str) -> str:
                   f"Protocol '{about['protocol']}', fingerprint {about['fingerprint'][:12]}.",
                   _standing_table(curves, task), *_notes(curves, task), *_second_table(curves, task)]
     clock = "the CPU, all threads of the training process" if curves.clock == "cpu" else "the wall clock"
-    parts.append(_RULES.format(clock=clock, turn="whole epochs").strip())
+    parts.append(_RULES.format(clock=clock).strip())
     if curves.failed:
         parts.append("Failed:\n\n" + "\n".join(f"- {name}: {why}" for name, why in curves.failed.items()))
     return "\n\n".join(parts) + "\n"
@@ -131,5 +131,5 @@ def _spread(values: Sequence[float]) -> str:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines: list[Mapping | Sequence[str]] = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
     return "\n".join(f"| {' | '.join(str(cell).replace('|', '/') for cell in line)} |" for line in lines)
