@@ -48,6 +48,22 @@ class SampleGenerator:
         """Make one for a batch without records (pictures, benchmarks, tests): sample b has seed `seed + b`, hashed."""
         return cls(mix(torch.arange(batch, device=device, dtype=torch.int64) + seed))
 
+    def spread(self, count: int) -> "SampleGenerator":
+        """Return a generator of `count` streams for each sample, row b * count + k; row 0 of each keeps the seed.
+
+        The seeds of the others are numbers 1 .. count - 1 of the sample's stream 0, from which nothing else is drawn.
+        """
+        if count == 1:
+            return SampleGenerator(self.seed)
+        others = torch.arange(1, count, device=self.seed.device, dtype=torch.int64) * _GOLDEN
+        return SampleGenerator(torch.cat([self.seed[:, None], mix(mix(self.seed)[:, None] + others)], 1).flatten())
+
+    def fork(self, number: int) -> "SampleGenerator":
+        """Return an independent generator for another purpose of the same samples, one for each `number` > 0; what
+        this one has drawn does not matter.
+        """
+        return SampleGenerator(mix(mix(self.seed) + _wrapped(number * _MIX_1)))
+
     def _bits(self, shape: tuple[int, ...]) -> Tensor:
         self.calls += 1
         stream = mix(self.seed + _wrapped(self.calls * _GOLDEN))  # [B]

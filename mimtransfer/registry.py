@@ -29,13 +29,13 @@ OPTIMIZERS = _child(_mmengine.OPTIMIZERS, "mimtransfer.training.optimizers")
 OPTIM_WRAPPERS = _child(_mmengine.OPTIM_WRAPPERS, "mimtransfer.training.optimizers")
 OPTIM_WRAPPER_CONSTRUCTORS = _child(_mmengine.OPTIM_WRAPPER_CONSTRUCTORS, "mimtransfer.training.layer_decay")
 STRATEGIES = _child(_mmengine.STRATEGIES, "mimtransfer.training.fsdp")
+FUNCTIONS = _child(_mmengine.FUNCTIONS, "mimtransfer.datasets.collate")
 
 # We register nothing here, but mmengine warns at each lookup from a scope without its own.
 VISUALIZERS = _child(_mmengine.VISUALIZERS)
 VISBACKENDS = _child(_mmengine.VISBACKENDS)
 PARAM_SCHEDULERS = _child(_mmengine.PARAM_SCHEDULERS)
 LOG_PROCESSORS = _child(_mmengine.LOG_PROCESSORS)
-FUNCTIONS = _child(_mmengine.FUNCTIONS)
 MODEL_WRAPPERS = _child(_mmengine.MODEL_WRAPPERS)
 WEIGHT_INITIALIZERS = _child(_mmengine.WEIGHT_INITIALIZERS)
 

@@ -1,6 +1,7 @@
 """Where an augmented image came from: enough to replay its crop and flip on any map of the whole image."""
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -11,7 +12,7 @@ __all__ = ["AugRecord", "StoredRecord", "crop_maps", "sample_seed", "send"]
 
 
 class AugRecord(NamedTuple):
-    """The augmentation of an image. A data set gives it without the batch dimension; `default_collate` stacks it.
+    """The augmentation of an image. A data set gives it without the batch dimension; a collate function stacks it.
 
     The box is in the frame of the upright image (EXIF orientation applied), from edge to edge: (0, 0, 1, 1) is the
     whole image, and pixel i of n covers [i/n, (i+1)/n].
@@ -21,6 +22,14 @@ class AugRecord(NamedTuple):
     seed: Tensor  # [B] int64 >= 0, from (run seed, epoch, index): all randomness of this sample
     box: Tensor  # [B, 4] float32, y0 x0 y1 x1 of the crop as fractions of the full image
     flip: Tensor  # [B] bool, left-right, after the crop
+
+    def __reduce__(self) -> tuple:
+        """Go from a loader's worker to the run as bytes: torch would pass each of these small tensors as a file."""
+        return _from_arrays, tuple(field.numpy() for field in self)
+
+
+def _from_arrays(*fields: np.ndarray) -> AugRecord:
+    return AugRecord(*map(torch.from_numpy, fields))
 
 
 class StoredRecord(NamedTuple):

@@ -1,4 +1,8 @@
-"""TokenLayout: which patch is visible, masked or thrown. The whole interface between a strategy and a method."""
+"""TokenLayout: which patch is visible, masked or thrown. The whole interface between a strategy and a method.
+
+With K masks of each image a layout has B*K rows, row b*K + k for mask k of image b, and what belongs to images
+(patches, tokens, targets, weights) keeps B rows: `take`, `hide` and `for_each_mask` bring the two together.
+"""
 from typing import NamedTuple
 
 import torch
@@ -6,7 +10,7 @@ from torch import Tensor
 
 
 class TokenLayout(NamedTuple):
-    """Roles of the patches of a batch: disjoint, together each patch 0..L-1 exactly once, counts equal for all images.
+    """Roles of the patches of a batch: disjoint, together each patch 0..L-1 exactly once, counts equal for all rows.
 
     Indices are patch indices, row-major; prefix tokens (class, registers) are not counted.
 
@@ -65,8 +69,29 @@ def _cells_to_patches(cells: Tensor, unit: int, width: int) -> Tensor:
 
 
 def take(tokens: Tensor, indices: Tensor) -> Tensor:
-    """Gather tokens by patch index: [B or 1, L, D] and [B, n] int64 -> [B, n, D]."""
+    """Gather tokens by patch index: [B or 1, L, D] and [B*K, n] int64 -> [B*K, n, D], row b*K + k from image b."""
     # Indexing, not torch.gather: its backward is a plain index_put, and one table serves the whole batch.
     if tokens.shape[0] == 1:
         return tokens[0][indices]
-    return torch.gather(tokens, 1, indices.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
+    # The K rows of an image are one long row of it, so its tokens are copied no K times.
+    of_image = indices.reshape(len(tokens), -1)  # [B, K*n]
+    taken = torch.gather(tokens, 1, of_image.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
+    return taken.view(*indices.shape, tokens.shape[-1])
+
+
+def hide(tokens: Tensor, layout: TokenLayout, mask_token: Tensor) -> Tensor:
+    """Put the mask token into the places of masked patches: [B, L, ..., D] -> [B*K, L, ..., D].
+
+    Args:
+        mask_token: broadcasts to the tokens.
+    """
+    mask = layout.mask().unflatten(0, (len(tokens), -1))  # [B, K, L]
+    mask = mask.view(*mask.shape, *[1] * (tokens.dim() - 2))
+    return torch.where(mask, mask_token.to(tokens.dtype), tokens.unsqueeze(1)).flatten(0, 1)
+
+
+def for_each_mask(values: Tensor, rows: int) -> Tensor:
+    """Repeat what belongs to images for the masks of each: [B, ...] -> [B*K, ...] = [rows, ...]; no copy if K = 1."""
+    if len(values) == rows:
+        return values
+    return values.unsqueeze(1).expand(-1, rows // len(values), *values.shape[1:]).flatten(0, 1)

@@ -11,6 +11,7 @@ from torch import nn
 
 from mimtransfer.checks.channels import check_channels
 from mimtransfer.cli.launch import check_epoch
+from mimtransfer.errors import UserError
 from mimtransfer.training.schedule_hook import ScheduleHook
 
 
@@ -43,7 +44,8 @@ def build_runner(cfg: Config, notes: Sequence[str] = ()) -> Runner:
         notes: lines about the schedule for the log.
 
     Raises:
-        UserError: the training set is smaller than a batch, cannot be read, or images have other channels than RGB.
+        UserError: the training set is smaller than a batch, cannot be read, or images have other channels than RGB; a
+            bank for a strategy that reads none.
     """
     check_channels(cfg)
     register_all()
@@ -55,7 +57,18 @@ def build_runner(cfg: Config, notes: Sequence[str] = ()) -> Runner:
     check_images(runner._train_dataloader.dataset)
     _check_maps(runner)
     _check_stored_ids(runner)
+    _move_teacher(runner)
     return runner
+
+
+def _move_teacher(runner: Runner) -> None:
+    """A teacher that never moves would be no error and no training: no config can forget the hook."""
+    from pretrain.hooks.teacher import TeacherHook
+    from pretrain.methods.teacher import LatentPrediction
+
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    if isinstance(model, LatentPrediction) and not any(isinstance(hook, TeacherHook) for hook in runner.hooks):
+        runner.register_hook(TeacherHook())
 
 
 def _check_maps(runner: Runner) -> None:
@@ -63,7 +76,14 @@ def _check_maps(runner: Runner) -> None:
     from pretrain.masking.measured import Measured
 
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    if isinstance(model.strategy, Measured) and not any(isinstance(hook, MapBankHook) for hook in runner.hooks):
+    if not isinstance(model.strategy, Measured):
+        return
+    has_hook = any(isinstance(hook, MapBankHook) for hook in runner.hooks)
+    if model.strategy.source == "teacher":
+        if has_hook:
+            raise UserError(f"{type(model.strategy).__name__} has source='teacher' and reads no bank: remove "
+                            "MapBankHook from custom_hooks, or source from the strategy")
+    elif not has_hook:
         print_log(
             f"{type(model.strategy).__name__} never gets maps, since custom_hooks has no MapBankHook: it masks by its "
             "warmup, or all patches alike; add dict(type='MapBankHook', begin=40, interval=40)",

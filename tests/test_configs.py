@@ -19,12 +19,17 @@ from pretrain.methods.mfm import MFM
 
 pytestmark = pytest.mark.usefixtures("quick_weights")
 LEAVES = leaves("pretrain", "debug")
-METHODS = {"mae": "MAE", "simmim": "SimMIM", "mfm": "MFM", "mapet": "MaPeT", "beit": "BEiT"}
+METHODS = {"mae": "MAE", "simmim": "SimMIM", "mfm": "MFM", "mapet": "MaPeT", "beit": "BEiT", "ijepa": "IJEPA",
+           "data2vec2": "Data2Vec2"}
+OWN_MASKS = ("ijepa", "data2vec2")  # several masks of an image are part of the method
+OWN_STRATEGIES = {"ijepa": "MultiBlock", "data2vec2": "Block"}
 STRATEGIES = {"amt": "AMT", "famt": "FAMT", "semantic": "Semantic", "noise": "Noise", "block": "Block", "grid": "Grid"}
 VARIANTS = {"sr": "SuperResolution", "deblur": "Blur", "denoise": "Noise"}
 # visible, masked, thrown of 14 x 14 patches (arXiv 2211.15362; MAE's sizes where nothing is thrown)
 COUNTS = {
     "mae_vit-base_800e_in1k": (49, 147, 0),
+    "mae_cross_vit-base_800e_in1k": (49, 147, 0),
+    "mae_cross-amt_vit-base_400e_in1k": (30, 88, 78),
     "mae_amt_vit-base_400e_in1k": (30, 88, 78),
     "mae_amt_vit-base_400e_in1k_mask-only": (49, 147, 0),
     "mae_amt_vit-small_800e_in1k_mask-only": (49, 147, 0),
@@ -42,6 +47,8 @@ COUNTS = {
     "mapet_permuted_vit-base_300e_in1k": (49, 147, 0),
     "beit_block_vit-base_300e_in1k": (121, 75, 0),
     "beit_block_vit-base_800e_in1k_dvae": (121, 75, 0),
+    "ijepa_vit-base_600e_in1k": (51, 33, 112),  # of each target block
+    "data2vec2_vit-base_75e_in1k": (39, 157, 0),
 }
 
 
@@ -58,6 +65,12 @@ def with_toy_tokenizer(cfg: Config) -> Config:
 def test_is_what_its_name_says(leaf):
     cfg, stem, head = load(leaf), Path(leaf).stem, (ROOT / leaf).read_text().split('"""')[1]
     method, *rest = stem.split("_")
+    masks = re.fullmatch(r"(\d+)-masks", rest[0])
+    if method not in OWN_MASKS:
+        assert cfg.model.get("masks_per_image", 1) == (int(masks[1]) if masks else 1)
+    phased = rest[0] == "phases"
+    assert phased == any(hook.type == "PhaseHook" for hook in cfg.custom_hooks)
+    rest = rest[1:] if masks or phased else rest
     assert cfg.model.type == METHODS[method]
     variant = None if re.match("vit|swin|resnet", rest[0]) else rest[0].split("-")[0]
     if method == "mapet":
@@ -68,7 +81,11 @@ def test_is_what_its_name_says(leaf):
     if method == "mfm":
         assert cfg.model.corruption.type == VARIANTS.get(variant, "FrequencyMasking")
     else:
-        strategy = STRATEGIES[variant] if variant else "Random"
+        if variant == "cross":
+            assert cfg.model.decoder.type == "CrossDecoder" and cfg.model.decoder.predict_ratio == 0.25
+            assert [h.label[:8] for h in cfg.custom_hooks if h.type == "RecordHook"] == ["CrossMAE"]
+            variant = rest[0].partition("-")[2]
+        strategy = STRATEGIES[variant] if variant else OWN_STRATEGIES.get(method, "Random")
         assert cfg.model.get("strategy", dict(type="RandomMasking")).type == f"{strategy}Masking"
     arch = re.search(r"_(vit-|swin-|resnet)(tiny|small|base|large|50)", stem)
     if arch:
@@ -106,7 +123,8 @@ def test_model_and_hooks_build(leaf):
         assert counts.masked > 0 and counts == COUNTS.get(Path(leaf).stem, counts)
     hooks = {hook.type: HOOKS.build(hook) for hook in cfg.custom_hooks}
     assert {"SeedHook", "FiniteLossHook", "ReconstructionHook", "RecordHook"} <= set(hooks)
-    assert isinstance(method.strategy, Measured) == ("MapBankHook" in hooks)
+    reads_bank = isinstance(method.strategy, Measured) and method.strategy.source == "bank"
+    assert reads_bank == ("MapBankHook" in hooks)
     if "MapBankHook" in hooks:
         num_images = cfg.train_dataloader.dataset.get("num_images") or 1_281_167
         assert hooks["MapBankHook"].schedule.epochs(cfg.train_cfg.max_epochs, num_images)
@@ -134,6 +152,9 @@ def test_published_recipes():
     assert base.model.decoder.embed_dim == 512 and not base.model.norm_pix_loss
     assert (base.custom_hooks[-1].begin, base.custom_hooks[-1].interval) == (40, 20)
     assert load("pretrain/mae_semantic_vit-base_800e_in1k.py").model.norm_pix_loss
+    cross = load("pretrain/mae_cross_vit-base_800e_in1k.py")
+    assert (cross.model.decoder.embed_dim, cross.model.decoder.depth, cross.model.decoder.num_heads) == (512, 12, 16)
+    assert cross.model.norm_pix_loss and cross.optim_wrapper.optimizer.lr == pytest.approx(0.5e-4)
 
 
 @pytest.mark.parametrize("leaf", [leaf for leaf in LEAVES if re.search("mapet_|beit_", leaf)])

@@ -16,6 +16,10 @@ def test_a_pretraining_step_waits_for_nothing(leaf):
     assert not any(pretrain_step(leaf).values())
 
 
+def test_crops_are_resized_without_waiting():
+    assert not any(pretrain_step("debug/mae_vit-debug_2e_folder.py", augment="device").values())
+
+
 @pytest.mark.parametrize("name", ["finetune_mae_vit-base_100e_in1k", "linear_mae_vit-base_90e_in1k",
                                   "knn_vit-base_in1k"])
 def test_a_step_of_a_classifier_waits_for_nothing(name):
@@ -43,6 +47,17 @@ def test_the_host_waits_for_code_of_others_only(leaf):
 
     waits = transfer_step(leaf)
     assert not ours(waits) and all(where.startswith(("mm", "mimtransfer/")) for _, where in waits)
+
+
+def test_positions_of_another_grid_are_made_on_the_device():
+    from pretrain.methods.decoder import PixelDecoder
+
+    with fake_cuda() as watch:
+        decoder = PixelDecoder(48, 1, (4, 4), 12, embed_dim=32, depth=1, num_heads=2)
+        with watch.rest():
+            decoder.to("cuda")
+        positions = decoder.positions((2, 2))
+        assert positions.shape == (1, 4, 32) and positions.device.type == "cuda"
 
 
 def test_the_page_has_every_kind_of_pretraining():

@@ -4,10 +4,12 @@
     python tools/benchmark.py A.py B.py --batch-size 64 --amp --compile --out result.json
     python tools/benchmark.py A.py --reference other_code.py
     python tools/benchmark.py A.py B.py --parts          also: drawing a layout, measuring maps; MFM: filter, loss
+    python tools/benchmark.py A.py B.py --images FOLDER  each step also reads its batch: decoding, augmentation
 
 Strategies that read maps get random ones. Predicted: operations of a step, forward and backward, counted by torch.
 A reference is a Python file with `build(batch_size, image_size, device) -> step`, where `step()` does one whole
 training step of other code.
+A mask: the ratio divided by the `masks_per_image` of the config; it is printed where a config has several.
 Turns: A B A B ..., so that a machine that slows down slows down both; the ratio is taken round by round.
 """
 import argparse
@@ -37,6 +39,9 @@ def parse_args() -> argparse.Namespace:
         "--reference", action="append", default=[], metavar="FILE", help="other code to time, see above"
     )
     parser.add_argument("--parts", action="store_true", help="also time drawing, measuring, filtering alone")
+    parser.add_argument("--images", metavar="FOLDER", help="read batches from image files (default: made-up ones)")
+    parser.add_argument("--workers", type=int, default=0, metavar="N",
+                        help="loader processes of --images (default: 0, decoding in this process)")
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=10, help="timed turns of each")
     parser.add_argument("--steps", type=int, default=1, help="steps in a turn")
@@ -73,21 +78,29 @@ def main() -> None:
     from mimtransfer.cli.explain import clean_exit
 
     with clean_exit():
+        from functools import partial
+        from pathlib import Path
+
         import torch
 
         from mimtransfer.benchmarks.timing import Contender, measure
         from mimtransfer.training.precision import in_force, in_words
+        from pretrain.benchmarks.loading import build_loader
         from pretrain.benchmarks.steps import PretrainSteps, load
 
         device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
         builders: dict[str, Callable[[], Contender]] = {}
-        size = 0
+        size, masks = 0, {}
         for path in args.configs:
             backend = "inductor" if args.compile else None
             steps = PretrainSteps(load(path, args.cfg_options, args.amp), args.batch_size, device, backend)
             print(f"{path}: {in_words(in_force(steps.model, steps.optim_wrapper))}")
             size = size or steps.height
-            builders[path] = steps.step
+            masks[path] = steps.model.masks_per_image
+            loader = None
+            if args.images:
+                loader = build_loader(steps.cfg, Path(args.images), args.batch_size, args.workers)
+            builders[path] = partial(steps.step, loader)
             for part, call in steps.parts().items() if args.parts else ():
                 builders[f"{path}: {part}"] = lambda call=call: Contender(call, args.batch_size)  # type: ignore[misc]
         for path in args.reference:
@@ -107,15 +120,20 @@ def main() -> None:
                     ratio=statistics.median(ratios),
                     ratio_min=min(ratios),
                     ratio_max=max(ratios),
+                    masks_per_image=masks.get(name, 1),
                     predicted=predicted(contender, first),
                     memory_bytes=own.memory,
                 )
             )
-        print(f"{'step ms':>10} {'images/s':>10} {'time / first (min-max)':>26} {'predicted':>10}  name")
+        several = max(masks.values()) > 1
+        heads = f"{'a mask':>10} " if several else ""
+        print(f"{'step ms':>10} {'images/s':>10} {'time / first (min-max)':>26} {heads}{'predicted':>10}  name")
         for row in rows:
             spread = f"{row['ratio']:.3f} ({row['ratio_min']:.3f}-{row['ratio_max']:.3f})"
             paper = "-" if row["predicted"] is None else f"{row['predicted']:.3f}"
-            print(f"{row['seconds'] * 1e3:10.1f} {row['images_per_s']:10.1f} {spread:>26} {paper:>10}  {row['name']}")
+            each = f"{row['ratio'] / row['masks_per_image']:10.3f} " if several else ""
+            print(f"{row['seconds'] * 1e3:10.1f} {row['images_per_s']:10.1f} {spread:>26} {each}{paper:>10}  "
+                  f"{row['name']}")
         if args.out:
             cuda = device.startswith("cuda")
             machine = torch.cuda.get_device_name() if cuda else f"cpu, {torch.get_num_threads()} threads"

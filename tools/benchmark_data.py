@@ -7,6 +7,8 @@
 Each way shows the same images with random resized crops (area 0.2 to 1) and flips, as tensors: ours by each decoder,
 and torchvision's ImageFolder transforms on Pillow images. Without `--workers` one thread of this process works, and
 CPU time is counted; with them the data loaders of torch, with batches, and wall-clock time beside it.
+`device` is our default decoder with `augment='device'`: the worker's share alone, without the resizing and flipping
+that the training device does, and what its larger samples cost there.
 Turns: A B A B ..., the ratio is taken round by round; the last line gives the median for our default decoder.
 """
 import argparse
@@ -41,13 +43,14 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def our_way(source: str, decoder: str, args: argparse.Namespace) -> tuple[Way, int]:
+def our_way(source: str, decoder: str, args: argparse.Namespace, augment: str = "host") -> tuple[Way, int]:
     """Return a source as pretraining reads it."""
+    from mimtransfer.datasets.collate import stack_images
     from pretrain.data import ImageSource
 
     transform = dict(type="RandomResizedCropFlip", size=args.size)
-    images = ImageSource(transform, source, seed=0, decoder=decoder)
-    return _way(images, args)
+    images = ImageSource(transform, source, seed=0, decoder=decoder, augment=augment)
+    return _way(images, args, stack_images)
 
 
 def torchvision_way(folder: str, args: argparse.Namespace) -> tuple[Way, int]:
@@ -77,8 +80,8 @@ class _PlainImages:
             return self.transform(self.reader.open(file).convert("RGB"))
 
 
-def _way(images, args: argparse.Namespace) -> tuple[Way, int]:
-    """Return what shows images of a data set, evenly spaced, and how many."""
+def _way(images, args: argparse.Namespace, collate: Callable | None = None) -> tuple[Way, int]:
+    """Return what shows images of a data set, evenly spaced, and how many; `collate` None: torch's default."""
     count = min(len(images), args.num_images)
     indices = [i * len(images) // count for i in range(count)]
     if not args.workers:
@@ -86,7 +89,8 @@ def _way(images, args: argparse.Namespace) -> tuple[Way, int]:
     from torch.utils.data import DataLoader
 
     order = _Order(indices)
-    loader = DataLoader(images, args.batch_size, sampler=order, num_workers=args.workers, persistent_workers=True)
+    loader = DataLoader(images, args.batch_size, sampler=order, num_workers=args.workers, collate_fn=collate,
+                        persistent_workers=True)
 
     def show(epoch: int) -> Iterable:
         order.epoch = epoch
@@ -142,6 +146,7 @@ def main() -> None:
         peer = args.against or args.sources[0]
         ways = {f"torchvision + PIL, {peer}": torchvision_way(peer, args)}
         for source in args.sources:
+            ways[f"ours, device (worker's share), {source}"] = our_way(source, "auto", args, "device")
             for decoder in ("pillow", "auto"):
                 ways[f"ours, {decoder}, {source}"] = our_way(source, decoder, args)
         times = measure(ways, args)

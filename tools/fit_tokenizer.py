@@ -35,6 +35,7 @@ def build_dataset(cfg, transform: dict | None = None):
     from mimtransfer.registry import DATASETS
 
     config = dict(cfg.train_dataloader.dataset)
+    config.pop("augment", None)  # no model is there whose preprocessor would resize
     dataset = DATASETS.build({**config, "transform": transform} if transform else config)
     dataset.set_seed(cfg.seed)
     return dataset

@@ -19,6 +19,7 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from mimtransfer.backbones.attention import BiasAttention, GridBlock
+from mimtransfer.backbones.post_norm import PostNormBlock
 from mimtransfer.backbones.vit import TimmViT
 from mimtransfer.errors import UserError
 
@@ -90,7 +91,8 @@ class BlockView:
     def _queries_and_keys(self) -> tuple[Tensor, Tensor]:
         attn = self._block.attn
         batch, num_tokens, _ = self._inputs.shape
-        qkv = attn.qkv(self._block.norm1(self._inputs)).reshape(batch, num_tokens, 3, attn.num_heads, -1)
+        seen = self._inputs if type(self._block) is PostNormBlock else self._block.norm1(self._inputs)
+        qkv = attn.qkv(seen).reshape(batch, num_tokens, 3, attn.num_heads, -1)
         q, k, _ = qkv.permute(2, 0, 3, 1, 4)  # [B, K, P+L, D/K] each
         return attn.q_norm(q), attn.k_norm(k)
 
@@ -126,7 +128,7 @@ def _blocks(encoder: nn.Module) -> nn.ModuleList:
     if not isinstance(encoder, TimmViT):
         raise UserError(f"attention maps need a plain ViT, got {type(encoder).__name__}; expected encoder TimmViT")
     for block in encoder.blocks:
-        if type(block) not in (Block, GridBlock):  # parallel ones, or with the norm behind
+        if type(block) not in (Block, GridBlock, PostNormBlock):  # parallel ones
             raise UserError(f"attention maps need timm's plain Block, got {type(block).__name__}; "
                             "choose another arch, e.g. 'vit_base_patch16_224'")
         if getattr(block, "window_size", 0) or type(block.attn) not in (Attention, BiasAttention):

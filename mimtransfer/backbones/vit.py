@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from mimtransfer.backbones.attention import GridBlock
 from mimtransfer.backbones.position import sincos2d
+from mimtransfer.backbones.post_norm import PostNormBlock
 from mimtransfer.backbones.pretrained import PretrainedBackbone
 from mimtransfer.backbones.timm_arch import build_plain_vit
 from mimtransfer.checkpoints.channels import check_channels
@@ -54,6 +55,7 @@ class TimmViT(PretrainedBackbone):
         model_kwargs: Further arguments of timm's VisionTransformer, e.g. depth, embed_dim, num_heads.
         init_cfg: dict(type='Pretrained', checkpoint=PATH) loads a pretraining checkpoint; its report is `load_report`.
         in_chans: Channels of the images, 1 to 16.
+        post_norm: Norms behind the sums of each block and one before the first, as data2vec 2.0; no final norm then.
 
     Raises:
         UserError: From the constructor, for a name, size or combination that makes no model.
@@ -66,7 +68,7 @@ class TimmViT(PretrainedBackbone):
                  rel_pos_size: int | tuple[int, int] | None = None, layer_scale: float | None = None,
                  final_norm: bool = True, frozen_stages: int = -1, grad_checkpointing: bool = False,
                  flex_attention: bool = True, model_kwargs: dict | None = None,
-                 init_cfg: dict | list[dict] | None = None, in_chans: int = 3) -> None:
+                 init_cfg: dict | list[dict] | None = None, in_chans: int = 3, post_norm: bool = False) -> None:
         super().__init__(init_cfg)
         _check_choice("pos_embed", pos_embed, ("learned", "sincos", "none"))
         _check_choice("rel_pos", rel_pos, (None, "decomposed", "bias"))
@@ -117,13 +119,17 @@ class TimmViT(PretrainedBackbone):
         self.pos_drop, self.norm_pre = vit.pos_drop, vit.norm_pre
 
         blocks: list[Any] = list(vit.blocks)[:self.num_layers]
+        if post_norm:
+            norm: Any = vit.norm
+            self.norm_pre = nn.LayerNorm(self.embed_dim, eps=norm.eps)
+            blocks = [PostNormBlock(block) for block in blocks]
         if self.uses_grid:
             size = self.img_size if rel_pos_size is None else to_2tuple(rel_pos_size)
             blocks = [GridBlock(block, 0 if i in global_blocks else window_size, rel_pos, self._grid_of(size),
                                 flex_attention)
                       for i, block in enumerate(blocks)]
         self.blocks = nn.ModuleList(blocks)
-        self.norm = vit.norm if final_norm and self.num_layers == depth else nn.Identity()
+        self.norm = vit.norm if final_norm and self.num_layers == depth and not post_norm else nn.Identity()
         self._freeze()
 
     def patch_grid(self, images: Tensor) -> tuple[int, int]:
@@ -173,14 +179,24 @@ class TimmViT(PretrainedBackbone):
             UserError: Windows or decomposed relative positions, which have no place for prefix tokens; a bias without
                 `grid`.
         """
-        if self.drops_prefix or (self.uses_grid and grid is None):
-            raise UserError(f"TimmViT.encode: window_size and rel_pos={self.rel_pos!r} would be left out: take "
-                            f"rel_pos=None without windows, or rel_pos='bias' and give encode the grid")
-        place = {"grid": grid, "patches": patches} if self.uses_grid else {}
+        place = self._place(grid, patches)
         x = self.norm_pre(self.pos_drop(self.prepend_prefix(tokens)))
         for block in self.blocks:
             x = self._run(block, x, **place)
         return self.norm(x)
+
+    def encode_blocks(self, tokens: Tensor, grid: tuple[int, int] | None = None,
+                      patches: Tensor | None = None) -> list[Tensor]:
+        """Run the transformer as `encode` does, and return what goes into the first block and what comes out of each.
+
+        Returns:
+            Number of blocks + 1 tensors [B, P+N, D], prefix tokens first; none has passed the final norm.
+        """
+        place = self._place(grid, patches)
+        seen = [self.norm_pre(self.pos_drop(self.prepend_prefix(tokens)))]
+        for block in self.blocks:
+            seen.append(self._run(block, seen[-1], **place))
+        return seen
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Return maps [B, D, h, w] of images [B, C, H, W] after the blocks `out_indices`, in their order."""
@@ -216,6 +232,13 @@ class TimmViT(PretrainedBackbone):
         if self.pos_embed is not None and self.num_prefix_positions:
             prefix = prefix + self.pos_embed[:, :self.num_prefix_positions]
         return torch.cat([prefix.expand(tokens.shape[0], -1, -1), tokens], dim=1)
+
+    def _place(self, grid: tuple[int, int] | None, patches: Tensor | None) -> dict[str, Any]:
+        """Return what blocks must know of where the tokens of `encode` lie."""
+        if self.drops_prefix or (self.uses_grid and grid is None):
+            raise UserError(f"TimmViT.encode: window_size and rel_pos={self.rel_pos!r} would be left out: take "
+                            f"rel_pos=None without windows, or rel_pos='bias' and give encode the grid")
+        return {"grid": grid, "patches": patches} if self.uses_grid else {}
 
     def _run(self, block: nn.Module, x: Tensor, **kwargs: Any) -> Tensor:
         if self.grad_checkpointing and torch.is_grad_enabled():

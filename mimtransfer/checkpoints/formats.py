@@ -89,8 +89,13 @@ def _part(state: State, prefix: str, source: str) -> Format | None:
 
 
 def mimtransfer_method(state: State) -> Format | None:
-    """Our pretraining methods keep the encoder as `encoder`, in timm's names."""
-    return _part(state, "encoder.", "mimtransfer pretraining (encoder.*)")
+    """Our pretraining methods keep the encoder as `encoder`, in timm's names.
+
+    Those with two encoders keep the one that is transferred so: of I-JEPA the EMA teacher, of data2vec 2.0 the student.
+    """
+    others = {"student_encoder": ", the EMA teacher", "teacher_encoder": ", the student of an EMA teacher"}
+    which = next((said for other, said in others.items() if any(name.startswith(f"{other}.") for name in state)), "")
+    return _part(state, "encoder.", f"mimtransfer pretraining (encoder.*{which})")
 
 
 def openmmlab_model(state: State) -> Format | None:

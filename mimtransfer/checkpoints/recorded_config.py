@@ -26,6 +26,7 @@ from mimtransfer.registry import CORRUPTIONS, MASKINGS, MODELS, TOKENIZERS
 # Where a recorded config may name another type, and in which registry it is looked for.
 _PLACES = {"encoder": MODELS, "strategy": MASKINGS, "warmup": MASKINGS, "corruption": CORRUPTIONS,
            "tokenizer": TOKENIZERS, "data_preprocessor": MODELS}
+_DECODERS = ("PixelDecoder", "CrossDecoder")  # of MAE
 _ENCODERS = ("TimmViT", "TimmSwin", "TimmCNN")
 _PREPROCESSORS = ("BaseDataPreprocessor", "ImgDataPreprocessor", "BandPreprocessor")
 # Of timm's functions and not of a model: they would load other files, or download them.
@@ -127,6 +128,8 @@ def check_recorded(registry: Registry, config: Any, where: str, place: str = "co
         known, bare = list(_PREPROCESSORS), bare.removeprefix("mmengine.") if bare else bare
     elif place.endswith("encoder"):
         known = list(_ENCODERS)
+    elif place.endswith("decoder"):
+        known = list(_DECODERS)
     if bare not in known:
         raise UserError(f"{where}: {place} names {repr(name)[:80]}, which a file may not build: expected one of "
                         f"{', '.join(sorted(known))}; give your own config (--config) for classes of your own")
@@ -139,6 +142,8 @@ def check_recorded(registry: Registry, config: Any, where: str, place: str = "co
             continue
         if key in _PLACES and value is not None:
             checked[key] = check_recorded(_PLACES[key], value, where, inner)
+        elif key == "decoder" and isinstance(value, dict) and "type" in value:
+            checked[key] = check_recorded(registry, value, where, inner)
         else:
             checked[key] = _plain(value, where, inner)
     arch = checked.get("arch", "")

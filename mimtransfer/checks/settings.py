@@ -45,6 +45,7 @@ _GIVEN = {
     "visualizer": {"save_dir", "name"}, "sampler": {"dataset", "sampler", "batch_size"}, "log processor": set(),
     "collate function": {"data_batch", "batch"}, "data set": set(), "transform": set(),
 }
+_GIVEN_TO = {name: {"encoder", "num_values"} for name in ("PixelDecoder", "CrossDecoder")}  # by MAE
 # What the parts of a part are.
 _BELOW = {"hook": "part", "loop": "part", "metric": "part", "sampler": "part", "optimizer": "part",
           "parameter scheduler": "part", "log processor": "part", "model wrapper": "part", "optim wrapper": "part"}
@@ -190,7 +191,7 @@ class _Walk:
                 yield f"{path}.{key} is nan, expected a number"
             elif expected := misfit(key, value, *one.slots[key], kind, lax):
                 yield f"{path}.{key} ({name}) is {shown(value)}, {expected}"
-        given = {*node, *_GIVEN.get(kind, ()), *apart}
+        given = {*node, *_GIVEN.get(kind, ()), *_GIVEN_TO.get(name, ()), *apart}
         absent = [slot for slot, (_, default) in one.slots.items() if default is EMPTY and slot not in given]
         if needed and absent:
             yield f"{path} ({name}) needs the key {', '.join(map(repr, absent))}"

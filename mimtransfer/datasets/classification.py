@@ -84,6 +84,11 @@ class LabelledImages(Dataset):
                                 f"{len(self.labels)}, which there are")
             self.indices = balanced_subset(self.labels, num_images, seed)
 
+    @property
+    def reading(self) -> dict[str, str | None]:
+        """Return what holds the images, and the decoder; None: pixels that lie in memory."""
+        return {"source": type(self).__name__, "decoder": None}
+
     def open(self, index: int) -> Image.Image:
         """Return the picture with this number, in RGB. Raises: UnreadableImage."""
         raise NotImplementedError
@@ -158,6 +163,10 @@ class ClassFolder(LabelledImages):
                 raise UserError(f"ClassFolder: got list_file={list_file!r} and another subset, expected one of them")
             self.indices = _listed(list_file, [path for path, _ in self.source.samples], root)
 
+    @property
+    def reading(self) -> dict[str, str | None]:
+        return {"source": "folder", "decoder": "pillow"}
+
     def open(self, index: int) -> Image.Image:
         return open_rgb(self.name(index))
 
@@ -183,6 +192,10 @@ class LabelledImageSource(LabelledImages):
             raise UserError(f"LabelledImageSource: {source!r} has no classes; expected one folder for each class, .cls "
                             "members in tar shards, or a column `label`")
         super().__init__(self.source.labels, self.source.classes, **kwargs)
+
+    @property
+    def reading(self) -> dict[str, str | None]:
+        return {"source": self.source.kind, "decoder": "pillow"}
 
     def open(self, index: int) -> Image.Image:
         return decode_rgb(self.source.read(index))

@@ -104,6 +104,10 @@ class TinyImageNet(LabelledImages):
         numbers = {name: number for number, name in enumerate(classes)}
         super().__init__([numbers[name] for _, name in images], classes, **kwargs)
 
+    @property
+    def reading(self) -> dict[str, str | None]:
+        return {"source": "folder", "decoder": "pillow"}
+
     def open(self, index: int) -> Image.Image:
         return open_rgb(self.name(index))
 

@@ -63,6 +63,8 @@ def read_regular(path: str) -> bytes:
             return file.read()
     except OSError as error:
         raise UnreadableImage(error.strerror or str(error)) from error
+    except ValueError as error:  # a zero in the path
+        raise UnreadableImage(str(error)) from error
 
 
 def open_rgb(path: str) -> Image.Image:

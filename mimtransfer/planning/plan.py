@@ -50,6 +50,7 @@ class Plan(NamedTuple):
     loaders: int  # cores or loader processes that feed all GPUs
     loaders_told: str
     notes: tuple[str, ...]
+    work: float = 1.0  # operations of a mean image of the run over those of `cost`
 
     @property
     def images_of_step(self) -> int:
@@ -64,7 +65,7 @@ class Plan(NamedTuple):
     @property
     def seconds(self) -> float | None:
         """Wall time of the training, without evaluations."""
-        return None if self.length.images is None else self.length.images / self.rate
+        return None if self.length.images is None else self.length.images * self.work / self.rate
 
     @property
     def usable(self) -> float:
@@ -84,13 +85,13 @@ def quick_seconds(cfg: Config, shipped: Config, task: Task, gpu: Gpu, gpus: int,
     images = length_of(cfg, shipped, batch.images_of_step, batch.accumulation).images
     if images is None:
         return None
-    with _quiet():
+    with quiet():
         cost = FakeStep(cfg, task, amp).run(2)
     return images / (gpus * rate_of(gpu, amp, MFU[kind], cost.flops / 2))
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Let the groups of the optimizer not be logged."""
     logger = MMLogger.get_current_instance()
     level = logger.level
@@ -130,7 +131,7 @@ def make_plan(
         raise UserError(f"--global-batch {wanted}: {gpus} GPUs do not divide it; give a multiple of {gpus}, or other "
                         "--gpus")
     share = wanted // gpus
-    with _quiet():
+    with quiet():
         step = FakeStep(cfg, task, amp)
     wrapper = cfg.get("model_wrapper_cfg") or {}
     buckets = step.trained_bytes if gpus > 1 and not wrapper.get("gradient_as_bucket_view") else 0

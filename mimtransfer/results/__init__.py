@@ -9,6 +9,7 @@
     rows.py         what a table is made of: cells, columns, rows; which runs are seeds of one row
     table.py        records -> the Table; refuses mixed protocols;  compare.py: differences and tests of its rows
     render.py       Markdown, CSV, LaTeX, JSON;  report/: one HTML file
+    curves/         accuracy against time: points -> when each contender reaches the baseline, picture, page
     verify.py       are the files behind a record still what they were
 
 Fields: docs/results-format.md. Nothing is imported here.

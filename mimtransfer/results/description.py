@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 RANDOM_INIT = "random init"
 # What a method does unless it says otherwise is not named in a label; of those not here it is random masking.
-_DEFAULT_STRATEGIES = {"MFM": "FrequencyMasking", "BEiT": "BlockMasking"}
+_DEFAULT_STRATEGIES = {"MFM": "FrequencyMasking", "BEiT": "BlockMasking", "Data2Vec2": "BlockMasking",
+                       "IJEPA": "MultiBlockMasking"}
 _KEY_COUNTS = ("matched", "missing", "expected_missing", "unexpected", "resized")
 
 
@@ -47,6 +48,23 @@ def method_of(cfg: Mapping) -> tuple[str, str | None]:
     method = short_name(model.get("type"))
     assert method is not None  # the config of a model that was built names its class
     return method, short_name(strategy.get("type")) if strategy else None
+
+
+def phases_of(cfg: Mapping) -> list[dict[str, Any]] | None:
+    """Return the phases of a pretraining with `PhaseHook` as its config gives them; None: it has none."""
+    hooks = (hook for hook in cfg.get("custom_hooks") or [] if short_name(hook.get("type")) == "PhaseHook")
+    found = next(hooks, None)
+    if found is None:
+        return None
+    return [{key: list(value) if isinstance(value, list | tuple) else value for key, value in phase.items()}
+            for phase in found["phases"]]
+
+
+def masks_and_phases_of(cfg: Mapping) -> dict[str, Any]:
+    """Return what a schedule says beside its length: `masks_per_image` above 1, and `phases`, each where there is one.
+    """
+    masks, phases = (cfg.get("model") or {}).get("masks_per_image", 1), phases_of(cfg)
+    return ({"masks_per_image": masks} if masks > 1 else {}) | ({"phases": phases} if phases else {})
 
 
 def label_of(method: str, strategy: str | None) -> str:

@@ -30,7 +30,9 @@ _LEFT_OUT = frozenset([
     # what is logged, and how often
     "classwise", "use_mp_eval", "print_cfg", "val_interval", "val_begin", "dynamic_intervals",
 ])
-_LEFT_OUT_OF_DATASETS = frozenset(["source", "decoder"])  # elsewhere such keys are parts of a model
+# Where the images lie, and who decodes them: the decoders show the same boxes, and some per cent of their values differ
+# by a grey level. The record says which it was (`reading`). Elsewhere such keys are parts of a model.
+_LEFT_OUT_OF_DATASETS = frozenset(["source", "decoder"])
 # The seed of a run orders its images. Any other seed, of a subset, a corruption or an attack, decides what is scored.
 _ORDER = frozenset(["sampler", "batch_sampler"])
 # Hooks that watch a run or do what every run does. Any other may change the result (EMA, early stopping) and stays in.
@@ -39,7 +41,7 @@ OBSERVING_HOOKS = frozenset([
     "WholeCheckpointHook", "ExactResumeHook", "ScheduleHook", "LoggerHook", "IterTimerHook", "RuntimeInfoHook",
     "DeferredInfoHook", "ParamSchedulerHook", "DistSamplerSeedHook", "EmptyCacheHook", "ProfilerHook",
     "MemoryProfilerHook", "NumClassCheckHook", "NaiveVisualizationHook", "DetVisualizationHook", "SegVisualizationHook",
-    "TrackVisualizationHook",
+    "TrackVisualizationHook", "MarkHook",
 ])
 
 

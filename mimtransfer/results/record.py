@@ -67,8 +67,11 @@ def validate(record: Any, where: str = FILE_NAME) -> None:
     if record["init"]["kind"] == "checkpoint":
         for field in _OF_CHECKPOINT.split():
             _check_field(record, field, (object,), True, where)
-    if "precision" in record:  # since December 2026
-        _check_field(record, "precision", (dict,), True, where)
+    if "masks_per_image" in record["schedule"]:  # of pretrainings with several masks of an image
+        _check_field(record, "schedule.masks_per_image", (int,), False, where)
+    for field in ("precision", "reading"):  # since December 2026
+        if field in record:
+            _check_field(record, field, (dict,), True, where)
     for name, metric in record["metrics"].items():
         if isinstance(metric, dict) and not isinstance(metric.get("note", ""), str):
             raise UserError(f"{where}: metric {name!r} has the note {metric['note']!r}, expected text")
@@ -139,7 +142,7 @@ def merge_earlier(record: dict[str, Any], work_dir: str, log_dir: str, idle: boo
     record["evaluated"] |= {key: record[key] for key in ("command", "git", "versions")}
     kept = ("cost", "schedule", "curves", "started_at", "command", "git", "versions")
     record |= {key: earlier[key] for key in kept}
-    record["precision"] = earlier.get("precision")
+    record |= {key: earlier.get(key) for key in ("precision", "reading")}
     record["files"] = {name: earlier["files"][name] or file for name, file in record["files"].items()}
     return work_dir
 

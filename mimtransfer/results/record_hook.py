@@ -63,6 +63,7 @@ class RecordHook(Hook):
         self._started_at, self._seed, self._processes = provenance.now(), runner.seed, get_world_size()
         self._init: dict[str, Any] = {}
         self._precision: dict[str, Any] | None = None
+        self._reading: dict[str, Any] | None = None
         self._git = provenance.git_state() if is_main_process() else None
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -81,16 +82,19 @@ class RecordHook(Hook):
         else:
             self._init = description.initialisation(runner, None if runner._resume else self._loaded)
         self._meter.begin(runner.max_iters - runner.iter)
-        self._note_precision(runner)
+        self._note_conditions(runner, runner.train_loop)
 
     def before_test(self, runner: Runner) -> None:
-        """Note the precision, unless a training has."""
+        """Note the conditions, unless a training has."""
         if not self._trained:
-            self._note_precision(runner)
+            self._note_conditions(runner, runner.test_loop)
 
-    def _note_precision(self, runner: Runner) -> None:
+    def _note_conditions(self, runner: Runner, loop: Any) -> None:
         self._precision = precision.in_force(runner.model, getattr(runner, "optim_wrapper", None), runner.cfg)
         runner.logger.info(precision.in_words(self._precision))
+        if reading := provenance.reading(loop):
+            self._reading = reading
+            runner.logger.info(f"Images: {reading['source']}, decoder {reading['decoder'] or 'none'}")
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Start the clock of the throughput."""
@@ -170,11 +174,6 @@ class RecordHook(Hook):
             runner.logger.info(f"result written to {write_record(record, folder)}")
 
     @property
-    def wall_s(self) -> float:
-        """Seconds of the run so far; see `CostMeter.wall_s`."""
-        return self._meter.wall_s
-
-    @property
     def _kind(self) -> str:
         return "pretrain" if self._task == "pretrain" else "transfer"
 
@@ -216,11 +215,12 @@ class RecordHook(Hook):
             "dataset": description.dataset_of(runner.cfg),
         }
 
-    def _schedule(self, runner: Runner) -> dict[str, int | None]:
+    def _schedule(self, runner: Runner) -> dict[str, Any]:
         if not self._trained:
             return {key: self._signature().get(key) for key in ("epochs", "iters")}
         by_epoch = (runner.cfg.get("train_cfg") or {}).get("max_epochs") is not None
-        return {"epochs": runner.max_epochs if by_epoch else None, "iters": runner.max_iters}
+        schedule = {"epochs": runner.max_epochs if by_epoch else None, "iters": runner.max_iters}
+        return schedule | description.masks_and_phases_of(runner.cfg)
 
     def _images_per_s(self) -> float | None:
         speed = self._meter.images_per_s
@@ -275,6 +275,7 @@ class RecordHook(Hook):
             "files": provenance.run_files(runner, None if self._trained or self._loaded is None else self._loaded[0]),
             "curves": read_curves(runner.work_dir, self._schedule(runner), self._started_at) if self._trained else {},
             "precision": self._precision,
+            "reading": self._reading,
             "versions": provenance.versions(),
             "git": self._git,
             "command": provenance.command_line(),
@@ -287,9 +288,8 @@ class RecordHook(Hook):
         cost["peak_memory_bytes"] = peak
         batch = (runner.cfg.get("train_dataloader") or {}).get("batch_size")
         if self._trained:
-            cost |= provenance.device()
+            cost |= provenance.device() | provenance.measuring(runner.message_hub, cost["wall_s"])
             cost["compiled"] = compiled_parts(runner.model)
-            cost |= provenance.measuring(runner.message_hub, cost["wall_s"])
             batch = getattr(runner.train_dataloader, "batch_size", None) or batch
         elif self._loaded is None:  # frozen features: the evaluation is all there is
             cost |= provenance.device()

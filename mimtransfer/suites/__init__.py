@@ -6,6 +6,7 @@
     plan.py    what the screen shows: the plan with estimated costs, the table
     local.py   runs jobs on this machine; the command line of a job
     slurm.py   submits jobs to Slurm
+    curves.py  runs and marks of learning curves, and what was measured of them;  turns.py: trains them in turns
 
 Nothing here imports torch, and a second call of a finished suite does not import mmengine either: it answers within
 seconds.

@@ -119,7 +119,7 @@ class LocalRunner:
         """Return name -> reason of the jobs that failed, or cannot run because another has failed."""
         jobs = self.study.suite.jobs
         self._check_devices()
-        handlers = {number: signal.signal(number, _stop) for number in (signal.SIGTERM, signal.SIGHUP)}
+        handlers = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGHUP)}
         done: set[str] = set()
         pending = list(jobs.values())
         try:
@@ -172,7 +172,7 @@ class LocalRunner:
             with open(output, "ab") as file:
                 process = subprocess.Popen(
                     words, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, pass_fds=(lock,),
-                    env=_environment(devices), start_new_session=True,
+                    env=environment(devices), start_new_session=True,
                 )  # fmt: skip
         again = {"begun": ", resumed", "failed": ", tried again", "stale": f", made again: {state.why}"}
         self.say(f"[{job.name}] started{again.get(state.name, '')}")
@@ -223,12 +223,12 @@ class LocalRunner:
 
     def _stop_children(self) -> None:
         for run in self._running:
-            _signal_group(run.process, signal.SIGTERM)
+            signal_group(run.process, signal.SIGTERM)
         end = time.monotonic() + 10
         for run in self._running:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 run.process.wait(max(0.0, end - time.monotonic()))
-            _signal_group(run.process, signal.SIGKILL)  # its loader workers, too
+            signal_group(run.process, signal.SIGKILL)  # its loader workers, too
             run.process.wait()
 
 
@@ -261,16 +261,19 @@ def run_here(study: Study, job: Job) -> None:
     print(f"[{job.name}] done")
 
 
-def _environment(devices: list[str | None]) -> dict[str, str]:
+def environment(devices: list[str | None]) -> dict[str, str]:
+    """Return the environment of a run on these devices: those GPUs, or one thread of the CPU."""
     env = {**os.environ, "PYTHONWARNINGS": os.environ.get("PYTHONWARNINGS", "ignore")}
     env["CUDA_VISIBLE_DEVICES"] = ",".join(device for device in devices if device is not None)
     return env if env["CUDA_VISIBLE_DEVICES"] else {**env, "OMP_NUM_THREADS": "1"}
 
 
-def _signal_group(process: subprocess.Popen, number: int) -> None:
+def signal_group(process: subprocess.Popen, number: int) -> None:
+    """Send a signal to a run and all that it started."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, number)
 
 
-def _stop(number: int, frame: object) -> None:
+def stop(number: int, frame: object) -> None:
+    """Leave by an exception: the handler of a signal."""
     raise SystemExit(128 + number)

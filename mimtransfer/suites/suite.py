@@ -10,7 +10,8 @@ from typing import Any
 
 from mimtransfer.errors import UserError, near_files, near_matches
 
-_VARIABLES = ("work_dir", "seeds", "data", "tokenizers", "pretrainings", "tasks", "table", "records", "slurm")
+_VARIABLES = ("work_dir", "seeds", "data", "tokenizers", "pretrainings", "tasks", "table", "records", "slurm",
+              "curves")
 _FIELDS = {
     "data": ("command", "makes"),
     "tokenizers": ("config", "options", "seeds", "slurm"),
@@ -63,6 +64,7 @@ class Suite:
     jobs: dict[str, Job]
     table: Mapping[str, Any]
     records: Sequence[str]
+    curves: Mapping[str, Any] = field(default_factory=dict)
 
     def folder(self, name: str) -> Path:
         """Return the work dir of a job."""
@@ -117,7 +119,8 @@ def load_suite(path: str, seeds: Sequence[int] | None = None, work_dir: str | No
         raise UserError(f"{path}: two entries are called {sorted(twice)[0]!r}; give them different names")
     jobs = _Expansion(path, said, list(seeds if seeds is not None else said.get("seeds", [0]))).jobs()
     folder = Path(work_dir or said.get("work_dir") or Path("work_dirs", Path(path).stem))
-    return Suite(path, folder, _in_order(path, jobs), said.get("table", {}), said.get("records", ()))
+    return Suite(path, folder, _in_order(path, jobs), said.get("table", {}), said.get("records", ()),
+                 said.get("curves", {}))
 
 
 def fill(value: Any, change: Callable[[str], str]) -> Any:

@@ -39,7 +39,7 @@ class ScheduleHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Log; see the class."""
-        for line in [*self.notes, _summary(runner)]:
+        for line in [*self.notes, summary(runner)]:
             runner.logger.info(line)
         if self._resumed_from is not None:  # for who reads the curves of the run
             runner.visualizer.add_scalar(RESUMED_FROM, self._resumed_from, step=runner.iter)
@@ -52,10 +52,13 @@ class ScheduleHook(Hook):
         checkpoint.setdefault("meta", {})[META_KEY] = signed
 
 
-def _summary(runner: Runner) -> str:
+def summary(runner: Runner) -> str:
+    """Return the line about images of a step, steps, images, masks of an image, peak lr."""
     batch, wrapper = batch_of(runner.cfg, get_world_size()), runner.optim_wrapper
     wrappers = list(wrapper.values()) if isinstance(wrapper, OptimWrapperDict) else [wrapper]
     rates = [group.get("initial_lr", group["lr"]) for one in wrappers for group in one.optimizer.param_groups]
+    images = runner.max_iters * batch.images
+    masks = (runner.cfg.get("model") or {}).get("masks_per_image", 1)
+    masked = f", {masks} masks of each ({images * masks} masks; lr and epochs count images)" if masks > 1 else ""
     return (f"Schedule: {batch.images_of_step} images a step ({batch}), "
-            f"{-(-runner.max_iters // batch.accumulation)} steps, {runner.max_iters * batch.images} images, peak lr "
-            f"{max(rates):.4g}")
+            f"{-(-runner.max_iters // batch.accumulation)} steps, {images} images{masked}, peak lr {max(rates):.4g}")

@@ -14,7 +14,7 @@ from mimtransfer.benchmarks import peers, transfer_steps
 from mimtransfer.benchmarks.timing import Contender, count_flops
 from mimtransfer.registry import TOKENIZERS
 from mimtransfer.training.precision import allow_tf32, tf32
-from pretrain.benchmarks.loading import endless_batches, write_pictures
+from pretrain.benchmarks.loading import build_loader, write_pictures
 from pretrain.benchmarks.steps import PretrainSteps, load, write_random_dvae
 
 _CONFIGS = Path(__file__).resolve().parents[2] / "configs"
@@ -203,19 +203,21 @@ def _measuring(setting: Setting, name: str) -> Case:
 
 
 def _loading(setting: Setting) -> Iterator[Case]:
-    """A step on a batch that is there, and with the loader before it."""
+    """A step on a batch that is there, and with the loader before it; crops are resized there or on the device."""
     name = "MAE ViT-B"
     yield _pretrain(setting, name, title="made-up batch")
     batch = _batch(setting, name)
 
-    def build() -> Contender:
+    def build(augment: str) -> Contender:
         steps, folder = _steps(setting, name), setting.folder / "pictures"
         if not folder.exists():
             write_pictures(folder, 16 if setting.quick else 1024, (40, 48) if setting.quick else (375, 500))
-        batches = endless_batches(steps.cfg, folder, batch, workers=1 if setting.quick else None)
-        return Contender(lambda: steps.train(next(batches)), batch)
+        workers = 1 if setting.quick else None
+        return steps.step(build_loader(steps.cfg, folder, batch, workers, augment))
 
-    yield Case("JPEG files", build, _config(setting, name), batch, loads=True)
+    for augment in ("host", "device"):
+        title = f"JPEG files, augment={augment}"
+        yield Case(title, partial(build, augment), _config(setting, name), batch, loads=True)
 
 
 def _backbones(setting: Setting) -> Iterator[Case]:

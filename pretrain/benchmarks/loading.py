@@ -10,6 +10,7 @@ import numpy as np
 from mmengine.config import Config
 from mmengine.runner import Runner
 from PIL import Image
+from torch.utils.data import DataLoader
 
 from pretrain.runner import register_all
 
@@ -25,14 +26,17 @@ def write_pictures(folder: Path, number: int, size: tuple[int, int]) -> None:
         Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(folder / f"{i:05d}.jpg", quality=90)
 
 
-def endless_batches(cfg: Config, folder: Path, batch_size: int, workers: int | None = None) -> Iterator[dict[str, Any]]:
-    """Yield batches of a folder as the training gets them, epoch after epoch.
+def build_loader(
+    cfg: Config, folder: Path, batch_size: int, workers: int | None = None, augment: str = "host"
+) -> DataLoader:
+    """Return the loader of a folder's batches as the training gets them.
 
     Args:
         cfg: of a pretraining; its loader and transform are taken.
         folder: with at least `batch_size` pictures.
         batch_size: of a batch.
         workers: processes that read; None: those of the config, at most one for each core.
+        augment: host, or device: where crops are resized and flipped.
     """
     register_all()
     loader = cfg.train_dataloader.to_dict()
@@ -41,7 +45,11 @@ def endless_batches(cfg: Config, folder: Path, batch_size: int, workers: int | N
     loader["num_workers"] = min(loader.get("num_workers", 1), cores) if workers is None else workers
     loader["persistent_workers"] = loader["num_workers"] > 0
     transform = loader["dataset"]["transform"]
-    loader["dataset"] = dict(type="ImageFolder", root=str(folder), transform=transform)
-    built = Runner.build_dataloader(loader, seed=0)
+    loader["dataset"] = dict(type="ImageFolder", root=str(folder), transform=transform, augment=augment)
+    return Runner.build_dataloader(loader, seed=0)
+
+
+def endless_batches(loader: DataLoader) -> Iterator[dict[str, Any]]:
+    """Yield batches, epoch after epoch."""
     while True:
-        yield from built
+        yield from loader

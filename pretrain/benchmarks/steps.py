@@ -9,6 +9,8 @@ import torch
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
+from torch import Tensor
+from torch.utils.data import DataLoader
 
 import pretrain.methods  # noqa: F401  registers them
 from mimtransfer.benchmarks.timing import Contender, count_flops
@@ -16,12 +18,14 @@ from mimtransfer.cli.launch import load_config
 from mimtransfer.registry import MODELS
 from mimtransfer.training.precision import set_amp, set_precision
 from pretrain.aug_record import AugRecord
+from pretrain.benchmarks.loading import endless_batches
 from pretrain.hooks.map_bank import measure_maps
 from pretrain.masking.bank import MapBank
 from pretrain.masking.measured import Measured
 from pretrain.methods.mfm import MFM
+from pretrain.methods.teacher import LatentPrediction
 
-_COUNTED = 2  # images whose operations are counted: unfused attention of a whole batch may not fit
+COUNTED = 2  # images whose operations are counted: unfused attention of a whole batch may not fit
 
 
 class PretrainSteps:
@@ -51,8 +55,11 @@ class PretrainSteps:
         self._loaded = AugRecord(numbers, numbers, box, torch.zeros(batch_size, dtype=torch.bool))
         self.record = AugRecord(*(part.to(device) for part in self._loaded))
         self.images = self.model.data_preprocessor(self.data, True)["inputs"]
+        self._draw_maps(batch_size)
+
+    def _draw_maps(self, num_images: int) -> None:
         if self.measured:
-            self.model.strategy.bank = MapBank(torch.rand(batch_size, *self.model.encoder.grid_size).half())
+            self.model.strategy.bank = MapBank(torch.rand(num_images, *self.model.encoder.grid_size).half())
 
     @property
     def data(self) -> dict[str, Any]:
@@ -65,28 +72,27 @@ class PretrainSteps:
         return isinstance(self.model.strategy, Measured)
 
     def train(self, data: dict[str, Any] | None = None) -> None:
-        """Do a whole training step, normalisation and drawing included."""
+        """Do a whole training step, normalisation and drawing included, and the teacher's, where there is one."""
         self.model.train_step(self.data if data is None else data, self.optim_wrapper)
+        if isinstance(self.model, LatentPrediction):
+            self.model.update_teacher(0.5)
 
     def flops(self) -> int | None:
         """Count the operations of a loss and its gradients for the whole batch, without the tokenizer's."""
-        batch = len(self.images)
-        counted = batch if batch % _COUNTED else _COUNTED
-        record, images = AugRecord(*(part[:counted] for part in self.record)), self.images[:counted]
-        drawn = self.model.draw_layout(images, record)
-        loss: Any = type(self.model).loss  # of compiled code nobody sees the operations
-        self.model.eval()
+        return loss_flops(self.model, self.images, self.record)
 
-        def once() -> None:
-            sum(loss(self.model, images, drawn).values()).backward()
+    def step(self, loader: DataLoader | None = None) -> Contender:
+        """Return the training step as a contender.
 
-        found = count_flops(once, batch // counted)
-        self.model.train().zero_grad()
-        return found
-
-    def step(self) -> Contender:
-        """Return the training step as a contender."""
-        return Contender(self.train, len(self.inputs), self.flops())
+        Args:
+            loader: of the batches, for which the step waits; None: the made-up batch.
+        """
+        flops = self.flops()
+        if loader is None:
+            return Contender(self.train, len(self.inputs), flops)
+        self._draw_maps(len(loader.dataset))  # type: ignore[arg-type]
+        batches = endless_batches(loader)
+        return Contender(lambda: self.train(next(batches)), len(self.inputs), flops)
 
     def parts(self) -> dict[str, Callable[[], Any]]:
         """Return what may be timed alone: "drawing a layout", or of MFM "filter and loss"; "measuring maps"."""
@@ -99,10 +105,37 @@ class PretrainSteps:
                 model.frequency_loss(prediction, images, drawn.kept).backward()
 
             return {"filter and loss": filter_and_compare}
-        found: dict[str, Callable[[], Any]] = {"drawing a layout": lambda: model.draw_layout(images, record)}
+        masks = model.masks_per_image
+        found: dict[str, Callable[[], Any]] = {"drawing a layout": lambda: model.draw_layout(images, record, masks)}
         if self.measured:
             found["measuring maps"] = lambda: measure_maps(model, self.inputs, amp=True)
         return found
+
+
+def loss_flops(model: Any, images: Tensor, record: AugRecord, drawing: bool = False) -> int | None:
+    """Count the operations of a method's loss and its gradients for a batch; the model is left as it was.
+
+    Args:
+        images: [B, C, H, W], normalised; the operations of the first ones are counted.
+        drawing: count those of `draw_layout`, too: a tokenizer's, or a teacher's.
+    """
+    batch = len(images)
+    counted = batch if batch % COUNTED else COUNTED
+    record, images = type(record)(*(part if part is None else part[:counted] for part in record)), images[:counted]
+    masks = model.masks_per_image
+    drawn = None if drawing else model.draw_layout(images, record, masks)
+    loss: Any = type(model).loss  # of compiled code nobody sees the operations
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    training = model.training
+    model.eval()
+
+    def once() -> None:
+        losses = loss(model, images, model.draw_layout(images, record, masks) if drawing else drawn)
+        torch.autograd.grad(sum(losses.values()), weights, allow_unused=True)
+
+    found = count_flops(once, batch // counted)
+    model.train(training)
+    return found
 
 
 def load(path: str, options: list[str], amp: bool) -> Config:

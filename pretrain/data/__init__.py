@@ -1,6 +1,6 @@
 """From a disk to (uint8 image, AugRecord).
 
-Read in this order: `decoding`, `transforms`, `images`, `archives`, `mimtransfer.datasets.sampler`.
+Read in this order: `decoding`, `on_device`, `transforms`, `images`, `archives`, `mimtransfer.datasets.sampler`.
 Importing this package registers the data sets, transforms and samplers of pretraining.
 """
 from mimtransfer.datasets.sampler import EpochSampler

@@ -64,6 +64,10 @@ class _Archive(PretrainImages):
                 f"or unpack {source.url} in {self.root}"
             ) from error
 
+    @property
+    def reading(self) -> dict[str, str | None]:
+        return {"source": type(self).__name__, "decoder": None}
+
     def __len__(self) -> int:
         return len(self.pixels)
 

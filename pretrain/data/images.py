@@ -1,9 +1,11 @@
 """Training sets of unlabelled images: an item is dict(inputs=[3, H, W] uint8 RGB, record=AugRecord). With `in_chans` or
-`decoder='bands'` inputs are [in_chans, H, W], uint8 or float32.
+`decoder='bands'` inputs are [in_chans, H, W], uint8 or float32; with `augment='device'` an item is
+dict(inputs=canvas [2 H, 2 W, 3] uint8, crop=[4] float32, record=AugRecord), see `on_device`.
 """
+import copy
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
 from random import Random
 from typing import Any
@@ -24,7 +26,8 @@ from mimtransfer.errors import UserError
 from mimtransfer.registry import DATASETS, TRANSFORMS
 from pretrain.aug_record import AugRecord, sample_seed
 from pretrain.data.decoding import BandsImage, StoredImage, UnreadableImage, choose_decoder
-from pretrain.data.transforms import Shown, check_transform
+from pretrain.data.on_device import Canvas, Unresized
+from pretrain.data.transforms import Shown, check_augment, check_transform
 
 
 class PretrainImages(Dataset):
@@ -42,24 +45,37 @@ class PretrainImages(Dataset):
         max_corrupt: so many unreadable images are replaced, in each training process (rank) of a run.
         decoder: pillow, turbo, bands or auto (`pretrain.data.decoding`).
         in_chans: channels of the images; the top-level `in_chans` of a config sets it.
+        augment: host, or device: crops are resized and flipped where the model is.
 
     Raises:
         UserError: from an item, when there are more unreadable images than `max_corrupt`.
     """
 
     metainfo: dict = {}  # mmengine's loops ask for it
+    kind = "folder"
 
     def __init__(self, transform: dict, seed: int | None = None, max_corrupt: int = 10,
-                 decoder: str = "auto", in_chans: int = RGB):
+                 decoder: str = "auto", in_chans: int = RGB, augment: str = "host"):
         if not isinstance(max_corrupt, int) or max_corrupt < 0:
             raise UserError(f"{type(self).__name__}: got max_corrupt={max_corrupt!r}, expected an int >= 0")
         self.transform = TRANSFORMS.build(transform) if isinstance(transform, dict) else transform
         self.max_corrupt = max_corrupt
         self.seed = seed
         self.decode = choose_decoder(decoder, in_chans)
-        check_transform(self.transform, bands=_reads_bands(decoder, in_chans))
+        bands = _reads_bands(decoder, in_chans)
+        check_transform(self.transform, bands)
+        check_augment(augment, self.transform, bands)
+        self.augment = augment
         self._opened: tuple[int, Any] | None = None  # the next sample may be another view of it
         self._unreadable = torch.zeros(len(self), dtype=torch.uint8).share_memory_()
+        self._size = torch.zeros(2, dtype=torch.int64).share_memory_()  # 0: that of the transform
+        self._resized: Any = None
+
+    @property
+    def reading(self) -> dict[str, str | None]:
+        """Return what holds the images, and the decoder in force; None: pixels that lie in memory."""
+        opener: Any = getattr(self.decode, "func", self.decode)  # of a partial
+        return {"source": self.kind, "decoder": opener.decoder}
 
     def __getstate__(self) -> dict:
         return self.__dict__ | {"_opened": None}
@@ -75,6 +91,35 @@ class PretrainImages(Dataset):
         """Say where an image is, for the log."""
         raise NotImplementedError
 
+    @property
+    def image_size(self) -> tuple[int, int] | None:
+        """Height and width that images are shown with in the place of the transform's; None: the transform's.
+
+        Workers see a change with the next image they are asked for, so set it between epochs.
+        """
+        height, width = self._size.tolist()
+        return (height, width) if height else None
+
+    @image_size.setter
+    def image_size(self, size: tuple[int, int] | None) -> None:
+        self._size.copy_(torch.tensor(size or (0, 0)))
+
+    def shown_by(self, transform: Any) -> "PretrainImages":
+        """Return the same images (their table and the flags of unreadable ones) under another transform, of its size.
+        """
+        images = copy.copy(self)
+        images.transform = transform
+        images._size = torch.zeros_like(self._size).share_memory_()
+        return images
+
+    def _transform_now(self) -> Callable[..., Shown]:
+        size = self.image_size
+        if size is None:
+            return self.transform
+        if self._resized is None or self._resized.size != size:
+            self._resized = self.transform.resized(size)
+        return self._resized
+
     def set_seed(self, seed: int) -> None:
         """Take the run seed from the sampler, unless the config gave another."""
         if self.seed is None:
@@ -87,13 +132,15 @@ class PretrainImages(Dataset):
             raise IndexError(f"got image {index}, expected 0 to {len(self) - 1}")
         seed = sample_seed(self.seed or 0, epoch, index)
         shown, (pixels, box, flip) = self._show(index, seed)
+        # torch makes a tensor of an array four times as fast as of a number.
         record = AugRecord(
-            index=torch.tensor(shown),
-            seed=torch.tensor(seed),
-            box=torch.tensor(box, dtype=torch.float32),
-            flip=torch.tensor(flip),
+            index=torch.from_numpy(np.array(shown, np.int64)),
+            seed=torch.from_numpy(np.array(seed, np.int64)),
+            box=torch.from_numpy(np.array(box, np.float32)),
+            flip=torch.from_numpy(np.array(flip)),
         )
-        return {"inputs": pixels, "record": record}
+        parts = pixels._asdict() if isinstance(pixels, Canvas) else {"inputs": pixels}
+        return {**parts, "record": record}
 
     def _show(self, index: int, seed: int) -> tuple[int, Shown]:
         for shown in chain(range(index, len(self)), range(index)):
@@ -102,7 +149,11 @@ class PretrainImages(Dataset):
             try:
                 if self._opened is None or self._opened[0] != shown:
                     self._opened = shown, self.open(shown)
-                return shown, self.transform(self._opened[1], Random(seed))
+                image = self._opened[1]
+                if self.augment == "device":
+                    assert isinstance(image, StoredImage)  # `check_augment`
+                    image = Unresized(image)
+                return shown, self._transform_now()(image, Random(seed))
             except UnreadableImage as error:
                 self._note_unreadable(shown, str(error))
         raise UserError(f"no image is readable, the last one tried is {printable(self.name(shown))}")
@@ -150,6 +201,7 @@ class ImageFolder(PretrainImages):
         max_corrupt: int = 10,
         decoder: str = "auto",
         in_chans: int = RGB,
+        augment: str = "host",
     ):
         if extensions == EXTENSIONS and _reads_bands(decoder, in_chans):
             extensions = BAND_EXTENSIONS
@@ -163,7 +215,7 @@ class ImageFolder(PretrainImages):
                     f"ImageFolder: got list_file and {len(roots)} roots, expected one root that its paths are "
                     "relative to"
                 )
-            self.root = roots[0]
+            self.root, self.kind = roots[0], "list"
             paths = read_list(os.path.expanduser(list_file), self.root)
         elif len(roots) == 1:
             self.root = roots[0]
@@ -175,7 +227,7 @@ class ImageFolder(PretrainImages):
         if num_images is not None:
             paths = [paths[i] for i in _spread(num_images, len(paths), "ImageFolder")]
         self.paths = PathTable(paths)
-        super().__init__(transform, seed, max_corrupt, decoder, in_chans)
+        super().__init__(transform, seed, max_corrupt, decoder, in_chans, augment)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -212,6 +264,7 @@ class ImageSource(PretrainImages):
         max_corrupt: int = 10,
         decoder: str = "auto",
         in_chans: int = RGB,
+        augment: str = "host",
     ):
         source = root if source is None else source
         if not isinstance(source, str):
@@ -219,11 +272,12 @@ class ImageSource(PretrainImages):
         self.source = open_source(
             source, split=split, extensions=BAND_EXTENSIONS if _reads_bands(decoder, in_chans) else EXTENSIONS
         )
+        self.kind = self.source.kind
         self.root = source if os.path.isdir(source) else os.path.dirname(source)
         total = len(self.source)
         # A range costs no memory, whatever its length.
         self.numbers = range(total) if num_images is None else _spread(num_images, total, "ImageSource")
-        super().__init__(transform, seed, max_corrupt, decoder, in_chans)
+        super().__init__(transform, seed, max_corrupt, decoder, in_chans, augment)
 
     def __len__(self) -> int:
         return len(self.numbers)

@@ -4,6 +4,7 @@ A transform is called with a stored image and a `random.Random` and draws from n
 [3, H, W] uint8 RGB (of a `BandsImage` [C, H, W] uint8 or float32), the box (y0, x0, y1, x1 as fractions of the full
 image) and whether it flipped.
 """
+import copy
 import math
 from collections.abc import Callable
 from random import Random
@@ -15,9 +16,11 @@ from torch import Tensor
 from mimtransfer.errors import UserError
 from mimtransfer.registry import TRANSFORMS
 from pretrain.data.decoding import BandsImage, StoredImage
+from pretrain.data.on_device import Canvas, Unresized
 
 Box = tuple[int, int, int, int]  # top, left, bottom, right in pixels
-Shown = tuple[Tensor, tuple[float, float, float, float], bool]
+Opened = StoredImage | BandsImage | Unresized
+Shown = tuple[Tensor | Canvas, tuple[float, float, float, float], bool]
 
 _FILTERS = {
     "nearest": Image.Resampling.NEAREST,
@@ -49,14 +52,20 @@ class _Resized:
             raise UserError(f"{name}: got interpolation={interpolation!r}, expected one of {', '.join(_FILTERS)}")
         if color_jitter < 0:
             raise UserError(f"{name}: got color_jitter={color_jitter}, expected 0 or more")
-        self.size = sides
+        self.size: tuple[int, int] = (sides[0], sides[1])
         self.filter = _FILTERS[interpolation]
         self.color_jitter = color_jitter
 
-    def show(self, image: StoredImage | BandsImage, box: Box, rng: Random, flip: bool = False) -> Shown:
+    def resized(self, size: tuple[int, int]) -> "_Resized":
+        """Return the same transform for results of another size, (height, width); it draws the same boxes."""
+        other = copy.copy(self)
+        other.size = size
+        return other
+
+    def show(self, image: Opened, box: Box, rng: Random, flip: bool = False) -> Shown:
         top, left, bottom, right = box
         shown = image.pixels(box, self.size, self.filter, flip)
-        if self.color_jitter:
+        if self.color_jitter and not isinstance(shown, Canvas):
             shown = jitter_colors(shown, self.color_jitter, rng)
         height, width = image.height, image.width
         where = (top / height, left / width, bottom / height, right / width)
@@ -95,7 +104,7 @@ class RandomResizedCropFlip(_Resized):
         self.ratio = tuple(ratio)
         self.flip = flip
 
-    def __call__(self, image: StoredImage | BandsImage, rng: Random) -> Shown:
+    def __call__(self, image: Opened, rng: Random) -> Shown:
         box = self.draw_box(image.height, image.width, rng)
         return self.show(image, box, rng, flip=rng.random() < self.flip)
 
@@ -121,7 +130,7 @@ class RandomResizedCropFlip(_Resized):
 class ResizeWhole(_Resized):
     """Show the whole image, squashed to the size: its box is (0, 0, 1, 1). For maps of whole images."""
 
-    def __call__(self, image: StoredImage | BandsImage, rng: Random) -> Shown:
+    def __call__(self, image: Opened, rng: Random) -> Shown:
         return self.show(image, (0, 0, image.height, image.width), rng)
 
 
@@ -146,7 +155,7 @@ class CenterCrop(_Resized):
             raise UserError(f"CenterCrop: got ratio={ratio}, expected 0 < ratio <= 1")
         self.ratio = ratio
 
-    def __call__(self, image: StoredImage | BandsImage, rng: Random) -> Shown:
+    def __call__(self, image: Opened, rng: Random) -> Shown:
         scale = self.ratio * min(image.height / self.size[0], image.width / self.size[1])
         h, w = (max(1, round(side * scale)) for side in self.size)
         top, left = (image.height - h) // 2, (image.width - w) // 2
@@ -171,6 +180,34 @@ def check_transform(transform: Callable, bands: bool) -> None:
     if transform.filter.name.lower() not in ("nearest", "bilinear", "bicubic"):
         raise UserError(f"{name}: got interpolation={transform.filter.name.lower()!r} for images that are not 8-bit "
                         "RGB; expected nearest, bilinear or bicubic")
+
+
+def check_augment(augment: str, transform: Callable, bands: bool) -> None:
+    """Refuse a place of augmentation that is unknown, and `device` for what only the host does.
+
+    Args:
+        augment: host or device.
+        bands: the images are not 8-bit RGB.
+
+    Raises:
+        UserError: it is neither of the two, or `device` with bands, colour jitter, a filter other than bicubic, or a
+            transform that is not of this file.
+    """
+    if augment == "host":
+        return
+    if augment != "device":
+        raise UserError(f"augment={augment!r} is unknown, expected 'host' or 'device'")
+    what = None
+    if bands:
+        what = "images that are not 8-bit RGB"
+    elif not isinstance(transform, _Resized):
+        what = f"the transform {type(transform).__name__}, which is not one of ours"
+    elif transform.color_jitter:
+        what = f"color_jitter={transform.color_jitter}"
+    elif transform.filter != Image.Resampling.BICUBIC:
+        what = f"interpolation={transform.filter.name.lower()!r}; it knows bicubic"
+    if what:
+        raise UserError(f"augment='device' cannot show {what}: leave `augment` out")
 
 
 def _is_range(value: tuple[float, float]) -> bool:

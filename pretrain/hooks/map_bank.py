@@ -1,5 +1,4 @@
 """MapBankHook: measure the maps of all training images, every few tens of epochs (AMT sec. 3.2, arXiv 2211.15362)."""
-import copy
 import hashlib
 import json
 import re
@@ -88,6 +87,11 @@ class MapBankHook(Hook):
         """Name the bank in use."""
         if self._named is not None:
             checkpoint["meta"][META_KEY] = self._named
+
+    @property
+    def images(self):
+        """Return the data set of whole images that are measured."""
+        return self._images
 
     def before_train(self, runner) -> None:
         """Find mistakes now and not after `begin` epochs, by measuring a black image."""
@@ -275,13 +279,14 @@ def _numbers(folder: Path, kind: str, ending: str) -> list[int]:
 def _so_far(runner) -> str:
     """Say what measuring has cost this run, with the processes that it continues."""
     record = next((hook for hook in runner.hooks if isinstance(hook, RecordHook)), None)
-    spent = measuring(runner.message_hub, None if record is None else record.wall_s)["measuring"]
+    spent = measuring(runner.message_hub, None if record is None else record._meter.wall_s)["measuring"]
     share = "" if spent["share"] is None else f", {spent['share']:.1%} of the run's time"
     return f"measuring has taken {spent['seconds']:.1f} s so far{share}"
 
 
 def _whole_images(dataset, size: int | tuple[int, int] | None):
     """Return the training set with the whole image shown, squashed to `size`; None: that of the training crops."""
-    images = copy.copy(dataset)  # shares the table of paths and the flags of unreadable images
-    images.transform = ResizeWhole(size or dataset.transform.size, dataset.transform.filter.name.lower())
+    size = size or dataset.transform.size
+    images = dataset.shown_by(ResizeWhole(size, dataset.transform.filter.name.lower()))
+    images.augment = "host"  # a map is of the same pixels wherever crops are resized
     return images

@@ -34,10 +34,9 @@ class ReconstructionHook(Hook):
         """Keep the first batch of the run: the same pictures each time make progress visible."""
         if self._batch is None:
             record = data_batch["record"]
-            self._batch = {
-                "inputs": data_batch["inputs"][: self.num_images].clone(),
-                "record": type(record)(*(part[: self.num_images].clone() for part in record)),
-            }
+            parts = {name: data_batch[name][: self.num_images].clone() for name in data_batch if name != "record"}
+            kept = type(record)(*(part[: self.num_images].clone() for part in record))
+            self._batch = {**parts, "record": kept}
 
     @master_only
     def after_train_epoch(self, runner) -> None:

@@ -30,6 +30,7 @@ class AMTMasking(Measured, WeightedMasking):
         mask_ratio: see `MaskingStrategy`; the authors mask 0.45 and throw 0.40, or mask 0.75 and throw nothing.
         throw: see `WeightedMasking`.
         legacy_crop: weigh by the top left corner of the map whatever was cropped, as the released code does.
+        source: see `Measured`.
         warmup: see `Measured`; the authors train 41 epochs with `dict(type='RandomMasking', mask_ratio=0.75)`.
     """
 
@@ -41,8 +42,9 @@ class AMTMasking(Measured, WeightedMasking):
         throw: str = "middle",
         legacy_crop: bool = False,
         warmup: dict | None = None,
+        source: str = "bank",
     ):
-        super().__init__(mask_ratio, throw_ratio, unit, throw=throw, warmup=warmup)
+        super().__init__(mask_ratio, throw_ratio, unit, throw=throw, warmup=warmup, source=source)
         self.legacy_crop = legacy_crop
 
     def measure(self, block: BlockView) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 from mimtransfer.draws import SampleGenerator
 from mimtransfer.errors import UserError
 from pretrain.aug_record import AugRecord
-from pretrain.layout import TokenLayout
+from pretrain.layout import TokenLayout, for_each_mask
 
 
 class Counts(NamedTuple):
@@ -32,19 +32,29 @@ class MaskingStrategy(ABC):
         throw_ratio: share that is in no sequence and no loss, in [0, 1 - mask_ratio).
         unit: side of a cell in patches; a cell has one role (SimMIM: 32-pixel cells of 16-pixel patches, unit 2).
 
+    Attributes:
+        shares_visible: the masks of an image show the same patches, in the same order, so they are encoded once.
+
     Raises:
         UserError: ratios that leave no patch visible, or that are outside their range.
     """
 
+    shares_visible = False
+
     def __init__(self, mask_ratio: float, throw_ratio: float = 0.0, unit: int = 1):
+        self.set_ratios(mask_ratio, throw_ratio)
+        if unit < 1:
+            raise UserError(f"{type(self).__name__}: got unit={unit}; expected an integer number of patches, 1 or more")
+        self.unit = unit
+
+    def set_ratios(self, mask_ratio: float, throw_ratio: float) -> None:
+        """Take other ratios from the next draw on (`PhaseHook`). Raises: UserError, as the class."""
         if not (0 <= mask_ratio <= 1 and 0 <= throw_ratio <= 1 and mask_ratio + throw_ratio < 1):
             raise UserError(
                 f"{type(self).__name__}: got mask_ratio={mask_ratio}, throw_ratio={throw_ratio}; "
                 "expected both >= 0 and a sum below 1, so that something stays visible"
             )
-        if unit < 1:
-            raise UserError(f"{type(self).__name__}: got unit={unit}; expected an integer number of patches, 1 or more")
-        self.mask_ratio, self.throw_ratio, self.unit = mask_ratio, throw_ratio, unit
+        self.mask_ratio, self.throw_ratio = mask_ratio, throw_ratio
 
     def counts(self, num_cells: int) -> Counts:
         """Return the number of visible, masked and thrown cells: masked = floor(L r_m), masked + thrown =
@@ -75,13 +85,14 @@ class MaskingStrategy(ABC):
     def __call__(
         self, images: Tensor, record: AugRecord | None, grid: tuple[int, int], generator: SampleGenerator
     ) -> TokenLayout:
-        """Draw the layout of a batch.
+        """Draw the layout of a batch, as many rows as the generator has.
 
         Args:
             images: [B, C, H, W] float, normalised.
             record: where the crops came from; None where a strategy is used without a data set (pictures, benchmarks).
             grid: (h, w) in patches.
-            generator: the only source of randomness.
+            generator: the only source of randomness. Of B*K streams, row b*K + k for mask k of image b: what is known
+                of an image is computed once, and repeated by `for_each_mask` where it meets a draw.
         """
 
     def look_up(self, index: Tensor) -> Tensor | None:
@@ -137,11 +148,13 @@ def sample_order(weights: Tensor, generator: SampleGenerator) -> Tensor:
 
     Args:
         weights: [B, L] float, >= 0, any scale.
+        generator: of B*K streams.
 
     Returns:
-        [B, L] int64, patch indices, first drawn first.
+        [B*K, L] int64, patch indices, first drawn first.
     """
     weights = weights.float()
     # The logarithm of a positive float32 is above -104, so -256 is below every drawable weight.
     log_weights = torch.where(weights > 0, weights.clamp_min(torch.finfo(torch.float32).tiny).log(), -256.0)
-    return (generator.exponential(weights.shape[1]).log() - log_weights).argsort(1)
+    draws = generator.exponential(weights.shape[1]).log()
+    return (draws - for_each_mask(log_weights, len(draws))).argsort(1)

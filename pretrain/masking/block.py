@@ -70,10 +70,7 @@ class BlockMasking(MaskingStrategy):
         covers = self.draw_blocks(cells, generator).flatten(2)  # [B, n, L]
         # Number of the first rectangle: argmax of booleans finds the first True.
         turn = torch.where(covers.any(1), covers.byte().argmax(1), self.num_blocks)  # [B, L]
-        y, x = torch.meshgrid(*(torch.arange(side, device=turn.device) for side in cells), indexing="ij")
-        angle = 2 * math.pi * generator.uniform(1)  # [B, 1]
-        along = angle.sin() * y.flatten() + angle.cos() * x.flatten()  # [B, L], between -(h + w) and h + w
-        inside = 0.5 + 0.5 * along / sum(cells)
+        inside = along_a_line(cells, generator.uniform(1))
         # `within` is in (0, 1); halved, so that rounding never reaches the next turn.
         within = torch.where(turn < self.num_blocks, inside, generator.uniform(turn.shape[1]))
         return (turn + 0.5 * within).argsort(1)
@@ -90,6 +87,18 @@ class BlockMasking(MaskingStrategy):
         rows = _interval(top, height, h)  # [B, n, h]
         columns = _interval(left, width, w)
         return rows[..., :, None] & columns[..., None, :]
+
+
+def along_a_line(cells: tuple[int, int], direction: Tensor) -> Tensor:
+    """Order the cells along a line: [B, L] float in (0, 1).
+
+    Args:
+        direction: [B, 1] float in (0, 1), the share of a full turn.
+    """
+    y, x = torch.meshgrid(*(torch.arange(side, device=direction.device) for side in cells), indexing="ij")
+    angle = 2 * math.pi * direction
+    along = angle.sin() * y.flatten() + angle.cos() * x.flatten()  # [B, L], between -(h + w) and h + w
+    return 0.5 + 0.5 * along / sum(cells)
 
 
 def _interval(start: Tensor, length: Tensor, side: int) -> Tensor:

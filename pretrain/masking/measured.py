@@ -2,6 +2,9 @@
 
 The strategy says what is measured and what a map means; `pretrain/masking/bank.py` stores the maps; a hook
 (`pretrain/hooks/map_bank.py`) knows when. AMT sec. 3.2 (Gui et al., AAAI 2023, arXiv 2211.15362).
+
+A method with an EMA teacher needs no bank: with `source='teacher'` it hands over maps of the very crops of the batch,
+from the forward pass that makes its targets (`pretrain/methods/teacher.py`).
 """
 from abc import abstractmethod
 
@@ -9,6 +12,7 @@ from torch import Tensor
 
 from mimtransfer.backbones.inspect import BlockView
 from mimtransfer.draws import SampleGenerator
+from mimtransfer.errors import UserError
 from mimtransfer.registry import MASKINGS
 from pretrain.aug_record import AugRecord, StoredRecord, crop_maps
 from pretrain.layout import TokenLayout
@@ -22,7 +26,11 @@ class Measured(MaskingStrategy):
     Args:
         warmup: config of the strategy that decides until the bank is filled, e.g.
             `dict(type='RandomMasking', mask_ratio=0.75)`; None: this one decides without maps, with its own ratios.
+        source: `bank`, or `teacher`: the method's EMA teacher looks at each batch.
         **kwargs: of the next class.
+
+    Raises:
+        UserError: another source.
 
     Attributes:
         bank: maps of the training images; None until there are any. The hook sets it, or whoever draws pictures.
@@ -32,14 +40,17 @@ class Measured(MaskingStrategy):
     bank: MapBank | None = None
     crop_mode = "bilinear"
 
-    def __init__(self, *args, warmup: dict | None = None, **kwargs):
+    def __init__(self, *args, warmup: dict | None = None, source: str = "bank", **kwargs):
         super().__init__(*args, **kwargs)
+        if source not in ("bank", "teacher"):
+            raise UserError(f"{type(self).__name__}: got source={source!r}; expected 'bank' or 'teacher'")
+        self.source, self._handed = source, False
         self.warmup = None if warmup is None else MASKINGS.build(warmup)
 
     @property
     def ready(self) -> bool:
         """Say whether there are maps to draw from."""
-        return self.bank is not None
+        return self._handed if self.source == "teacher" else self.bank is not None
 
     @abstractmethod
     def measure(self, block: BlockView) -> Tensor:
@@ -53,6 +64,7 @@ class Measured(MaskingStrategy):
         self, images: Tensor, record: AugRecord | None, grid: tuple[int, int], generator: SampleGenerator
     ) -> TokenLayout:
         """Draw the layout of a batch; see `MaskingStrategy.__call__`."""
+        self._handed = isinstance(record, StoredRecord) and record.maps is not None
         if self.warmup is not None and not self.ready:
             return self.warmup(images, record, grid, generator)
         # the class that this one is put before
@@ -73,11 +85,11 @@ class Measured(MaskingStrategy):
 
     def look_up(self, index: Tensor) -> Tensor | None:
         """Return the rows of the bank; see `MaskingStrategy.look_up`."""
-        return None if self.bank is None else self.bank.rows(index)
+        return None if self.bank is None or self.source == "teacher" else self.bank.rows(index)
 
     def picture(self, record: AugRecord, grid: tuple[int, int]) -> tuple[str, Tensor] | None:
         """Return the cropped maps, each scaled to 0..1; see `MaskingStrategy.picture`."""
-        if not self.ready:
+        if self.source == "teacher" or not self.ready:  # whose maps are gone with their batch
             return None
         maps = self.cropped_maps(record, grid)
         low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)

@@ -24,7 +24,7 @@ from mimtransfer.errors import UserError
 from mimtransfer.registry import MASKINGS
 from mimtransfer.training.precision import full_fp32
 from pretrain.aug_record import AugRecord
-from pretrain.layout import TokenLayout
+from pretrain.layout import TokenLayout, for_each_mask
 from pretrain.masking.base import MaskingStrategy
 from pretrain.masking.measured import Measured
 
@@ -48,7 +48,7 @@ class RegionMasking(MaskingStrategy):
     @abstractmethod
     def region_order(self, images: Tensor, record: AugRecord | None, cells: tuple[int, int],
                      generator: SampleGenerator) -> Tensor:
-        """Return [B, L] int64, the cells of each image in the order in which regions uncover them."""
+        """Return [B*K, L] int64, the cells of each image in the order in which regions uncover them, for each mask."""
 
     def __call__(
         self, images: Tensor, record: AugRecord | None, grid: tuple[int, int], generator: SampleGenerator
@@ -117,13 +117,16 @@ class SemanticMasking(Measured, RegionMasking):
             colours = F.adaptive_avg_pool2d(images.float(), cells).flatten(2).transpose(1, 2)  # [B, L, C]
             similarity = colour_similarity(colours, near)
             labels = part_labels(colours, self.num_parts) if self.regions == "parts" else None
-        passage = generator.exponential(4, num_cells) * ((1 - similarity) / self.temperature).exp()
+        slowness = ((1 - similarity) / self.temperature).exp()  # [B, 4, L]
+        passage = generator.exponential(4, num_cells)
+        passage = passage * for_each_mask(slowness, len(passage))  # [B*K, 4, L]
         draw = generator.uniform(num_cells)
         steps = max(visible, sum(cells))
         if self.regions == "grow":
             seeds = draw.argsort(1)[:, : self.num_seeds]
             return _capped_order(*arrival(passage, near, seeds, steps), seeds, int(self.max_share * visible))
         assert labels is not None
+        labels = for_each_mask(labels, len(draw))
         part = torch.arange(self.num_parts, device=images.device)[:, None]
         # One in each part. For an empty part the best draw of all wins, which is the seed of its own part already.
         seeds = (draw[:, None] + (labels[:, None] == part)).argmax(2)  # [B, parts]

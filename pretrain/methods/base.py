@@ -12,11 +12,13 @@ from torch import Tensor, nn
 
 from mimtransfer.backbones.vit import TimmViT
 from mimtransfer.checkpoints.channels import RGB
+from mimtransfer.datasets.collate import order_channels
 from mimtransfer.draws import SampleGenerator
 from mimtransfer.errors import UserError
 from mimtransfer.registry import MASKINGS, MODELS
 from mimtransfer.training.compilation import INDUCTOR, compile_part
 from pretrain.aug_record import AugRecord, StoredRecord, send
+from pretrain.data.on_device import finish_crops
 
 
 class MIMethod(BaseModel):
@@ -27,6 +29,9 @@ class MIMethod(BaseModel):
             exported as they are.
         strategy: config of a masking strategy, or None for a method that masks no patches.
         data_preprocessor: config of mmengine's preprocessor, which normalises on the device.
+        masks_per_image: layouts that a training step draws for each image, K; the image is decoded, augmented and
+            embedded once, and the loss is the mean over its masks. Batch, lr and epochs count images. Pictures show the
+            first mask, which is the one that K = 1 draws. For several *views* of an image see `EpochSampler`.
         compile_loss: compile training steps with `torch.compile`: True, or the name of a backend other than inductor.
             Shapes are static, so it compiles once, and once more when maps begin.
         init_cfg: of mmengine.
@@ -34,13 +39,16 @@ class MIMethod(BaseModel):
     Attributes:
         in_chans: channels of the images, those of the encoder.
         encodes_tokens: patches are hidden, so the method runs `encode` on tokens, and not the encoder on whole images.
+        has_teacher: it can hand maps of each batch to a strategy, see `pretrain/methods/teacher.py`.
         compiled_part: name of the method that `compile_loss` compiles; it must be one graph.
 
     Raises:
-        UserError: a plain ViT without positions, or with options that only whole images can have.
+        UserError: a plain ViT without positions, or with options that only whole images can have; `masks_per_image` is
+            no integer from 1 on, or above 1 without a strategy.
     """
 
     encodes_tokens = True
+    has_teacher = False
     compiled_part = "loss"
     data_preprocessor: Any  # of mmengine; it has `mean` and `std` where it normalises
 
@@ -51,17 +59,23 @@ class MIMethod(BaseModel):
         data_preprocessor: dict | None = None,
         compile_loss: bool | str = False,
         init_cfg: dict | None = None,
+        masks_per_image: int = 1,
     ):
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
+        self.masks_per_image = masks_per_image
+        self._check_masks()
         self.encoder = MODELS.build(encoder)
         self.in_chans: int = getattr(self.encoder, "in_chans", RGB)
         self._check_preprocessor()
         if isinstance(self.encoder, TimmViT):
             self._check_positions()
         self.strategy: Any = None if strategy is None else MASKINGS.build(strategy)
+        self._check_source()
         if compile_loss:
             compile_part(self, self, self.compiled_part, INDUCTOR if compile_loss is True else compile_loss)
         self.data_preprocessor.register_forward_pre_hook(self._before_transfer, with_kwargs=True)
+        self.data_preprocessor.register_forward_pre_hook(finish_crops, with_kwargs=True)
+        self.data_preprocessor.register_forward_pre_hook(order_channels)
 
     def _before_transfer(self, preprocessor: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
         """Look up what is stored for the images of a training batch while their numbers are still on the host."""
@@ -89,6 +103,19 @@ class MIMethod(BaseModel):
             raise UserError(f"{type(self).__name__}: data_preprocessor has mean and std of {channels} channels, the "
                             f"encoder takes in_chans={self.in_chans}; expected the same number")
 
+    def _check_masks(self) -> None:
+        name, masks = type(self).__name__, self.masks_per_image
+        if type(masks) is not int or masks < 1:
+            raise UserError(f"{name}: got masks_per_image={masks!r}; expected an integer >= 1")
+        if masks > 1 and not self.encodes_tokens:
+            raise UserError(f"{name}: got masks_per_image={masks}, but it masks no patches; leave masks_per_image out "
+                            "(train_dataloader.sampler.views_per_image shows several views of an image)")
+
+    def _check_source(self) -> None:
+        if getattr(self.strategy, "source", "bank") == "teacher" and not self.has_teacher:
+            raise UserError(f"{type(self).__name__}: got a strategy with source='teacher', but it has no teacher; "
+                            "leave source out and add MapBankHook, or choose a method with one (IJEPA, Data2Vec2)")
+
     def _check_positions(self) -> None:
         name, encoder = type(self).__name__, self.encoder
         if encoder.pos_embed is None and encoder.rel_pos is None:
@@ -111,20 +138,25 @@ class MIMethod(BaseModel):
         Raises:
             UserError: the image size is not a multiple of the patch size.
         """
-        layout = self.draw_layout(inputs, record)
+        layout = self.draw_layout(inputs, record, self.masks_per_image if mode == "loss" else 1)
         if mode == "loss":
             return self.loss(inputs, layout)
         if mode == "predict":
             return layout, self.reconstruct(inputs, layout)
         raise ValueError(f"{type(self).__name__}.forward: got mode={mode!r}; expected 'loss' or 'predict'")
 
-    def draw_layout(self, images: Tensor, record: AugRecord | None) -> Any:
-        """Let the strategy decide: a `TokenLayout`, or None without a strategy. What `loss` and `reconstruct` get."""
+    def draw_layout(self, images: Tensor, record: AugRecord | None, num_masks: int = 1) -> Any:
+        """Let the strategy decide: a `TokenLayout`, or None without a strategy. What `loss` and `reconstruct` get.
+
+        Args:
+            num_masks: layouts of each image, K; the layout has B*K rows.
+        """
         self.check_image_size(images)
         if self.strategy is None:
             return None
+        generator = self.generator(images, record).spread(num_masks)
         with torch.no_grad():
-            return self.strategy(images, record, self.encoder.patch_grid(images), self.generator(images, record))
+            return self.strategy(images, record, self.encoder.patch_grid(images), generator)
 
     def generator(self, images: Tensor, record: AugRecord | None) -> SampleGenerator:
         """Return the random numbers of these samples."""
@@ -143,12 +175,17 @@ class MIMethod(BaseModel):
 
     @abstractmethod
     def loss(self, images: Tensor, layout: Any) -> dict[str, Tensor]:
-        """Compute the losses; names that contain `loss` are added up, others are logged."""
+        """Compute the losses; names that contain `loss` are added up, others are logged.
+
+        Args:
+            images: [B, C, H, W] float, normalised.
+            layout: what was drawn, B*K rows.
+        """
 
     @abstractmethod
     def reconstruct(self, images: Tensor, layout: Any) -> Tensor:
         """Return [B, C, H, W], in the normalised space of the input, for pictures: predictions where the method
-        predicts, the input elsewhere.
+        predicts, the input elsewhere. The layout has one mask of each image.
         """
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mimtransfer.registry import MODELS
-from pretrain.layout import TokenLayout, take
+from pretrain.layout import TokenLayout, hide, take
 from pretrain.methods.base import init_plain_vit
 from pretrain.methods.token_prediction import TokenPrediction
 
@@ -31,11 +31,10 @@ class BEiT(TokenPrediction):
         super().__init__(encoder, tokenizer, strategy or dict(type="BlockMasking"), **kwargs)
 
     def predict(self, images: Tensor, layout: TokenLayout) -> Tensor:
-        """Return logits of the codes of masked patches, [B, M, num_codes]."""
+        """Return logits of the codes of masked patches, [B*K, M, num_codes]."""
         visible, masked, thrown = layout
         encoder, grid = self.encoder, self.encoder.patch_grid(images)
-        tokens = encoder.embed(images)  # [B, L, D]
-        tokens = torch.where(layout.mask()[:, :, None], self.mask_token.to(tokens.dtype), tokens)
+        tokens = hide(encoder.embed(images), layout, self.mask_token)  # [B*K, L, D]
         tokens = encoder.add_position(tokens, grid)
         if not thrown.shape[1]:
             return self.head(take(encoder.encode(tokens, grid)[:, encoder.num_prefix_tokens :], masked))

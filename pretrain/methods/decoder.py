@@ -1,4 +1,6 @@
-"""PixelDecoder: the light transformer of MAE, from visible tokens to the pixels of masked patches."""
+"""Decoders of MAE, from encoded visible tokens to the pixels of masked patches: what all share, and MAE's own, the
+light transformer `PixelDecoder`. Another one is `cross_decoder.py`.
+"""
 from functools import partial
 from typing import Any
 
@@ -7,10 +9,43 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from mimtransfer.backbones.position import sincos2d
+from mimtransfer.registry import MODELS
 from pretrain.layout import TokenLayout, take
 
 
-class PixelDecoder(nn.Module):
+class PatchDecoder(nn.Module):
+    """What a decoder knows of positions, and what it asks of the method.
+
+    Args:
+        grid: patch grid (h, w) of the training images.
+        embed_dim: width D, a multiple of 4.
+
+    Attributes:
+        predict_ratio: share of all patches that are predicted, drawn from the masked ones; None: all masked ones.
+        reads_blocks: `forward` gets what `TimmViT.encode_blocks` returns, not what `encode` returns.
+        mask_token: [1, 1, D], what stands for a patch to be predicted.
+    """
+
+    predict_ratio: float | None = None
+    reads_blocks = False
+    pos_embed: Tensor
+    mask_token: nn.Parameter
+
+    def __init__(self, grid: tuple[int, int], embed_dim: int):
+        super().__init__()
+        self.grid = (grid[0], grid[1])
+        # A function of the grid, so not in the state dict.
+        self.register_buffer("pos_embed", sincos2d(self.grid, embed_dim)[None], persistent=False)  # [1, L, D]
+
+    def positions(self, grid: tuple[int, int]) -> Tensor:
+        """Return [1, L, D], the sin-cos table of a grid."""
+        if tuple(grid) == self.grid:
+            return self.pos_embed
+        return sincos2d(grid, self.pos_embed.shape[-1], self.pos_embed.device)[None].to(self.pos_embed)
+
+
+@MODELS.register_module()
+class PixelDecoder(PatchDecoder):
     """Predict the pixels of the masked patches (He et al., CVPR 2022, arXiv 2111.06377, sec. 3 and table 1).
 
     The sequence is [prefix, visible, masked] with each token's own position: attention does not depend on the order, so
@@ -18,35 +53,19 @@ class PixelDecoder(nn.Module):
     predicts all patches and drops most of them in the loss.
 
     Args:
-        encoder_dim: width of the encoder.
-        num_prefix_tokens: prefix tokens that the encoder hands over; the decoder sees them without a position of their
-            own (zero), as official.
-        grid: patch grid (h, w) of the training images.
+        encoder: the method's encoder, of which only the sizes are read. The decoder sees its prefix tokens without a
+            position of their own (zero), as official.
         num_values: values to predict for a patch, ph*pw*C.
         embed_dim: width D.
         depth: number of blocks.
         num_heads: attention heads of a block.
     """
 
-    pos_embed: Tensor
-
-    def __init__(
-        self,
-        encoder_dim: int,
-        num_prefix_tokens: int,
-        grid: tuple[int, int],
-        num_values: int,
-        embed_dim: int = 512,
-        depth: int = 8,
-        num_heads: int = 16,
-    ):
-        super().__init__()
-        self.num_prefix_tokens = num_prefix_tokens
-        self.embed = nn.Linear(encoder_dim, embed_dim)
+    def __init__(self, encoder: Any, num_values: int, embed_dim: int = 512, depth: int = 8, num_heads: int = 16):
+        super().__init__(encoder.grid_size, embed_dim)
+        self.num_prefix_tokens: int = encoder.num_prefix_tokens
+        self.embed = nn.Linear(encoder.embed_dim, embed_dim)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, embed_dim))
-        self.grid = (grid[0], grid[1])
-        # A function of the grid, so not in the state dict.
-        self.register_buffer("pos_embed", sincos2d(self.grid, embed_dim)[None], persistent=False)  # [1, L, D]
         norm_layer: Any = partial(nn.LayerNorm, eps=1e-6)
         self.blocks = nn.Sequential(
             *(Block(embed_dim, num_heads, qkv_bias=True, norm_layer=norm_layer) for _ in range(depth))
@@ -58,12 +77,13 @@ class PixelDecoder(nn.Module):
         """Decode.
 
         Args:
-            latent: [B, P+V, D_encoder], prefix tokens first, then the visible tokens in the order of `layout.visible`.
+            latent: [B*K, P+V, D_encoder], prefix tokens first, then the visible tokens in the order of
+                `layout.visible`.
             layout: roles; thrown patches are not decoded.
             grid: patch grid (h, w) of these images.
 
         Returns:
-            [B, M, num_values], in the order of `layout.masked`.
+            [B*K, M, num_values], in the order of `layout.masked`.
         """
         tokens = self.embed(latent)
         prefix, visible = tokens.split([self.num_prefix_tokens, layout.visible.shape[1]], dim=1)
@@ -78,9 +98,3 @@ class PixelDecoder(nn.Module):
         )
         decoded = self.blocks(sequence)[:, tokens.shape[1] :]
         return self.pred(self.norm(decoded))
-
-    def positions(self, grid: tuple[int, int]) -> Tensor:
-        """Return [1, L, D], the sin-cos table of a grid."""
-        if tuple(grid) == self.grid:
-            return self.pos_embed
-        return sincos2d(grid, self.pos_embed.shape[-1])[None].to(self.pos_embed)

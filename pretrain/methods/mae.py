@@ -3,7 +3,7 @@
 Same weights, image and mask give the loss of the official code (facebookresearch/mae) to rounding. Departures, none of
 which changes the loss: the decoder keeps the drawing order and predicts masked patches only (see
 `decoder.py`); patches can be thrown, which MAE does not do: they are in no sequence and no loss (AMT, arXiv
-2211.15362, sec. 3).
+2211.15362, sec. 3). With `decoder=dict(type='CrossDecoder')` it is CrossMAE, see `cross_decoder.py`.
 """
 import math
 
@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from mimtransfer.errors import UserError
 from mimtransfer.registry import MODELS
+from pretrain.aug_record import AugRecord
 from pretrain.layout import TokenLayout, take
 from pretrain.methods.base import MIMethod
-from pretrain.methods.decoder import PixelDecoder
 from pretrain.patches import patch_statistics, patchify, unpatchify
 
 
@@ -25,13 +25,14 @@ class MAE(MIMethod):
     Args:
         encoder: see `MIMethod`.
         strategy: see `MIMethod`; random masking of 3 of 4 patches when not given.
-        decoder: arguments of `PixelDecoder`: `embed_dim`, `depth`, `num_heads`.
+        decoder: config of the decoder: a `PixelDecoder`, which needs no `type`, or a `CrossDecoder`.
         norm_pix_loss: normalise each target patch by its own mean and std (sec. 4.1). Official code: off by
             default, on in its recipes.
         **kwargs: of `MIMethod`.
 
     Raises:
-        UserError: an encoder that cannot work on a subset of the patches.
+        UserError: an encoder that cannot work on a subset of the patches; a decoder that is to predict more patches
+            than are masked.
     """
 
     def __init__(
@@ -47,15 +48,35 @@ class MAE(MIMethod):
             raise UserError(f"MAE: its encoder sees visible patches only, which {type(self.encoder).__name__} cannot; "
                             "choose TimmViT, or a method that hides no patch from the encoder (SimMIM, MFM)")
         ph, pw = self.encoder.patch_size
-        self.decoder = PixelDecoder(
-            encoder_dim=self.encoder.embed_dim,
-            num_prefix_tokens=self.encoder.num_prefix_tokens,
-            grid=self.encoder.grid_size,
-            num_values=ph * pw * self.in_chans,
-            **(decoder or {}),
+        self.decoder = MODELS.build(
+            {"type": "PixelDecoder", **(decoder or {})},
+            default_args={"encoder": self.encoder, "num_values": ph * pw * self.in_chans},
         )
+        if (self.decoder.predict_ratio or 0) > self.strategy.mask_ratio:
+            raise UserError(f"MAE: got predict_ratio={self.decoder.predict_ratio} of the decoder and mask_ratio="
+                            f"{self.strategy.mask_ratio}; both are shares of all patches, and only masked ones can be "
+                            "predicted: expected predict_ratio <= mask_ratio")
+        if self.decoder.reads_blocks:
+            # Nothing passes it. With its initial values it stays in checkpoints, for transfer to begin with.
+            self.encoder.norm.requires_grad_(False)
         self.norm_pix_loss = norm_pix_loss
         self.reset_parameters()
+
+    def draw_layout(self, images: Tensor, record: AugRecord | None, num_masks: int = 1) -> TokenLayout:
+        """Let the strategy decide, then throw the masked patches that the decoder is not to predict: in MAE a patch
+        that is neither seen nor predicted is one that is thrown.
+        """
+        layout = super().draw_layout(images, record, num_masks)
+        ratio = self.decoder.predict_ratio
+        if ratio is None:
+            return layout
+        num_patches, num_masked = sum(part.shape[1] for part in layout), layout.masked.shape[1]
+        # As `MaskingStrategy.counts`; cells of several patches may mask fewer than their ratio says.
+        num_predicted = min(int(num_patches * ratio + 1e-9), num_masked)
+        # The order of the masked patches is that of the strategy's draws, where the heaviest come first.
+        order = self.generator(images, record).spread(num_masks).fork(1).uniform(num_masked).argsort(1)
+        predicted, rest = layout.masked.gather(1, order).tensor_split([num_predicted], dim=1)
+        return layout._replace(masked=predicted, thrown=torch.cat([layout.thrown, rest], dim=1))
 
     def loss(self, images: Tensor, layout: TokenLayout) -> dict[str, Tensor]:
         """Return the mean squared error over the pixels of masked patches.
@@ -66,22 +87,27 @@ class MAE(MIMethod):
         """
         if layout.masked.shape[1] == 0:
             raise UserError(
-                f"MAE: nothing to predict, got mask_ratio={self.strategy.mask_ratio}; expected at least one masked "
-                "patch"
+                f"MAE: nothing to predict, got mask_ratio={self.strategy.mask_ratio} and predict_ratio="
+                f"{self.decoder.predict_ratio}; expected at least one masked patch"
             )
-        target = take(patchify(images, self.encoder.patch_size), layout.masked)  # [B, M, p*p*C]
-        if self.norm_pix_loss:
-            mean, std = patch_statistics(target)
-            target = (target - mean) / std
         # Equal counts, so the mean over all values is the mean over masked patches. In fp32 under autocast, too.
-        return {"loss": (self.predict(images, layout).float() - target).square().mean()}
+        return {"loss": (self.predict(images, layout).float() - self.target(images, layout)).square().mean()}
+
+    def target(self, images: Tensor, layout: TokenLayout) -> Tensor:
+        """Return the (normalised) pixels of the masked patches, [B*K, M, p*p*C]."""
+        rows = patchify(images, self.encoder.patch_size)  # [B, L, p*p*C]
+        if not self.norm_pix_loss:
+            return take(rows, layout.masked)
+        if len(layout.masked) == len(rows):
+            return _normalise(take(rows, layout.masked))
+        return take(_normalise(rows), layout.masked)  # each patch once, though several masks hide it
 
     def predict(self, images: Tensor, layout: TokenLayout) -> Tensor:
-        """Return the predicted (normalised) pixels of the masked patches, [B, M, p*p*C]."""
+        """Return the predicted (normalised) pixels of the masked patches, [B*K, M, p*p*C]."""
         grid = self.encoder.patch_grid(images)
         tokens = self.encoder.add_position(self.encoder.embed(images), grid)  # [B, L, D]
-        latent = self.encoder.encode(take(tokens, layout.visible), grid, layout.visible)  # [B, P+V, D]
-        return self.decoder(latent, layout, grid)
+        encode = self.encoder.encode_blocks if self.decoder.reads_blocks else self.encoder.encode
+        return self.decoder(encode(take(tokens, layout.visible), grid, layout.visible), layout, grid)
 
     def reconstruct(self, images: Tensor, layout: TokenLayout) -> Tensor:
         """Return the pictures with masked patches predicted and un-normalised by their own statistics, thrown ones at
@@ -109,6 +135,11 @@ class MAE(MIMethod):
         for token in (getattr(self.encoder, "cls_token", None), getattr(self.encoder, "reg_token", None)):
             if token is not None:
                 nn.init.normal_(token, std=0.02)
+
+
+def _normalise(rows: Tensor) -> Tensor:
+    mean, std = patch_statistics(rows)
+    return (rows - mean) / std
 
 
 @torch.no_grad()

@@ -46,7 +46,7 @@ class MaPeT(TokenPrediction):
         self.auxiliary = auxiliary
 
     def predict(self, images: Tensor, layout: TokenLayout) -> Tensor:
-        """Return logits of the codes of masked patches, [B, M, num_codes], each without a look at itself or at later
+        """Return logits of the codes of masked patches, [B*K, M, num_codes], each without a look at itself or at later
         ones.
         """
         visible, masked, _ = layout

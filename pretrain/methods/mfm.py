@@ -79,7 +79,7 @@ class MFM(MIMethod):
             init_plain_vit(self.encoder)
 
     @torch.no_grad()
-    def draw_layout(self, images: Tensor, record: AugRecord | None) -> Corrupted:
+    def draw_layout(self, images: Tensor, record: AugRecord | None, num_masks: int = 1) -> Corrupted:
         """Corrupt the images instead of hiding patches; in float32, also under autocast (float64 for float64)."""
         self.check_image_size(images)
         shift, scale = unit_statistics(self.data_preprocessor)  # [C, 1, 1] each

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from mimtransfer.errors import UserError
 from mimtransfer.registry import MASKINGS, MODELS
-from pretrain.layout import TokenLayout, take
+from pretrain.layout import TokenLayout, hide, take
 from pretrain.methods.base import MIMethod, init_plain_vit
 from pretrain.patches import patchify, unpatchify
 
@@ -66,12 +66,12 @@ class SimMIM(MIMethod):
                 f"SimMIM: nothing to predict, got mask_ratio={self.strategy.mask_ratio} and "
                 f"unit={self.strategy.unit}; expected at least one masked cell"
             )
-        target = take(patchify(images, self.encoder.patch_size), layout.masked)  # [B, M, p*p*C]
+        target = take(patchify(images, self.encoder.patch_size), layout.masked)  # [B*K, M, p*p*C]
         # Equal counts, so the mean over all values is the mean over masked patches. In fp32 under autocast, too.
         return {"loss": F.l1_loss(self.predict(images, layout).float(), target)}
 
     def predict(self, images: Tensor, layout: TokenLayout) -> Tensor:
-        """Return the predicted pixels of the masked patches, [B, M, p*p*C]."""
+        """Return the predicted pixels of the masked patches, [B*K, M, p*p*C]."""
         visible, masked, thrown = layout
         if thrown.shape[1] and getattr(self.encoder, "needs_every_patch", False):
             raise UserError(
@@ -80,8 +80,7 @@ class SimMIM(MIMethod):
             )
         encoder, grid = self.encoder, self.encoder.patch_grid(images)
         tokens = encoder.embed(images)  # [B, L, D]; of Swin [B, L, n, D], n tokens of the stem for each patch
-        hidden = layout.mask().view(*tokens.shape[:2], *[1] * (tokens.dim() - 2))
-        tokens = encoder.add_position(torch.where(hidden, self.mask_token.to(tokens.dtype), tokens), grid)
+        tokens = encoder.add_position(hide(tokens, layout, self.mask_token), grid)  # [B*K, L, D]
         if thrown.shape[1]:
             kept = torch.cat([masked, visible], dim=1)
             latent = encoder.encode(take(tokens, kept), grid, kept)[:, encoder.num_prefix_tokens :]

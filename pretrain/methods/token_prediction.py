@@ -17,7 +17,7 @@ from mimtransfer.draws import mix
 from mimtransfer.errors import UserError
 from mimtransfer.registry import TOKENIZERS
 from pretrain.aug_record import AugRecord
-from pretrain.layout import TokenLayout
+from pretrain.layout import TokenLayout, take
 from pretrain.methods.base import MIMethod
 from pretrain.patches import patchify, unpatchify
 from pretrain.tokenizers.base import TokenizerOwner
@@ -27,7 +27,7 @@ class Targets(NamedTuple):
     """What is drawn for a batch of images.
 
     Attributes:
-        layout: roles of the patches.
+        layout: roles of the patches, B*K rows.
         ids: [B, L] int64, codes of all patches, row-major.
     """
 
@@ -77,9 +77,9 @@ class TokenPrediction(TokenizerOwner, MIMethod):
         """Return the ids that the tokenizer has stored; see `MIMethod.stored_ids`."""
         return self.tokenizer.look_up(record)
 
-    def draw_layout(self, images: Tensor, record: AugRecord | None) -> Targets:
-        """Let the strategy decide who is predicted, and the tokenizer what."""
-        layout = super().draw_layout(images, record)
+    def draw_layout(self, images: Tensor, record: AugRecord | None, num_masks: int = 1) -> Targets:
+        """Let the strategy decide who is predicted, and the tokenizer what, once for all masks of an image."""
+        layout = super().draw_layout(images, record, num_masks)
         num_visible, num_predicted, _ = (part.shape[1] for part in layout)
         if not num_visible or not num_predicted:
             raise UserError(
@@ -105,8 +105,8 @@ class TokenPrediction(TokenizerOwner, MIMethod):
             images: [B, 3, H, W] float, normalised.
             drawn: roles and codes of the patches.
         """
-        logits = self.predict(images, drawn.layout).float()  # [B, M, num_codes]
-        ids = drawn.ids.gather(1, drawn.layout.masked)
+        logits = self.predict(images, drawn.layout).float()  # [B*K, M, num_codes]
+        ids = take(drawn.ids.unsqueeze(2), drawn.layout.masked).squeeze(2)
         return {
             "loss": F.cross_entropy(logits.flatten(0, 1), ids.flatten()),
             "accuracy": (logits.argmax(2) == ids).float().mean(),
@@ -114,7 +114,7 @@ class TokenPrediction(TokenizerOwner, MIMethod):
 
     @abstractmethod
     def predict(self, images: Tensor, layout: TokenLayout) -> Tensor:
-        """Return logits of the codes of masked patches, [B, M, num_codes], in the layout's order."""
+        """Return logits of the codes of masked patches, [B*K, M, num_codes], in the layout's order."""
 
     def reconstruct(self, images: Tensor, drawn: Targets) -> Tensor:
         """Return the pictures with masked patches painted as the likeliest codes, thrown ones at 0 (mean colour)."""

@@ -9,6 +9,7 @@ from mimtransfer.errors import UserError
 from mimtransfer.planning.gpus import Gpu
 from mimtransfer.planning.plan import Plan, make_plan, quick_seconds
 from mimtransfer.planning.step import Task
+from pretrain.planning.phases import dearest_phase
 from pretrain.planning.task import pretraining_task
 from pretrain.runner import register_all
 
@@ -23,12 +24,22 @@ def plan_config(path: str, options: list[str], **asked: Any) -> Plan:
     Raises:
         UserError: it is no config of a training; see `make_plan`.
     """
-    return make_plan(path, *_read(path, options), **asked)
+    cfg, shipped, task = _read(path, options)
+    dearest = dearest_phase(cfg, asked.get("amp", True))
+    if dearest is None:
+        return make_plan(path, cfg, shipped, task, **asked)
+    plan = make_plan(path, dearest.cfg, shipped, dearest.task, **asked)
+    return plan._replace(work=dearest.work, notes=(*plan.notes, dearest.note))
 
 
 def estimate_seconds(path: str, options: list[str], gpu: Gpu, gpus: int, amp: bool) -> float | None:
     """Return about how long the training of a config takes; None where that cannot be said."""
-    return quick_seconds(*_read(path, options), gpu, gpus, amp)
+    cfg, shipped, task = _read(path, options)
+    dearest = dearest_phase(cfg, amp)
+    if dearest is None:
+        return quick_seconds(cfg, shipped, task, gpu, gpus, amp)
+    seconds = quick_seconds(dearest.cfg, shipped, dearest.task, gpu, gpus, amp)
+    return None if seconds is None else seconds * dearest.work
 
 
 def _read(path: str, options: list[str]) -> tuple[Config, Config, Task]:

@@ -33,6 +33,13 @@ METHODS = {
                            strategy=dict(type="BlockMasking", mask_ratio=0.375, area=(0.1, 0.375))),
     "MaPeT": dict(type="MaPeT", encoder=ENCODER, tokenizer=TOKENIZER, strategy=RANDOM),
     "MFM": dict(type="MFM", encoder=ENCODER, corruption=dict(type="FrequencyMasking", radius=3)),
+    "MAE, cross decoder": dict(MAE, decoder=dict(type="CrossDecoder", embed_dim=32, depth=1, num_heads=2,
+                                                 predict_ratio=0.25)),
+    "MAE, 2 masks": dict(MAE, masks_per_image=2),
+    "I-JEPA": dict(type="IJEPA", encoder=dict(ENCODER, pos_embed="sincos"),
+                   predictor=dict(embed_dim=32, depth=1, num_heads=2)),
+    "data2vec 2.0": dict(type="Data2Vec2", encoder=dict(ENCODER, pos_embed="sincos", post_norm=True), masks_per_image=2,
+                         decoder=dict(embed_dim=32, depth=2, groups=4, noise_std=0.0), top_blocks=1, cls_weight=1.0),
     "MAE, recomputed": dict(MAE, encoder=dict(MAE["encoder"], grad_checkpointing=True)),
 }
 MEASURED = {

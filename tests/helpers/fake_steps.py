@@ -16,25 +16,32 @@ from mimtransfer.registry import MODELS
 from mimtransfer.training.deferred_log import keep_norms
 from mimtransfer.training.precision import set_amp
 from pretrain.aug_record import AugRecord
+from pretrain.data.on_device import CANVAS
 from pretrain.hooks.map_bank import measure_maps
 from pretrain.masking.bank import MapBank
 from pretrain.masking.measured import Measured
+from pretrain.methods.teacher import LatentPrediction
 
 BATCH = 4
 # Options that are numbers of the same operators.
 _NUMBERS = {"type", "mask_ratio", "throw_ratio", "warmup", "num_seeds", "num_parts", "temperature", "area", "radius",
-            "low_pass_ratio", "factor"}
+            "low_pass_ratio", "factor", "num_blocks", "min_aspect"}
 
 
 def kind(cfg: Any) -> tuple[str, ...]:
     """Return what decides which operators a step runs: method, strategy or corruption, tokenizer, encoder.
 
-    What is independent of each other is not combined: tokenizers are tried with BEiT, corruptions with plain ViTs.
+    What is independent of each other is not combined: tokenizers are tried with BEiT, corruptions with plain ViTs,
+    decoders with one strategy.
     """
     model = cfg.model
     drawn = model.get("strategy") or model.get("corruption") or dict(type="FrequencyMasking")
     options = [f"{key}={value}" for key, value in drawn.items() if key not in _NUMBERS]
-    method = [model.type, *sorted(key for key in model if key in ("auxiliary", "frequency_loss", "permuted"))]
+    named = ("auxiliary", "frequency_loss", "masks_per_image", "permuted")
+    method = [model.type, *sorted(key for key in model if key in named)]
+    decoder = (model.get("decoder") or {}).get("type")
+    if decoder:
+        return f"{model.type} {decoder}", "", "", "TimmViT"
     encoder = model.encoder.type.rpartition(".")[2]
     drawn_by = " ".join([drawn["type"], *sorted(options)]) if encoder == "TimmViT" else ""
     return " ".join(method), drawn_by, model.tokenizer.type if model.type == "BEiT" else "", encoder
@@ -72,8 +79,12 @@ def shrink(cfg: Any) -> None:
         encoder.model_kwargs = dict(embed_dim=24, depths=(2, 1, 1, 1), num_heads=(1, 2, 3, 3))
     else:
         encoder.arch = "resnet10t"
-    if "decoder" in model:
-        model.decoder = dict(embed_dim=48, depth=1, num_heads=3)
+    if model.type == "Data2Vec2":
+        model.update(decoder=dict(embed_dim=48, depth=1, groups=16), top_blocks=1)
+    elif "decoder" in model:
+        model.decoder = dict(model.decoder, embed_dim=48, depth=1, num_heads=3)
+    if "predictor" in model:
+        model.predictor = dict(embed_dim=48, depth=1, num_heads=3)
 
 
 def build_pretraining(leaf: str) -> tuple[Any, Any, dict[str, Any]]:
@@ -119,6 +130,8 @@ def train_in_both_precisions(model: Any, cfg: Any, data: dict[str, Any], watch: 
         optimizer.zero_grad = lambda **options: None  # gradients are looked at below
         before = watch.waits.total()
         logged = model.train_step(data, optimizer)
+        if isinstance(model, LatentPrediction):
+            model.update_teacher(0.5)
         waited["bf16" if amp else "fp32"] = watch.waits.total() - before
         assert all(value.device.type == "cuda" for value in logged.values())
         trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
@@ -136,9 +149,13 @@ def measure_in_both_precisions(model: Any, data: dict[str, Any]) -> None:
         assert maps.device.type == "cuda" and maps.shape == (BATCH, *model.encoder.grid_size)
 
 
-def pretrain_step(leaf: str, strict: bool = True) -> dict[str, int]:
+def pretrain_step(leaf: str, strict: bool = True, augment: str = "host") -> dict[str, int]:
     """Do the steps of a config's kind, and measure where its strategy measures; return how often the host waited."""
     model, cfg, data = build_pretraining(leaf)
+    if augment == "device":
+        height, width = data["inputs"].shape[2:]
+        canvas = torch.zeros(BATCH, CANVAS * height, CANVAS * width, 3, dtype=torch.uint8)
+        data |= dict(inputs=canvas, crop=torch.tensor([[0.0, 0.0, height, width]]).repeat(BATCH, 1))
     with fake_cuda(strict) as watch:
         move(model, watch)
         waited = train_in_both_precisions(model, cfg, data, watch)

@@ -2,6 +2,7 @@
 
     python tests/helpers/kill_runs.py [--kinds pretrain,maps,detection,classification] [--kills 50] [--full 5]
                                       [--random-seed 0] [--save-every-iters N] [--out work_dirs/kill_runs]
+                                      [--source folder,list,tar,zip,parquet,paths,hf,hf_paths]
 
 Each kind is trained once without interruption. Then it is started again and again with `--resume`, each time to be
 ended by SIGKILL of the process and its loader workers: half of the kills are at a random moment after it began to
@@ -12,7 +13,7 @@ newest checkpoint must be whole; every loss that is logged, of the last call tha
 of the last checkpoints must equal those of the whole run bit for bit. Exit status 1 when anything differs.
 
 With `--save-every-iters` the epochs have 16 iterations and checkpoints within them, and every second call writes in the
-background.
+background. With `--source` each kind of pretraining is done from each of these (`source_files.py`), by `ImageSource`.
 """
 import argparse
 import json
@@ -32,6 +33,7 @@ from pathlib import Path
 import numpy as np
 from coloured_classes import paint_classes
 from PIL import Image
+from source_files import SOURCES, write_sources
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT)]
@@ -48,6 +50,7 @@ def main() -> int:
     parser.add_argument("--full", type=int, default=5, help="full disks of each kind")
     parser.add_argument("--random-seed", type=int, default=0, help="draws the moments of the kills")
     parser.add_argument("--save-every-iters", type=int, help="within epochs; half of the calls with --async-save")
+    parser.add_argument("--source", help=f"some of {','.join(SOURCES)}: pretrain from these, by ImageSource")
     parser.add_argument("--out", default="work_dirs/kill_runs")
     args = parser.parse_args()
     if args.save_every_iters:
@@ -56,6 +59,12 @@ def main() -> int:
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     make_images(out / "images")
+    if args.source:
+        sources = args.source.split(",")
+        files = {path.name: path.read_bytes() for path in sorted((out / "images").iterdir())}
+        write_sources(out / "sources", files, sources)
+        kinds = [each for kind in kinds for each in ([f"{kind}-from-{source}" for source in sources]
+                                                     if kind in ("pretrain", "maps") else [kind])]
     if "detection" in kinds:
         counts = ["--train", "8", "--val", "2", "--unlabelled", "0"]
         subprocess.run([sys.executable, "tools/make_scenes.py", "--out", str(out / "data/scenes"), *counts], cwd=ROOT,
@@ -247,6 +256,7 @@ def compare(kind, run, whole):
 
 def command(kind, out, work_dir):
     """Return the command of a kind of run."""
+    kind, _, source = kind.partition("-from-")
     if kind == "detection":
         words = [sys.executable, str(ROOT / "tools/train.py"),
                  str(ROOT / "configs/detection/mask-rcnn_vit-demo_scenes.py"), "--work-dir", str(work_dir), "--resume",
@@ -260,7 +270,10 @@ def command(kind, out, work_dir):
         leaf.write_text(CLASSIFICATION)
         words = [sys.executable, str(ROOT / "tools/train.py"), str(leaf), "--work-dir", str(work_dir), "--resume"]
         return [*words, "--cfg-options", "default_hooks.logger.interval=1", *longer]
-    words = TINY_PRETRAIN(out / "images", work_dir, epochs=3 if SAVING else 8) + longer
+    images = out / "sources" / SOURCES[source] if source else out / "images"
+    words = TINY_PRETRAIN(images, work_dir, epochs=3 if SAVING else 8) + longer
+    if source:
+        words.append("train_dataloader.dataset.type=ImageSource")
     if kind == "maps":
         leaf = out / "maps.py"
         leaf.write_text(f"_base_ = [{str(ROOT / 'configs/debug/mae_vit-debug_2e_folder.py')!r}]\n"

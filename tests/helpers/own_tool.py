@@ -23,7 +23,7 @@ def call_tool(name: str, *args) -> int | str:
     tool, before = load_tool(name), sys.argv
     sys.argv = [name, *map(str, args)]
     try:
-        tool.main()
+        return tool.main() or 0
     except SystemExit as stopped:
         return stopped.code or 0
     finally:

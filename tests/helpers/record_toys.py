@@ -21,7 +21,7 @@ class RecordToyNet(torch.nn.Linear):
 
 @MODELS.register_module()
 class RecordToyModel(BaseModel):
-    def __init__(self, strategy=None, encoder=None, backbone=None, decode_head=None):
+    def __init__(self, strategy=None, encoder=None, backbone=None, decode_head=None, masks_per_image=1):
         super().__init__()
         if encoder:
             self.encoder = MODELS.build(encoder)

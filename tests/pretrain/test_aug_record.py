@@ -1,4 +1,7 @@
 """AugRecord, sample_seed and crop_maps."""
+import copy
+import pickle
+from multiprocessing.reduction import ForkingPickler
 from random import Random
 
 import numpy as np
@@ -110,6 +113,18 @@ def test_nearest_reads_the_label_under_each_centre(ys, xs, flip, whole, grid):
     # The centre lies in the cell of its label, or on its edge.
     assert (np.abs(rows[:, None] * h - row - 0.5) <= 0.5 + 1e-4).all()
     assert (np.abs(columns[None] * w - column - 0.5) <= 0.5 + 1e-4).all()
+
+
+def test_a_record_goes_between_processes_as_bytes():
+    """Each tensor would take a file descriptor and a handshake of two processes, for every batch."""
+    flips = torch.tensor([True, False])
+    record = AugRecord(torch.tensor([3, 1]), torch.tensor([2**63 - 1, 0]), torch.rand(2, 4), flips)
+    for sent in (record, AugRecord(*(field[0] for field in record))):
+        content = bytes(ForkingPickler.dumps(sent))
+        got = pickle.loads(content)
+        assert type(got) is AugRecord and b"rebuild_storage" not in content and len(content) < 1000
+        assert all(a.dtype == b.dtype and a.shape == b.shape and torch.equal(a, b) for a, b in zip(got, sent))
+    assert copy.deepcopy(record).box is not record.box
 
 
 def test_crop_maps_refuses_what_does_not_fit():

@@ -80,3 +80,12 @@ def test_order_is_distributed_like_multinomial_without_replacement():
     table = [np.unique(order.numpy() @ np.array([64, 16, 4, 1]), return_counts=True) for order in (ours, theirs)]
     assert (table[0][0] == table[1][0]).all() and len(table[0][0]) == 24
     assert stats.chi2_contingency(np.stack([table[0][1], table[1][1]])).pvalue > 1e-3
+
+
+def test_forks_are_independent_of_each_other_and_of_what_was_drawn():
+    generator = SampleGenerator.from_seed(0, 2000)
+    forks = [generator.fork(number).uniform(4) for number in (1, 2)]
+    drawn = [generator.uniform(4) for _ in range(2)]
+    assert torch.equal(generator.fork(1).uniform(4), forks[0])
+    table = torch.cat([*forks, *drawn], 1).T  # [16, samples]
+    assert (torch.corrcoef(table) - torch.eye(16)).abs().max() < 5 / 2000**0.5

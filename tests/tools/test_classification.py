@@ -97,6 +97,7 @@ def test_fine_tuning_to_the_table(folder, capsys):
     assert result["init"]["pretraining"]["run_id"] == record(folder / "mae")["run_id"]
     assert result["init"]["missing"] == 0 and result["init"]["unexpected"] > 0  # the norm, which moved behind the mean
     assert set(result["data_fingerprint"]) == {"train", "eval"} and result["schedule"] == {"epochs": 2, "iters": 8}
+    assert result["reading"] == {"source": "folder", "decoder": "pillow"}
     checkpoint = folder / "finetuned/epoch_2.pth"
     expected = top1(folder, "finetune", checkpoint)  # of the averaged weights, which the checkpoint's state_dict holds
     assert result["metrics"] == {"top1": {"value": pytest.approx(expected, abs=1e-6), "unit": "points"}}

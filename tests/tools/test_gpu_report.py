@@ -18,14 +18,15 @@ def test_a_report_is_whole_though_a_case_failed(tmp_path):
     status, report, text, log = run(tmp_path, *options)
     assert status == [1] and report["complete"], log[-2000:]
     rows = {(row["name"], row["precision"]): row for row in report["rows"]}
-    assert [name for name, _ in rows] == ["float32", "as shipped", "made-up batch", "JPEG files", "eager", "eager",
+    assert [name for name, _ in rows] == ["float32", "as shipped", "made-up batch", "JPEG files, augment=host",
+                                          "JPEG files, augment=device", "eager", "eager",
                                           "detectron2"]
     failed = rows.pop(("detectron2", "bf16"))
     assert failed["status"] == "failed" and failed["error"].startswith("UserError: --detectron2")
     assert "failed: UserError: --detectron2" in text
     assert "failed: ViTDet backbone, forward and backward: detectron2" in log
     assert all(row["status"] == "ok" and row["seconds"] > 0 for row in rows.values())
-    assert 0 <= rows["JPEG files", "bf16"]["data_wait"] < 1 and "of a step waits for data" in text
+    assert 0 <= rows["JPEG files, augment=device", "bf16"]["data_wait"] < 1 and "of a step waits for data" in text
     eager = rows["eager", "bf16"]
     flops = eager["gflop_per_image"] * 1e9 * eager["images_per_s"]
     assert eager["mfu"] == pytest.approx(flops / 1e12) and eager["memory_bytes"] is None

@@ -8,7 +8,7 @@ train_dataloader = dict(
     persistent_workers=True,
     drop_last=True,
     sampler=dict(type="EpochSampler"),
-    collate_fn=dict(type="default_collate"),
+    collate_fn=dict(type="mimtransfer.stack_images"),
     dataset=dict(
         type="ImageFolder", root="data/images", transform=dict(type="RandomResizedCropFlip", size=224, scale=(0.2, 1.0))
     ),

@@ -4,30 +4,20 @@ WebDataset's layout is read too: the members of a sample share their name up to 
 class number. Without it the folders inside the archive are the classes, if every image lies in one.
 """
 import os
-import tarfile
 import threading
 import zipfile
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
 from mimtransfer.datasets.sources.base import EXTENSIONS, MAX_BYTES, Source, check_labels, classes_of_folders
 from mimtransfer.datasets.sources.paths import PathTable
+from mimtransfer.datasets.sources.tar_index import kept_index
 from mimtransfer.datasets.tree import printable
 from mimtransfer.datasets.unreadable import BROKEN, UnreadableImage, reason
 from mimtransfer.errors import UserError
 
 _OPEN_FILES = 64  # of the shards; systems allow a process 1024 by default
-
-
-class Members(NamedTuple):
-    """The images of one shard."""
-
-    names: list[bytes]
-    offsets: np.ndarray  # [n] int64, of the content in the file
-    sizes: np.ndarray  # [n] int64, bytes
-    labels: np.ndarray  # [n] int64, of WebDataset's `.cls` members; -1: none
 
 
 class TarSource(Source):
@@ -42,9 +32,11 @@ class TarSource(Source):
         UserError: a shard is no tar file, is cut short or compressed, or there is no image in any.
     """
 
+    kind = "tar"
+
     def __init__(self, shards: Sequence[str], with_classes: bool = False, extensions: Sequence[str] = EXTENSIONS):
         self.shards = list(shards)
-        found = [index_tar(path, with_classes, extensions) for path in self.shards]
+        found = [kept_index(path, with_classes, extensions) for path in self.shards]
         names = [name for members in found for name in members.names]
         if not names:
             raise UserError(f"{self.shards[0]}: no image in {len(self.shards)} tar files; images end in "
@@ -94,54 +86,14 @@ class TarSource(Source):
         return self._files[shard]
 
 
-def index_tar(path: str, with_labels: bool = False, extensions: Sequence[str] = EXTENSIONS) -> Members:
-    """Find the images of a tar file by its headers.
-
-    Raises:
-        UserError: it cannot be read, is compressed, is no tar file or is cut short; a `.cls` member is no number.
-    """
-    names, offsets, sizes, keys, labels = [], [], [], [], {}
-    endings = tuple(ending.encode() for ending in extensions)
-    try:
-        end = os.stat(path).st_size
-        with tarfile.open(path, "r:") as tar:
-            while (member := tar.next()) is not None:
-                tar.members = []  # type: ignore[attr-defined]  # it keeps all, which is a gigabyte for a million
-                name = os.fsencode(member.name)
-                folder, base = os.path.split(name)
-                key, _, ending = base.partition(b".")
-                if not member.isreg() or base.startswith(b"."):
-                    continue
-                if member.offset_data + member.size > end:
-                    raise tarfile.ReadError(f"ends within {printable(name)}")
-                if ending.lower() == b"cls" and with_labels and member.size < 32:
-                    content = tar.extractfile(member)
-                    assert content is not None, "a regular member"
-                    labels[folder + b"/" + key] = content.read().strip()
-                elif base.lower().endswith(endings):
-                    names.append(name)
-                    keys.append(folder + b"/" + key)
-                    offsets.append(member.offset_data)
-                    sizes.append(member.size)
-        if wrong := [text for text in labels.values() if not text.isdigit()]:
-            raise ValueError(f"{printable(wrong[0])!r}, expected a number from 0 on")
-        numbers = [int(labels.get(key, b"-1")) for key in keys]
-    except OSError as error:
-        raise UserError(f"tar file {printable(path)} cannot be read: {error.strerror or error}") from error
-    except (tarfile.TarError, EOFError) as error:
-        raise UserError(f"{printable(path)} is no whole tar file ({error}); a compressed one must be unpacked first, "
-                        "images are compressed already") from error
-    except ValueError as error:
-        raise UserError(f"{printable(path)}: a .cls member holds no class number: {error}") from error
-    return Members(names, np.array(offsets, np.int64), np.array(sizes, np.int64), np.array(numbers, np.int64))
-
-
 class ZipSource(Source):
     """Images of a zip file, sorted by their names.
 
     Raises:
         UserError: it is no whole zip file, or holds no image.
     """
+
+    kind = "zip"
 
     def __init__(self, path: str, with_classes: bool = False, extensions: Sequence[str] = EXTENSIONS):
         self.path = path

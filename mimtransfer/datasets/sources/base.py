@@ -16,10 +16,12 @@ class Source:
     Reading is safe in forked and in spawned loader workers; an open file is never shared.
 
     Attributes:
+        kind: what holds the images, for the log and the record.
         labels: [n] int64 class numbers, or None where the source has no classes.
         classes: names of the classes, in the order of their numbers; empty without classes.
     """
 
+    kind: str
     labels: np.ndarray | None = None
     classes: tuple[str, ...] = ()
 

@@ -14,10 +14,11 @@ class FileSource(Source):
         paths: relative to `root`, or absolute.
         root: folder.
         with_classes: take the folders of the images for their classes, where each lies in one.
+        kind: see `Source`.
     """
 
-    def __init__(self, paths: Sequence[bytes], root: str = "", with_classes: bool = False):
-        self.root = root
+    def __init__(self, paths: Sequence[bytes], root: str = "", with_classes: bool = False, kind: str = "folder"):
+        self.root, self.kind = root, kind
         self.paths = PathTable(paths)
         if with_classes and (found := classes_of_folders(paths)):
             self.classes, self.labels = found
@@ -31,7 +32,7 @@ class FileSource(Source):
     def of_list(cls, list_file: str, with_classes: bool = False) -> "FileSource":
         """Take the images of a list: a path a line, absolute or relative to the list's folder. Raises: UserError."""
         root = os.path.dirname(os.path.abspath(list_file))
-        return cls(read_list(list_file, root), root, with_classes)
+        return cls(read_list(list_file, root), root, with_classes, "list")
 
     def __len__(self) -> int:
         return len(self.paths)

@@ -24,7 +24,9 @@ def files_of(source: str) -> list[str]:
         UserError: there is none, or it cannot be fetched.
     """
     if "://" in source:
-        return _fetch(source)
+        from mimtransfer.datasets.sources.remote import fetch
+
+        return [path for part in _braces(source) for path in fetch(part)]
     if os.path.exists(source):
         return [source]
     found = sorted(path for pattern in _braces(source) for path in glob(pattern))
@@ -42,18 +44,3 @@ def _braces(pattern: str) -> list[str]:
         return [pattern]
     return [f"{before}{number:0{len(first)}d}{tail}" for number in range(int(first), int(last) + 1)
             for tail in _braces(after)]
-
-
-def _fetch(url: str) -> list[str]:
-    import fsspec
-
-    cache = os.path.join(os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache")), "mimtransfer")
-    options = dict(cache_storage=cache, same_names=True)
-    try:
-        return [str(path) for part in _braces(url)
-                for path in fsspec.open_local([f"filecache::{part}"], filecache=options)]
-    except ImportError as error:  # each protocol has its own package
-        raise UserError(f"source {url!r}: {error}") from error
-    except Exception as error:  # what a file system of fsspec raises is its own affair
-        line = " ".join(str(error).split())[:200] or type(error).__name__
-        raise UserError(f"source {url!r} cannot be fetched ({line}): copy it to this machine, name its path") from error

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from mimtransfer.datasets.sources.base import EXTENSIONS, Source
 from mimtransfer.datasets.sources.files import FileSource
 from mimtransfer.datasets.sources.locate import KINDS, files_of
-from mimtransfer.datasets.tree import printable
+from mimtransfer.datasets.tree import printable, walk
 from mimtransfer.datasets.unreadable import UnreadableImage, read_regular
 from mimtransfer.errors import UserError
 
@@ -38,6 +38,12 @@ def open_source(
         shards = [name for name in names if name.lower().endswith((".tar", ".parquet"))]
         if not shards:
             return FileSource.of_folder(files[0], extensions, with_classes)
+        endings = tuple(ending.encode() for ending in extensions)
+        if images := [path for path in walk(files[0]).files if path.lower().endswith(endings)]:
+            ending = os.path.splitext(shards[0])[1]
+            raise UserError(f"source {printable(source)} holds shards ({printable(shards[0])}) and images "
+                            f"({printable(images[0])}): name the shards by a pattern ({printable(source)}/*{ending}), "
+                            "or move them elsewhere")
         files = [os.path.join(files[0], name) for name in shards]
     kinds = sorted({os.path.splitext(path)[1].lower() for path in files})
     if len(kinds) > 1:

@@ -51,8 +51,8 @@ class Charts:
             points = [(x, math.nan if y is None else y) for x, y in line.points]  # a gap where it was not finite
             for x, y in line.points:
                 if y is None:
-                    axes.axvline(x, linewidth=0.8, **_style(line.row))
-            (drawn,) = axes.plot(*zip(*points), marker=marker, markersize=4, linewidth=1.4, **_style(line.row))
+                    axes.axvline(x, linewidth=0.8, **line_style(line.row))
+            (drawn,) = axes.plot(*zip(*points), marker=marker, markersize=4, linewidth=1.4, **line_style(line.row))
             drawn.set_gid(name := f"line-{number}")
             titles[name] = line.title
         return self._svg(figure, titles)
@@ -64,7 +64,7 @@ class Charts:
         right = max(dot.x for dot in dots) or 1.0
         axes.set_xlim(-0.03 * right, 1.05 * right)
         for number, dot in enumerate(dots):
-            style = _style(dot.row)
+            style = line_style(dot.row)
             (drawn,) = axes.plot(dot.x, dot.y, "o", markersize=7, color=style["color"], clip_on=False)
             drawn.set_gid(name := f"dot-{number}")
             titles[name] = f"{dot.title}: {dot.y:g} at {dot.x:.3g}"
@@ -106,16 +106,22 @@ class Charts:
 def _empty(x_title: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=_SIZE)
     axes = figure.add_axes((0.12, 0.16, 0.86, 0.8), xlabel=x_title)
+    plain(axes)
+    return figure, axes
+
+
+def plain(axes: Axes) -> None:
+    """Leave of the frame of a chart only what is read: the x axis, a few horizontal lines and round numbers."""
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.spines["bottom"].set_color("#8888")
     axes.grid(axis="y", color="#8884", linewidth=0.8, clip_on=False)
     axes.tick_params(length=0)
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-    return figure, axes
 
 
-def _style(row: int) -> dict:
+def line_style(row: int) -> dict:
+    """Return colour and dashes of a row of the table."""
     dashes = _DASHES[min(row // len(COLOURS), len(_DASHES) - 1)]
     return {"color": COLOURS[row % len(COLOURS)], "linestyle": dashes, "clip_on": False}
 

@@ -14,10 +14,11 @@ from mimtransfer.training.recipes.schedules import (
     mae_detection_schedule,
     vitdet_schedule,
     warmup_cosine,
+    weight_decay_cosine,
 )
 
 __all__ = [
     "box_pipelines", "iteration_cosine", "iteration_linear", "lsj_pipelines", "mae_detection_schedule",
     "sliding_window", "small_image_loaders", "timm_augment", "upernet_size", "vitdet_backbone", "vitdet_schedule",
-    "vitdet_size", "warmup_cosine",
+    "vitdet_size", "warmup_cosine", "weight_decay_cosine",
 ]

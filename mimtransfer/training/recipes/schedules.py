@@ -26,6 +26,17 @@ def warmup_cosine(
     ]
 
 
+def weight_decay_cosine(epochs: int, end_ratio: float) -> dict:
+    """Return half a cosine of the weight decay over a whole run, from its value in the config, to be put behind the
+    schedule of the lr. What is not decayed stays so.
+
+    Args:
+        end_ratio: last weight decay, as a multiple of the first.
+    """
+    return dict(type="CosineAnnealingParamScheduler", param_name="weight_decay", T_max=epochs, eta_min_ratio=end_ratio,
+                begin=0, end=epochs, by_epoch=True, convert_to_iter_based=True)
+
+
 def iteration_cosine(
     iters: int, warmup: int, start_factor: float = 0.01, val_interval: int | None = None
 ) -> tuple[dict, Scheduler]:

@@ -23,6 +23,8 @@ class BandsImage:
         UserError: a TIFF file, and tifffile is not installed.
     """
 
+    decoder = "bands"
+
     def __init__(self, content: bytes, in_chans: int):
         self._pixels = read_bands(content, in_chans)  # [H, W, C]
         self.height, self.width = self._pixels.shape[:2]

@@ -6,6 +6,7 @@ animations the first frame is shown. 32-bit pixels have no defined range: such a
 """
 import io
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,8 +40,10 @@ class StoredImage:
         UnreadableImage: here or in `crop`.
     """
 
+    decoder = "pillow"  # its name in the log and the record
     height: int  # of the upright picture
     width: int
+    is_plain_jpeg: bool  # an upright JPEG file in colour or grey
 
     def __init__(self, source: bytes | Image.Image):
         try:
@@ -60,14 +63,10 @@ class StoredImage:
             image.load()  # may turn the picture (TIFF) or find the orientation behind the pixels (PNG)
             if _orientation(image) != 1:
                 image = ImageOps.exif_transpose(image)
-        self._image = image
+        self.is_plain_jpeg = self._is_jpeg and image.mode in ("RGB", "L") and self._orientation == 1
+        self._image: Any = image
         self._size = image.size
         self.width, self.height = image.size[::-1] if self._orientation >= 5 else image.size
-
-    @property
-    def is_plain_jpeg(self) -> bool:
-        """Whether the file is an upright JPEG in colour or grey."""
-        return self._is_jpeg and self._image.mode in ("RGB", "L") and self._orientation == 1
 
     def pixels(
         self, box: tuple[int, int, int, int], size: tuple[int, int], filter: Image.Resampling, flip: bool = False
@@ -75,12 +74,13 @@ class StoredImage:
         """Show a box as `crop` does, as a tensor, flipped left-right or not.
 
         Returns:
-            [3, height, width] uint8 RGB, contiguous.
+            [3, height, width] uint8 RGB; in memory the channels of a pixel lie side by side.
 
         Raises:
             UnreadableImage: the pixels cannot be decoded.
         """
-        return to_tensor(np.array(self.crop(box, size, filter)), flip)
+        shown = torch.from_numpy(np.array(self.crop(box, size, filter))).permute(2, 0, 1)
+        return shown.flip(2) if flip else shown
 
     def crop(
         self, box: tuple[int, int, int, int], size: tuple[int, int], filter: Image.Resampling = Image.Resampling.BICUBIC
@@ -103,17 +103,48 @@ class StoredImage:
 
     def _crop(self, box: tuple[int, int, int, int], size: tuple[int, int], filter: Image.Resampling) -> Image.Image:
         # Crop and resize the picture as it lies in the file, then turn the small result upright.
-        stored: tuple[float, float, float, float] = _as_stored(box, self._orientation, self._size)
-        top, left, bottom, right = stored
+        stored = _as_stored(box, self._orientation, self._size)
         height, width = size[::-1] if self._orientation >= 5 else size
         scale = self._reduction(stored, (height, width), filter)
-        if scale > 1:
-            # The last column of a draft may stand for less than `scale` columns: boxes are divided by the scale itself.
-            left, top, right, bottom = left / scale, top / scale, right / scale, bottom / scale
-        x, y = math.floor(left), math.floor(top)
-        cut = self._decode((x, y, math.ceil(right), math.ceil(bottom)), scale)
-        cut = cut.resize((width, height), filter, box=(left - x, top - y, right - x, bottom - y))
+        whole, (top, left, bottom, right) = _reduced(stored, scale)
+        cut = self._decode(whole, scale).resize((width, height), filter, box=(left, top, right, bottom))
         return cut.transpose(_UPRIGHT[self._orientation]) if self._orientation != 1 else cut
+
+    def cut(
+        self, box: tuple[int, int, int, int], least: tuple[float, float], most: tuple[int, int]
+    ) -> tuple[np.ndarray, tuple[float, ...]] | None:
+        """Cut out a box without resizing it; a JPEG file is decoded at the first reduction at which it is small enough.
+
+        Args:
+            box: top, left, bottom, right in pixels of the upright picture.
+            least: (height, width) that the box must still have when it is reduced.
+            most: (height, width) that it may have.
+
+        Returns:
+            Pixels [h, w, 3] uint8 RGB, perhaps read-only, and the edges of the box in them (top, left, bottom, right),
+            which a reduction may put between two pixels. None where no reduction fits, and of rotated pictures.
+
+        Raises:
+            UnreadableImage: the pixels cannot be decoded.
+        """
+        if self._orientation != 1:
+            return None
+        for scale in (1, 2, 4, 8) if self._is_jpeg else (1,):
+            (x, y, right, bottom), edges = _reduced(box, scale)
+            if bottom - y <= most[0] and right - x <= most[1]:
+                break
+        else:
+            return None
+        if scale > 1 and (edges[2] - edges[0] < least[0] or edges[3] - edges[1] < least[1]):
+            return None
+        try:
+            return self._cut((x, y, right, bottom), scale), edges
+        except BROKEN as error:
+            raise UnreadableImage(reason(self._image, error)) from error
+
+    def _cut(self, box: tuple[int, int, int, int], scale: int) -> np.ndarray:
+        """Return what `_decode` gives as an array."""
+        return np.asarray(self._decode(box, scale))
 
     def _reduction(self, box: tuple[float, ...], size: tuple[int, int], filter: Image.Resampling) -> int:
         """Say at which part of its size a file is decoded for a box of the stored picture: 1, 1/2, 1/4, 1/8."""
@@ -134,9 +165,14 @@ class StoredImage:
         return _to_rgb(self._image.crop(box), self._image.format)
 
 
-def to_tensor(pixels: np.ndarray, flip: bool) -> Tensor:
-    """Turn [H, W, 3] uint8 into [3, H, W], contiguous, flipped left-right or not."""
-    return torch.from_numpy(np.ascontiguousarray((pixels[:, ::-1] if flip else pixels).transpose(2, 0, 1)))
+def _reduced(box: tuple[int, int, int, int], scale: int) -> tuple[tuple[int, int, int, int], tuple[float, ...]]:
+    """Reduce a box (top, left, bottom, right): the box of whole pixels around it (left, top, right, bottom), and its
+    own edges in that one (top, left, bottom, right).
+    """
+    # The last column of a draft may stand for less than `scale` columns: boxes are divided by the scale itself.
+    top, left, bottom, right = (side / scale for side in box)
+    x, y = math.floor(left), math.floor(top)
+    return (x, y, math.ceil(right), math.ceil(bottom)), (top - y, left - x, bottom - y, right - x)
 
 
 def _orientation(image: Image.Image) -> int:

@@ -19,27 +19,40 @@ from torch.nn.functional import interpolate
 from pretrain.data.decoding.pillow import StoredImage
 
 try:
-    from simplejpeg import decode_jpeg
+    from simplejpeg import decode_jpeg, decode_jpeg_header
 except ImportError:  # no wheel for this machine: `decoding.choose` takes Pillow
     decode_jpeg = None
 
 _MODES = {Image.Resampling.BILINEAR: "bilinear", Image.Resampling.BICUBIC: "bicubic"}
+_SCAN, _APP1 = b"\xda", b"\xe1"  # JPEG markers: the pixels follow; EXIF data or XMP, which may say that it is turned
 
 
 class TurboImage(StoredImage):
     """A stored picture whose JPEG files are decoded and resized faster."""
 
+    decoder = "turbo"
+
     def _open(self, source: bytes | Image.Image) -> None:
-        raw = read_raw(source) if isinstance(source, bytes) else None
-        if raw is None:
+        self._pixels: dict[int, np.ndarray] = {}  # of the last reduction: some callers show several boxes
+        self._content: bytes | None = None  # of a file that is not left to Pillow
+        if not isinstance(source, bytes):
             super()._open(source)
-            plain = isinstance(source, bytes) and self.is_plain_jpeg
-            self._content = source if plain else None
-            self._pixels: dict[int, np.ndarray] = {}  # of the last reduction: some callers show several boxes
-        else:  # nothing is decoded, and a box needs no copy of the rest
-            self.height, self.width = raw.shape[:2]
-            self._size, self._orientation, self._scale = (self.width, self.height), 1, None
-            self._is_jpeg, self._content, self._pixels = False, None, {1: raw}
+        elif (raw := read_raw(source)) is not None:  # nothing is decoded, and a box needs no copy of the rest
+            self._describe(source, *raw.shape[:2])
+            self._pixels = {1: raw}
+        elif (size := read_size(source)) is not None:
+            self._describe(source, *size)
+            self._is_jpeg, self.is_plain_jpeg, self._content = True, True, source
+        else:
+            super()._open(source)
+            self._content = source if self.is_plain_jpeg else None
+
+    def _describe(self, source: bytes, height: int, width: int) -> None:
+        """Set what `_open` of Pillow's path would, without opening the file."""
+        self.height, self.width = height, width
+        self._size, self._orientation, self._scale = (width, height), 1, None
+        self._source, self._image = source, None
+        self._is_jpeg = self.is_plain_jpeg = False
 
     def pixels(
         self, box: tuple[int, int, int, int], size: tuple[int, int], filter: Image.Resampling, flip: bool = False
@@ -49,18 +62,25 @@ class TurboImage(StoredImage):
         if decoded is None:
             return super().pixels(box, size, filter, flip)
         top, left, bottom, right = box
-        # torch is a third faster on a copy without gaps between the rows.
-        cut = torch.from_numpy(decoded[top:bottom, left:right].copy()).permute(2, 0, 1)[None]
+        # torch takes half the time where all strides say channels-last, and less without gaps between rows.
+        cut = torch.from_numpy(decoded[top:bottom, left:right].copy())[None].permute(0, 3, 1, 2)
         shown = interpolate(cut, size, mode=_MODES[filter], antialias=True)[0]
-        return (shown.flip(2) if flip else shown).contiguous()
+        return shown.flip(2) if flip else shown
 
     def _decode(self, box: tuple[int, int, int, int], scale: int) -> Image.Image:
         decoded = self._decoded(scale)
         if decoded is None:
+            if self._image is None:  # the header said nothing of what is wrong
+                super()._open(self._source)
             return super()._decode(box, scale)
         left, top, right, bottom = box
         height, width = decoded.shape[:2]
         return Image.fromarray(decoded[top : min(bottom, height), left : min(right, width)])
+
+    def _cut(self, box: tuple[int, int, int, int], scale: int) -> np.ndarray:
+        decoded = self._decoded(scale)
+        left, top, right, bottom = box
+        return super()._cut(box, scale) if decoded is None else decoded[top:bottom, left:right]
 
     def _decoded(self, scale: int) -> np.ndarray | None:
         """Return all pixels [H, W, 3], reduced by `scale`, or None where Pillow must read this file."""
@@ -77,6 +97,28 @@ class TurboImage(StoredImage):
                 return None
             self._pixels = {scale: decoded}
         return self._pixels[scale]
+
+
+def read_size(content: bytes) -> tuple[int, int] | None:
+    """Return height and width of a JPEG file by its header, in a fraction of the time in which Pillow opens it.
+
+    Returns:
+        None where Pillow may have more to say: of files with EXIF data, of other colours than RGB or grey, of broken
+        ones, and of those of another format.
+    """
+    if decode_jpeg is None or content[:2] != b"\xff\xd8":
+        return None
+    at = 2
+    while (marker := content[at + 1 : at + 2]) != _SCAN:
+        if content[at : at + 1] != b"\xff" or marker == _APP1:
+            return None
+        at += 2 + int.from_bytes(content[at + 2 : at + 4], "big")
+    try:
+        height, width, colors, _ = decode_jpeg_header(content)
+    except ValueError:
+        return None
+    plain = colors in ("YCbCr", "Gray") and height * width <= (Image.MAX_IMAGE_PIXELS or math.inf)
+    return (height, width) if plain else None
 
 
 def read_raw(content: bytes) -> np.ndarray | None:

@@ -10,7 +10,7 @@ from mimtransfer.benchmarks import gpu_tests
 from mimtransfer.benchmarks.report import Report, describe_machine, left_out, row_of
 from mimtransfer.benchmarks.timing import Contender, Figure, count_flops, measure
 from mimtransfer.errors import UserError
-from pretrain.benchmarks.loading import endless_batches, write_pictures
+from pretrain.benchmarks.loading import build_loader, endless_batches, write_pictures
 from pretrain.benchmarks.steps import load
 
 ABOUT = dict(config="a.py", batch_size=8, precision="bf16", compiled=False)
@@ -162,6 +162,6 @@ def test_loaded_batches_do_not_end(tmp_path):
     init_default_scope("mimtransfer")
     write_pictures(tmp_path / "pictures", 5, (20, 24))
     cfg = load("configs/debug/mae_vit-debug_2e_folder.py", [], amp=False)
-    batches = endless_batches(cfg, tmp_path / "pictures", 4, workers=0)
+    batches = endless_batches(build_loader(cfg, tmp_path / "pictures", 4, workers=0))
     shapes = {tuple(next(batches)["inputs"].shape) for _ in range(3)}
     assert shapes == {(4, 3, 32, 32)}

@@ -2,6 +2,7 @@
 import calibrate_plan
 import pytest
 import torch
+from fake_steps import shrink
 from mmengine.config import Config
 from mmengine.model import BaseModel
 from shipped_configs import load
@@ -9,7 +10,7 @@ from torch import nn
 
 import pretrain.methods  # noqa: F401
 from mimtransfer.planning.fake import Fake
-from mimtransfer.planning.step import FakeStep, Task
+from mimtransfer.planning.step import FIXED, FakeStep, Task
 from pretrain.planning.task import pretraining_task
 
 DEBUG = "debug/mae_vit-debug_2e_folder.py"
@@ -134,6 +135,22 @@ def test_flops_of_mae_vit_base_by_hand():
     encoder = 12 * (12 * 768**2 + 13 * 768) + 3 * 768 + 768 + (16 * 16 * 3 + 1) * 768 - 768
     decoder = 8 * (12 * 512**2 + 13 * 512) + 2 * 512 + 512 + (768 + 1) * 512 + (512 + 1) * 768
     assert found.trained_bytes == 4 * (encoder + decoder)
+
+
+def test_several_masks_embed_an_image_once():
+    """Each mask takes its operations; the projection of the 16 x 16 patches runs once, forward and for its weights."""
+    cfg, found = load(DEBUG), []
+    shrink(cfg)
+    for masks in (1, 3):
+        cfg.model.masks_per_image = masks
+        fake = FakeStep(cfg, pretraining_task(cfg), amp=False)
+        found.append(fake.run(4))
+    (one, three), encoder = found, fake.model.encoder
+    patches, inputs = encoder.grid_size[0] * encoder.grid_size[1], 3 * encoder.patch_size[0] * encoder.patch_size[1]
+    projection = 4 * 2 * 2 * patches * inputs * encoder.embed_dim
+    assert three.flops == 3 * (one.flops - projection) + projection
+    kept = [cost.before_update - sum(cost.memory[kind] for kind in FIXED) for cost in (one, three)]
+    assert 2 * kept[0] < kept[1] < 3 * kept[0]
 
 
 def test_a_real_step_needs_what_was_predicted():

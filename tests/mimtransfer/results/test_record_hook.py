@@ -11,9 +11,11 @@ from mmengine.runner import Runner
 from record_toys import RecordToyNet, loader, meta_of, pretraining, segmentation, train
 
 from mimtransfer.checkpoints.safe_load import read_checkpoint
+from mimtransfer.errors import UserError
 from mimtransfer.results.fingerprint import fingerprint, protocol_config
-from mimtransfer.results.record import read_record
+from mimtransfer.results.record import read_record, validate
 from mimtransfer.results.record_hook import RecordHook
+from mimtransfer.training.schedule_hook import summary
 
 
 def test_pretraining(tmp_path):
@@ -68,6 +70,19 @@ def test_pretraining(tmp_path):
         "config_fingerprint": record["protocol"]["fingerprint"],
     }
     assert {key: meta[key] for key in expected} == expected
+
+
+def test_several_masks_of_an_image_are_told(tmp_path):
+    cfg = pretraining(tmp_path / "a")
+    cfg["model"]["masks_per_image"] = 3
+    runner = train(cfg)
+    assert read_record(tmp_path / "a/result.json")["schedule"] == {"epochs": 4, "iters": 12, "masks_per_image": 3}
+    told = "Schedule: 4 images a step (4 x 1 process), 12 steps, 48 images, 3 masks of each (144 masks; lr "
+    assert summary(runner).startswith(told)
+    broken = read_record(tmp_path / "a/result.json")
+    broken["schedule"]["masks_per_image"] = "3"
+    with pytest.raises(UserError, match=r"schedule\.masks_per_image' is '3', expected an integer"):
+        validate(broken)
 
 
 def test_a_killed_run_goes_on_with_its_account(tmp_path):

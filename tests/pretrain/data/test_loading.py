@@ -34,7 +34,8 @@ def textured(folder):
     return folder
 
 
-def epochs_of(folder, num_workers=0, persistent=False, epochs=(0, 1), batch_size=4, seed=5, **dataset):
+def epochs_of(folder, num_workers=0, persistent=False, epochs=(0, 1), batch_size=4, seed=5,
+              collate="mimtransfer.stack_images", **dataset):
     """Build a loader as a run does; give its batches, epoch by epoch."""
     loader = Runner.build_dataloader(
         {
@@ -42,7 +43,7 @@ def epochs_of(folder, num_workers=0, persistent=False, epochs=(0, 1), batch_size
             "num_workers": num_workers,
             "persistent_workers": persistent,
             "sampler": {"type": "mimtransfer.EpochSampler"},
-            "collate_fn": {"type": "default_collate"},
+            "collate_fn": {"type": collate},
             "dataset": {"type": "mimtransfer.ImageFolder", "root": str(folder), "transform": dict(CROP), **dataset},
         },
         seed=seed,
@@ -55,7 +56,9 @@ def epochs_of(folder, num_workers=0, persistent=False, epochs=(0, 1), batch_size
 
 
 def flat(epochs):
-    return [tensor for batches in epochs for batch in batches for tensor in (batch["inputs"], *batch["record"])]
+    parts = ("inputs", "crop")
+    return [tensor for batches in epochs for batch in batches
+            for tensor in (*(batch[part] for part in parts if part in batch), *batch["record"])]
 
 
 def equal(first, second):
@@ -63,10 +66,14 @@ def equal(first, second):
     return len(first) == len(second) and all(torch.equal(a, b) for a, b in zip(first, second))
 
 
-@pytest.mark.parametrize("num_workers, persistent", [(1, False), (2, False), (2, True)])
-def test_batches_do_not_depend_on_workers(folder, num_workers, persistent):
+@pytest.mark.parametrize("num_workers, persistent, augment", [
+    (1, False, "host"), (2, False, "host"), (2, True, "host"), (1, True, "device"),
+])  # fmt: skip
+def test_batches_do_not_depend_on_workers(folder, num_workers, persistent, augment):
     textured(folder)
-    assert equal(epochs_of(folder), epochs_of(folder, num_workers, persistent))
+    expected = epochs_of(folder, augment=augment, collate="default_collate")
+    assert equal(expected, epochs_of(folder, num_workers, persistent, augment=augment))
+    assert equal(expected, epochs_of(folder, augment=augment))
 
 
 def test_batches_do_not_depend_on_what_was_read_before(folder):

@@ -24,6 +24,7 @@ MASKINGS.import_from_location()
 STRATEGIES = sorted(MASKINGS.module_dict)
 MEASURED = [name for name in STRATEGIES if issubclass(MASKINGS.get(name), Measured)]
 WEIGHTED = [name for name in STRATEGIES if issubclass(MASKINGS.get(name), WeightedMasking)]
+SHARING = [name for name in STRATEGIES if MASKINGS.get(name).shares_visible]
 NUM_IMAGES = 9
 
 
@@ -116,6 +117,34 @@ def test_the_seed_decides_and_the_rest_of_the_batch_does_not(name, maps):
         alone = strategy(images[one], AugRecord(*(field[one] for field in record)), grid,
                          SampleGenerator(record.seed[one]))
         assert all(torch.equal(part, whole[one]) for part, whole in zip(alone, first))
+
+
+@cases([name for name in STRATEGIES if name not in SHARING])
+def test_each_mask_of_an_image_is_a_draw_of_its_own(name, maps):
+    grid, masks = (8, 8), 3
+    strategy = build(name, 0.5, 0.2, maps)
+    images, record = sample_batch(5, grid)
+    generator = SampleGenerator(record.seed).spread(masks)
+    layout = strategy(images, record, grid, generator)
+    single = strategy(images, record, grid, SampleGenerator(record.seed))
+    assert all(torch.equal(part[::masks], first) for part, first in zip(layout, single))
+    for k in range(masks):  # as of an image that comes alone, with a seed of its own
+        alone = strategy(images, record, grid, SampleGenerator(generator.seed[k::masks]))
+        assert all(torch.equal(part[k::masks], other) for part, other in zip(layout, alone))
+    roles = layout.roles().unflatten(0, (5, masks))
+    assert all((roles[:, k] != roles[:, other]).any(1).all() for k in range(masks) for other in range(k))
+
+
+@cases(SHARING)
+def test_masks_that_share_what_is_visible_hide_other_patches(name, maps):
+    grid, masks = (8, 8), 3
+    images, record = sample_batch(5, grid)
+    layout = build(name, 0.15, 0.5, maps)(images, record, grid, SampleGenerator(record.seed).spread(masks))
+    visible, masked, thrown = (part.unflatten(0, (5, masks)) for part in layout)
+    assert (visible == visible[:, :1]).all()
+    assert all((masked[:, k] != masked[:, other]).any(1).all() for k in range(masks) for other in range(k))
+    patches = torch.cat([visible, masked, thrown], dim=2).sort(2).values
+    assert (patches == torch.arange(64)).all()
 
 
 @EVERY_STRATEGY
@@ -259,6 +288,17 @@ def test_random_masking_is_uniform():
     assert np.abs(layout.mask().float().mean(0) - 0.25).max() < 0.03
 
 
+def test_masks_of_an_image_are_independent():
+    """The first patches of two masks: all pairs alike. And masks overlap as often as those of two images."""
+    seeds = SampleGenerator.from_seed(0, 8000).seed
+    images = torch.zeros(1, 3, 8, 8).expand(8000, -1, -1, -1)
+    layout = RandomMasking(0.25)(images, None, (2, 2), SampleGenerator(seeds).spread(3))
+    first = layout.masked.view(8000, 3)
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        pairs = torch.bincount(4 * first[:, one] + first[:, other], minlength=16)
+        assert stats.chisquare(pairs.numpy()).pvalue > 1e-3
+
+
 def test_published_counts():
     # AMT (arXiv 2211.15362) and MAE at 14 x 14: masked 88, thrown 78, visible 30; and 117, 30, 49; MAE masks 147.
     assert RandomMasking(0.45, 0.40).counts(196) == (30, 88, 78)
@@ -274,6 +314,8 @@ def test_layout_views():
     tokens = torch.arange(8.0).view(1, 4, 2)
     assert take(tokens, layout.visible).tolist() == [[[0, 1], [6, 7]]]
     assert take(tokens, torch.tensor([[1], [2]])).tolist() == [[[2, 3]], [[4, 5]]]  # one table for the batch
+    two = torch.cat([tokens, tokens + 10])  # two masks of each image
+    assert take(two, torch.tensor([[1], [2], [3], [0]])).tolist() == [[[2, 3]], [[4, 5]], [[16, 17]], [[10, 11]]]
 
 
 def test_the_strategy_of_the_readme_fulfils_the_contract():

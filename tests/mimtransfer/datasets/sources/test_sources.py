@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mimtransfer.datasets.sources.archives import index_tar
 from mimtransfer.datasets.sources.recognise import open_source
+from mimtransfer.datasets.sources.tar_index import index_tar
 from mimtransfer.datasets.unreadable import UnreadableImage
 from mimtransfer.errors import UserError
 
@@ -228,6 +228,21 @@ def test_members_that_cannot_be_read(sources, tmp_path):
     assert source.read(0) == FILES["ant/0.PNG"]
 
 
+def test_a_tar_file_without_its_end_mark(tmp_path, monkeypatch):
+    """Cut between two members it is a shorter tar file: read, and said."""
+    lines = []
+    monkeypatch.setattr("mimtransfer.datasets.sources.tar_index.print_log", lambda line, **_: lines.append(line))
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for number in range(3):
+            add(tar, f"{number}.png", FILES["ant/1.PNG"])
+    whole = (tmp_path / "a.tar").read_bytes()
+    assert len(open_source(str(tmp_path / "a.tar"))) == 3 and not lines
+    places = index_tar(str(tmp_path / "a.tar"))
+    (tmp_path / "a.tar").write_bytes(whole[: int(places.offsets[2]) - 512])
+    assert len(open_source(str(tmp_path / "a.tar"))) == 2
+    assert len(lines) == 1 and "ends without its end mark, after 2 images" in lines[0]
+
+
 def test_what_is_no_image_is_left_out(tmp_path):
     with tarfile.open(tmp_path / "a.tar", "w") as tar:
         for name in ("a/._1.png", "a/1.png", "a/notes.txt", ".hidden.png"):
@@ -236,3 +251,15 @@ def test_what_is_no_image_is_left_out(tmp_path):
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
         tar.addfile(link)
     assert index_tar(str(tmp_path / "a.tar")).names == [b"a/1.png"]
+
+
+def test_images_beside_shards_are_not_passed_over(sources, tmp_path):
+    """As ImageNet is unpacked: `n01440764.tar` beside the folder of its images."""
+    folder = tmp_path / "both"
+    shutil.copytree(sources / "web", folder)
+    (folder / "deep" / "er").mkdir(parents=True)
+    (folder / "deep" / "er" / "readme.txt").write_bytes(b"")
+    assert len(open_source(str(folder))) == 6
+    (folder / "deep" / "er" / "new.JPG").write_bytes(b"")
+    with pytest.raises(UserError, match=r"holds shards \(train-000.tar\) and images \(deep/er/new.JPG\).*/\*.tar"):
+        open_source(str(folder))

@@ -11,6 +11,7 @@ from sklearn.datasets import load_sample_images
 from mimtransfer.errors import UserError
 from pretrain.data import ImageFolder
 from pretrain.data.decoding import StoredImage, TurboImage, UnreadableImage, choose_decoder, turbo
+from pretrain.data.decoding.turbo import read_size
 
 BICUBIC, BILINEAR, LANCZOS = (Image.Resampling[name] for name in ("BICUBIC", "BILINEAR", "LANCZOS"))
 
@@ -26,7 +27,8 @@ def photograph(number=0, **options):
 def difference(data, box, size, filter=BICUBIC, flip=False):
     got = TurboImage(data).pixels(box, size, filter, flip)
     expected = StoredImage(data).pixels(box, size, filter, flip)
-    assert got.dtype == torch.uint8 and got.is_contiguous() and got.shape == expected.shape == (3, *size)
+    assert got.permute(1, 2, 0).is_contiguous() and got.dtype == torch.uint8
+    assert got.shape == expected.shape == (3, *size)
     return (got.int() - expected.int()).abs()
 
 
@@ -95,6 +97,36 @@ def test_broken_files_are_those_of_pillow(harm):
         assert outcomes[0] == outcomes[1]
     else:
         assert torch.equal(outcomes[0], outcomes[1])
+
+
+def test_the_size_of_a_plain_file_is_known_without_pillow(monkeypatch):
+    data = photograph()
+    assert read_size(data) == (427, 640)
+    assert read_size(photograph(mode="L")) == (427, 640)
+    described, opened = TurboImage(data), StoredImage(data)
+    for name in ("height", "width", "is_plain_jpeg", "_size", "_orientation", "_is_jpeg"):
+        assert getattr(described, name) == getattr(opened, name), name
+    # What Pillow may have a word on: EXIF data, CMYK, a header that is cut or broken, no JPEG, far too large.
+    exif = Image.Exif()
+    exif[274] = 6
+    assert read_size(photograph(exif=exif.tobytes())) is None and read_size(photograph(mode="CMYK")) is None
+    assert [read_size(wrong) for wrong in (b"", data[:2], data[:100], data[:20] + bytes(9) + data[29:])] == [None] * 4
+    assert read_size(b"P6\n2 2\n255\n" + bytes(12)) is None
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 427 * 640 - 1)
+    assert read_size(data) is None
+
+
+@pytest.mark.parametrize("filter", [BICUBIC, BILINEAR])
+@pytest.mark.parametrize("flip", [False, True])
+def test_raw_pixels_are_those_of_torch_on_planes(filter, flip):
+    """Interleaved pixels are resized by another branch of torch's kernel, which must not round otherwise."""
+    image = load_sample_images().images[0]
+    raw = b"P6\n640 427\n255\n" + image.tobytes()
+    for top, left, bottom, right in ((0, 0, 427, 640), (10, 30, 210, 270), (100, 5, 131, 640)):
+        cut = torch.from_numpy(image[top:bottom, left:right].copy()).permute(2, 0, 1).contiguous()[None]
+        expected = torch.nn.functional.interpolate(cut, (96, 80), mode=filter.name.lower(), antialias=True)[0]
+        got = TurboImage(raw).pixels((top, left, bottom, right), (96, 80), filter, flip)
+        assert torch.equal(got, expected.flip(2) if flip else expected)
 
 
 def test_choice(monkeypatch, tmp_path):

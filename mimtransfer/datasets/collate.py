@@ -1,0 +1,42 @@
+"""Batches of images whose channels lie side by side, as decoders and resizers write them, ordered on the device.
+
+`default_collate` would order them in the loader's workers, value by value, which takes as long as a quarter of all the
+rest for an image that is stored raw.
+"""
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mmengine.model import BaseDataPreprocessor
+from torch import Tensor
+from torch.utils.data import default_collate
+
+from mimtransfer.registry import FUNCTIONS
+
+
+@FUNCTIONS.register_module()
+def stack_images(data_batch: Sequence[Mapping[str, Any]]) -> Any:
+    """Stack samples as `default_collate` does, with the same values, but leave pixels in the order they lie in.
+
+    Args:
+        data_batch: samples, dictionaries; their `inputs` are [C, H, W], in memory [H, W, C], or contiguous.
+
+    Returns:
+        A dictionary: `inputs` [B, C, H, W], in memory as the samples; everything else stacked.
+    """
+    if data_batch[0]["inputs"].is_contiguous():
+        return default_collate(list(data_batch))
+    batch = default_collate([{**sample, "inputs": sample["inputs"].permute(1, 2, 0)} for sample in data_batch])
+    batch["inputs"] = batch["inputs"].permute(0, 3, 1, 2)
+    return batch
+
+
+def order_channels(preprocessor: BaseDataPreprocessor, args: tuple) -> tuple | None:
+    """Bring `inputs` to the device and make them contiguous there: a forward pre-hook of a preprocessor.
+
+    What comes after it, and so every rounding, does not depend on how a batch was stacked.
+    """
+    inputs = args[0].get("inputs") if args and isinstance(args[0], Mapping) else None
+    if not isinstance(inputs, Tensor) or inputs.is_contiguous():
+        return None
+    inputs = inputs.to(preprocessor.device, non_blocking=preprocessor._non_blocking)
+    return {**args[0], "inputs": inputs.contiguous()}, *args[1:]
