@@ -85,6 +85,17 @@ def device() -> dict[str, str]:
     return {"device": _cpu_name(), "device_type": "cpu"}
 
 
+def reading(loop: Any) -> dict[str, str | None] | None:
+    """Return how the images of a loop are read: `source`, what holds them, and `decoder`, the one in force.
+
+    None of data sets of mmdet and mmseg, whose pipeline says it in the config.
+    """
+    dataset = getattr(getattr(loop, "dataloader", None), "dataset", None)
+    while dataset is not None and not hasattr(dataset, "reading"):
+        dataset = getattr(dataset, "dataset", None)  # a wrapper, as a subset or corrupted images
+    return None if dataset is None else dataset.reading
+
+
 def measuring(message_hub: "MessageHub", wall_s: float | None) -> dict[str, Any]:
     """Return what measuring maps has cost a run with the processes that it continues.
 
@@ -101,17 +112,6 @@ def measuring(message_hub: "MessageHub", wall_s: float | None) -> dict[str, Any]
     seconds = history.data[0].tolist()
     share = round(sum(seconds) / wall_s, 4) if wall_s else None
     return {"measuring": {"passes": len(seconds), "seconds": round(sum(seconds), 3), "share": share}}
-
-
-def reading(loop: Any) -> dict[str, str | None] | None:
-    """Return how the images of a loop are read: `source`, what holds them, and `decoder`, the one in force.
-
-    None of data sets of mmdet and mmseg, whose pipeline says it in the config.
-    """
-    dataset = getattr(getattr(loop, "dataloader", None), "dataset", None)
-    while dataset is not None and not hasattr(dataset, "reading"):
-        dataset = getattr(dataset, "dataset", None)  # a wrapper, as a subset or corrupted images
-    return None if dataset is None else dataset.reading
 
 
 def data_digests(cfg: Mapping, evaluated: str = "val") -> dict[str, str]:

@@ -286,7 +286,7 @@ def _so_far(runner) -> str:
 
 def _whole_images(dataset, size: int | tuple[int, int] | None):
     """Return the training set with the whole image shown, squashed to `size`; None: that of the training crops."""
-    size = size or dataset.transform.size
-    images = dataset.shown_by(ResizeWhole(size, dataset.transform.filter.name.lower()))
+    transform = ResizeWhole(size or dataset.transform.size, dataset.transform.filter.name.lower())
+    images = dataset.shown_by(transform)
     images.augment = "host"  # a map is of the same pixels wherever crops are resized
     return images
