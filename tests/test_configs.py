@@ -126,7 +126,8 @@ def test_model_and_hooks_build(leaf):
     reads_bank = isinstance(method.strategy, Measured) and method.strategy.source == "bank"
     assert reads_bank == ("MapBankHook" in hooks)
     if "MapBankHook" in hooks:
-        assert hooks["MapBankHook"].begin < cfg.train_cfg.max_epochs
+        num_images = cfg.train_dataloader.dataset.get("num_images") or 1_281_167
+        assert hooks["MapBankHook"].schedule.epochs(cfg.train_cfg.max_epochs, num_images)
         warmup = method.strategy.warmup
         assert warmup.unit == method.strategy.unit and warmup.throw_ratio == 0
         if cfg.model.type == "MAE":

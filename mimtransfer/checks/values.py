@@ -81,6 +81,8 @@ def misfit(name: str, value: Any, hint: Any, default: Any, kind: str, lax: bool)
         _numbers(default) or name in RANGES.get(kind, {}) or (kind == "metric" and default)
     ):
         return "expected at least one"
+    if kind == "hook" and float in typing.get_args(hint):  # counts epochs or shares of the training, and checks both
+        return None
     return in_range(name, value, kind)
 
 

@@ -24,7 +24,7 @@ def stack_images(data_batch: Sequence[Mapping[str, Any]]) -> Any:
         A dictionary: `inputs` [B, C, H, W], in memory as the samples; everything else stacked.
     """
     if data_batch[0]["inputs"].is_contiguous():
-        return default_collate(data_batch)
+        return default_collate(list(data_batch))
     batch = default_collate([{**sample, "inputs": sample["inputs"].permute(1, 2, 0)} for sample in data_batch])
     batch["inputs"] = batch["inputs"].permute(0, 3, 1, 2)
     return batch

@@ -19,9 +19,11 @@ from mimtransfer.files import sha256_file
 from mimtransfer.results.description import short_name, training_loader
 
 if TYPE_CHECKING:
+    from mmengine.logging import MessageHub
     from mmengine.runner import Runner
 
 _LIBRARIES = ("torch", "torchvision", "timm", "numpy", "mmengine", "mmcv", "mmdet", "mmseg")
+MEASURING = "map_bank/seconds"  # what a pass that measures maps took, in mmengine's message hub; kept in checkpoints
 _FILE_KEYS = ("ann_file", "list_file", "proposal_file")
 
 
@@ -92,6 +94,24 @@ def reading(loop: Any) -> dict[str, str | None] | None:
     while dataset is not None and not hasattr(dataset, "reading"):
         dataset = getattr(dataset, "dataset", None)  # a wrapper, as a subset or corrupted images
     return None if dataset is None else dataset.reading
+
+
+def measuring(message_hub: "MessageHub", wall_s: float | None) -> dict[str, Any]:
+    """Return what measuring maps has cost a run with the processes that it continues.
+
+    Args:
+        wall_s: seconds of the whole run; None: not known.
+
+    Returns:
+        `{"measuring": {"passes": number, "seconds": in sum, "share": of wall_s or None}}`; empty where nothing was
+        measured.
+    """
+    history = message_hub.log_scalars.get(MEASURING)
+    if history is None:
+        return {}
+    seconds = history.data[0].tolist()
+    share = round(sum(seconds) / wall_s, 4) if wall_s else None
+    return {"measuring": {"passes": len(seconds), "seconds": round(sum(seconds), 3), "share": share}}
 
 
 def data_digests(cfg: Mapping, evaluated: str = "val") -> dict[str, str]:

@@ -174,6 +174,11 @@ class RecordHook(Hook):
             runner.logger.info(f"result written to {write_record(record, folder)}")
 
     @property
+    def wall_s(self) -> float:
+        """Seconds of the run so far; see `CostMeter.wall_s`."""
+        return self._meter.wall_s
+
+    @property
     def _kind(self) -> str:
         return "pretrain" if self._task == "pretrain" else "transfer"
 
@@ -290,6 +295,7 @@ class RecordHook(Hook):
         if self._trained:
             cost |= provenance.device()
             cost["compiled"] = compiled_parts(runner.model)
+            cost |= provenance.measuring(runner.message_hub, cost["wall_s"])
             batch = getattr(runner.train_dataloader, "batch_size", None) or batch
         elif self._loaded is None:  # frozen features: the evaluation is all there is
             cost |= provenance.device()

@@ -17,8 +17,11 @@ from mimtransfer.backbones.inspect import view_block
 from mimtransfer.errors import UserError
 from mimtransfer.files import write_atomically
 from mimtransfer.registry import HOOKS
+from mimtransfer.results.provenance import MEASURING, measuring
+from mimtransfer.results.record_hook import RecordHook
 from mimtransfer.stored import read_object
 from pretrain.data.transforms import ResizeWhole
+from pretrain.hooks.map_schedule import MapSchedule, needed
 from pretrain.masking.bank import MapBank
 from pretrain.masking.measured import Measured
 from pretrain.methods.base import MIMethod
@@ -39,9 +42,14 @@ class MapBankHook(Hook):
     Rows of images that cannot be read stay zero; they are never shown.
 
     Args:
-        begin: whole epochs of training before the first filling. AMT's paper says 40; its released code trains epochs
-            0 to 40, so 41, before the first map, and 81 before the second: our configs of AMT follow the code, 41.
-        interval: epochs between fillings (AMT: 40).
+        begin: training before the first filling: an int counts whole epochs, a float is a share of the training
+            (0.1 = a tenth; the first epoch after it). AMT's paper says 40 of 400 epochs; its released code trains
+            epochs 0 to 40, so 41, before the first map, and 81 before the second: our configs of AMT follow the code.
+        interval: between fillings, counted likewise (AMT: 40 of 400 epochs, so 0.1).
+        min_images: `begin` waits until so many images were shown, epochs x size of the training set: shares of a short
+            training end before the encoder is worth asking, see docs/masking.md.
+        measure_size: side, or (height, width), that whole images are shown to the encoder in, positions resampled;
+            None: that of the training crops. Half the side costs less than a quarter. A map has fewer cells then.
         batch_size: images of a rank at once; None: as in training.
         num_workers: loader processes of a rank; None: as in training.
         amp: measure under bfloat16 autocast; False on a CPU that does not compute in bfloat16.
@@ -49,18 +57,19 @@ class MapBankHook(Hook):
             `<work_dir>/map_bank`.
 
     Raises:
-        UserError: a value out of its range, or, before training begins, a strategy that measures nothing or an encoder
-            that it cannot measure.
+        UserError: a value out of its range, or, before training begins, a strategy that measures nothing, an encoder
+            that it cannot measure, or a `measure_size` that does not fit.
     """
 
     priority = "HIGH"  # before RecordHook starts its clock: measuring is wall time, but no training throughput
 
-    def __init__(self, begin: int = 40, interval: int = 40, batch_size: int | None = None,
-                 num_workers: int | None = None, amp: bool = True, folder: str | None = None):
-        if begin < 0 or interval < 1:
-            raise UserError(f"MapBankHook: got begin={begin}, interval={interval}; expected begin >= 0, interval >= 1")
-        self.begin, self.interval, self.amp = begin, interval, amp
+    def __init__(self, begin: int | float = 40, interval: int | float = 40, batch_size: int | None = None,
+                 num_workers: int | None = None, amp: bool = True, folder: str | None = None, min_images: int = 0,
+                 measure_size: int | tuple[int, int] | None = None):
+        self.schedule, self.amp = MapSchedule(begin, interval, min_images), amp
         self.batch_size, self.num_workers, self.folder = batch_size, num_workers, folder
+        self.measure_size = measure_size
+        self._due: list[int] = []
         self._within_epoch = False
         self._named: dict | None = None  # epoch and id of the bank in use, or of the one that the checkpoint used
 
@@ -90,23 +99,24 @@ class MapBankHook(Hook):
         if not isinstance(self._model.strategy, Measured):
             raise UserError(f"MapBankHook: strategy {type(self._model.strategy).__name__} measures no maps; remove the "
                             "hook from custom_hooks, or choose a strategy that does, e.g. AMTMasking")
-        self._images = _whole_images(runner.train_dataloader.dataset)
+        self._images = _whole_images(runner.train_dataloader.dataset, self.measure_size)
+        self._check_size(runner.train_dataloader.dataset.transform.size)
         self._folder = Path(self.folder or Path(runner.work_dir, "map_bank"))
         self._folder.mkdir(parents=True, exist_ok=True)
         black = torch.zeros(1, self._model.in_chans, *self._images.transform.size, dtype=torch.uint8)
         _, *grid = measure_maps(self._model, black, self.amp).shape
         self._grid = (grid[0], grid[1])
-        if self.begin >= runner.max_epochs:
-            runner.logger.warning(f"MapBankHook: no map is ever measured, begin={self.begin} is not before the end of "
-                                  f"{runner.max_epochs} epochs")
+        self._due = self.schedule.epochs(runner.max_epochs, len(self._images))
+        if not self._due:
+            runner.logger.warning(f"MapBankHook: no map is ever measured, {self.schedule} is not before the end of "
+                                  f"{runner.max_epochs} epochs of {len(self._images)} images")
 
     def before_train_epoch(self, runner) -> None:
         """Measure when it is time; in a resumed run, open the bank of the checkpoint."""
-        since_begin = runner.epoch - self.begin
-        if since_begin < 0:
+        if not self._due or runner.epoch < self._due[0]:
             return
         # The epoch of a checkpoint that was saved within one has its bank already.
-        due = since_begin % self.interval == 0 and not self._within_epoch
+        due = runner.epoch in self._due and not self._within_epoch
         self._within_epoch = False
         if due or (self._model.strategy.bank is None and not self._reopen(runner)):
             self._fill(runner)
@@ -117,10 +127,21 @@ class MapBankHook(Hook):
         if self._named is not None:
             self._remove_unneeded(runner)
 
+    def _check_size(self, training: tuple[int, int]) -> None:
+        (height, width), (ph, pw) = self._images.transform.size, self._model.encoder.patch_size
+        if height % ph or width % pw or height > training[0] or width > training[1]:
+            raise UserError(f"MapBankHook: got measure_size={self.measure_size}; expected multiples of the patch, "
+                            f"{ph} x {pw}, of at most the training's {training[0]} x {training[1]} pixels")
+        if self.measure_size is not None and getattr(self._model.strategy, "legacy_crop", False):
+            raise UserError("MapBankHook: got measure_size with a strategy of legacy_crop=True, which reads fixed "
+                            "cells of a map of the training's size; expected only one of them")
+
     def _fill(self, runner) -> None:
         """Measure all images, unless a run that was killed since has done it with the same weights."""
         path, wanted = self._path(runner.epoch), self._id(runner)
-        if self._is_complete(path, wanted):
+        spent = self._seconds(path, wanted)
+        if spent is not None:  # not in the checkpoint that this run goes on from
+            runner.message_hub.update_scalar(MEASURING, spent)
             self._use(path, wanted, runner)
             return
         start = time.monotonic()
@@ -131,9 +152,9 @@ class MapBankHook(Hook):
         bank.flush()
         barrier()
         seconds = time.monotonic() - start
+        runner.message_hub.update_scalar(MEASURING, seconds)
         runner.logger.info(f"map bank after {runner.epoch} epochs: {bank.num_images} images in {seconds:.1f} s, "
-                           f"{bank.num_images / seconds:.1f} images/s")
-        runner.message_hub.update_scalar("map_bank/seconds", seconds)
+                           f"{bank.num_images / seconds:.1f} images/s; {_so_far(runner)}")
         if is_main_process():
             about = dict(epoch=runner.epoch, id=wanted, num_images=bank.num_images, grid=bank.grid,
                          strategy=type(self._model.strategy).__name__, seconds=round(seconds, 3))
@@ -147,7 +168,7 @@ class MapBankHook(Hook):
             reason = "the checkpoint names none"
         else:
             path = self._path(self._named["epoch"])
-            if self._is_complete(path, self._named["id"]):
+            if self._seconds(path, self._named["id"]) is not None:
                 self._use(path, self._named["id"], runner)
                 return True
             reason = f"{path} is missing or of other weights"
@@ -162,19 +183,20 @@ class MapBankHook(Hook):
         self._named = {"epoch": int(path.stem.removeprefix("epoch_")), "id": identity}
         runner.logger.info(f"map bank in use from here on: {path}")
 
-    def _is_complete(self, path: Path, identity: str) -> bool:
-        """Decide on the first rank, so that all agree."""
+    def _seconds(self, path: Path, identity: str) -> float | None:
+        """Return what a complete bank has taken, None where it is not complete; the first rank decides for all."""
         verdict: list[Any] = [None]
         if is_main_process():
-            fields: dict[str, Any] = dict(num_images=int, grid=list, id=str)
+            fields: dict[str, Any] = dict(num_images=int, grid=list, id=str, seconds=float)
             try:
                 about = read_object(path.with_suffix(".json"), fields, "")
                 bank = MapBank.open(path, len(self._images), self._grid)
             except (OSError, ValueError):  # not there, cut off, or of others: measured again
                 about, bank = {}, None
             # The file itself, and what was noted when it was complete.
-            verdict = [bank is not None and (about["id"], about["num_images"], tuple(about["grid"]))
-                       == (identity, len(self._images), self._grid)]
+            complete = bank is not None and (about["id"], about["num_images"], tuple(about["grid"])) == (
+                identity, len(self._images), self._grid)
+            verdict = [about["seconds"] if complete else None]
         broadcast_object_list(verdict)
         return verdict[0]
 
@@ -249,20 +271,22 @@ def shard(num_images: int, rank: int, world_size: int) -> range:
     return range(num_images * rank // world_size, num_images * (rank + 1) // world_size)
 
 
-def needed(banks: list[int], checkpoints: list[int]) -> set[int]:
-    """Return the epochs of the banks that training would go on with after these checkpoints: the last one not after
-    each.
-    """
-    return {max((bank for bank in banks if bank <= epoch), default=-1) for epoch in checkpoints}
-
-
 def _numbers(folder: Path, kind: str, ending: str) -> list[int]:
     names = (re.fullmatch(rf"{kind}_(\d+)\.{ending}", path.name) for path in folder.iterdir())
     return [int(name[1]) for name in names if name]
 
 
-def _whole_images(dataset):
-    """Return the training set with the whole image shown, squashed to the size of the training crops."""
-    images = dataset.shown_by(ResizeWhole(dataset.transform.size, dataset.transform.filter.name.lower()))
+def _so_far(runner) -> str:
+    """Say what measuring has cost this run, with the processes that it continues."""
+    record = next((hook for hook in runner.hooks if isinstance(hook, RecordHook)), None)
+    spent = measuring(runner.message_hub, None if record is None else record.wall_s)["measuring"]
+    share = "" if spent["share"] is None else f", {spent['share']:.1%} of the run's time"
+    return f"measuring has taken {spent['seconds']:.1f} s so far{share}"
+
+
+def _whole_images(dataset, size: int | tuple[int, int] | None):
+    """Return the training set with the whole image shown, squashed to `size`; None: that of the training crops."""
+    transform = ResizeWhole(size or dataset.transform.size, dataset.transform.filter.name.lower())
+    images = dataset.shown_by(transform)
     images.augment = "host"  # a map is of the same pixels wherever crops are resized
     return images

@@ -70,10 +70,26 @@ class FrequencyLoss:
         """
         # The transform is linear: the difference of two spectra is the spectrum of the difference.
         wide = torch.promote_types(prediction.dtype, torch.float32)
-        error = self._tiles(prediction.to(wide) - target.to(wide))  # [B, n, H', W']
-        if self.average_spectrum:
-            error = error.mean(0, keepdim=True)
-        spectrum = torch.fft.rfft2(error.detach(), norm="ortho")  # [B, n, H', W'//2+1]
+        error = self._error(prediction.to(wide) - target.to(wide))
+        return SpectralDistance.apply(error, *self._spectrum(error.detach(), kept), self.gamma)
+
+    @torch.no_grad()
+    def zero_level(self, target: Tensor, kept: Tensor | None) -> Tensor:
+        """Return the loss of a prediction that is 0 in all bins: a scalar, without gradient. A model whose loss stays
+        here has learned nothing. `target` and `kept` as above.
+        """
+        error = self._error(target.to(torch.promote_types(target.dtype, torch.float32)))  # |0 - Y| = |Y|
+        _, power, weight = self._spectrum(error, kept)
+        return power.pow_(self.gamma / 2).mul_(weight).sum()
+
+    def _error(self, difference: Tensor) -> Tensor:
+        """Cut into tiles, [B, C, H, W] -> [B, n, H', W'], and take the mean over the batch where asked for."""
+        error = self._tiles(difference)
+        return error.mean(0, keepdim=True) if self.average_spectrum else error
+
+    def _spectrum(self, error: Tensor, kept: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Return spectrum, power and weights of the bins; see `SpectralDistance`."""
+        spectrum = torch.fft.rfft2(error, norm="ortho")  # [B, n, H', W'//2+1]
         real, imaginary = spectrum.real, spectrum.imag
         power = torch.addcmul(real.new_full((), 1e-12), real, real).addcmul_(imaginary, imaginary)
 
@@ -93,7 +109,7 @@ class FrequencyLoss:
             weight = weight.sum(0, keepdim=True)
         if self.focal_gamma is not None:
             weight = weight * self._focal_weights(power)
-        return SpectralDistance.apply(error, spectrum, power, weight, self.gamma)
+        return spectrum, power, weight
 
     def _tiles(self, images: Tensor) -> Tensor:
         n, (height, width) = self.patch_factor, images.shape[-2:]

@@ -90,13 +90,25 @@ class MFM(MIMethod):
             return Corrupted(corrupted.sub_(shift).div_(scale), kept)
 
     def loss(self, images: Tensor, drawn: Corrupted) -> dict[str, Tensor]:
-        """Return the distance of the spectra of prediction and original.
+        """Return the distance of the spectra of prediction and original, and for the log what it is without a model.
+
+        `zero_level` is the loss of a prediction that is 0 in all bins. Where bins count that the encoder was given,
+        `copy_level` is that of its input, unchanged.
 
         Args:
             images: [B, C, H, W] float, normalised.
             drawn: what the encoder is given.
         """
-        return {"loss": self.frequency_loss(self.predict(drawn.images), images, drawn.kept)}
+        # Before the prediction: what they need is given back before activations are kept. Only a loss is trained.
+        levels = self._levels(images, drawn)
+        return {"loss": self.frequency_loss(self.predict(drawn.images), images, drawn.kept), **levels}
+
+    @torch.no_grad()
+    def _levels(self, images: Tensor, drawn: Corrupted) -> dict[str, Tensor]:
+        levels = {"zero_level": self.frequency_loss.zero_level(images, drawn.kept)}
+        if drawn.kept is None or self.frequency_loss.bins == "all":
+            levels["copy_level"] = self.frequency_loss(drawn.images, images, drawn.kept)
+        return levels
 
     def predict(self, images: Tensor) -> Tensor:
         """Restore corrupted images, [B, C, H, W] -> same; nothing trains the frequencies that are not in the loss."""

@@ -23,6 +23,7 @@ sys.path.append(str(ROOT / "tests" / "helpers"))
 from forked_tool import run_tool  # noqa: E402
 
 BROKEN = 5  # number of the image that cannot be read
+READABLE = [i for i in range(33) if i != BROKEN]
 
 
 @pytest.fixture(scope="module")
@@ -83,20 +84,34 @@ def whole_run(images, tmp_path_factory) -> Path:
     return folder / "run"
 
 
-def test_bank_holds_the_measures_of_whole_images(whole_run, images):
+def key_norms(whole_run: Path, images: Path, side: int) -> torch.Tensor:
+    """Return what KeyNormMasking measures of the readable images, squashed to `side`, after the first epoch."""
     cfg = Config.fromfile(DEBUG)
     encoder = MODELS.build(cfg.model.encoder).eval()
     state = read_checkpoint(str(whole_run / "epoch_1.pth"))["state_dict"]
     encoder.load_state_dict({k.removeprefix("encoder."): v for k, v in state.items() if k.startswith("encoder.")})
     mean, std = (torch.tensor(cfg.model.data_preprocessor[key])[:, None, None] for key in ("mean", "std"))
-    readable = [i for i in range(33) if i != BROKEN]
-    pictures = [Image.open(images / f"{i:02d}.png").resize((32, 32), Image.Resampling.BICUBIC) for i in readable]
+    pictures = [Image.open(images / f"{i:02d}.png").resize((side, side), Image.Resampling.BICUBIC) for i in READABLE]
     pixels = torch.stack([torch.from_numpy(np.array(picture)).permute(2, 0, 1) for picture in pictures])
     with torch.no_grad():
-        expected = view_block(encoder, (pixels - mean) / std).keys.norm(dim=-1).view(-1, 4, 4)
+        return view_block(encoder, (pixels - mean) / std).keys.norm(dim=-1).view(-1, side // 8, side // 8)
+
+
+def test_bank_holds_the_measures_of_whole_images(whole_run, images):
     found = maps(whole_run, 1)
-    torch.testing.assert_close(found[readable], expected, rtol=1e-3, atol=1e-4)  # half precision: 2^-11
+    expected = key_norms(whole_run, images, 32)
+    torch.testing.assert_close(found[READABLE], expected, rtol=1e-3, atol=1e-4)  # half precision: 2^-11
     assert torch.equal(found[BROKEN], torch.zeros(4, 4))
+
+
+def test_maps_are_measured_at_a_size_of_their_own(whole_run, images, tmp_path):
+    small = "custom_hooks = [dict(type='SeedHook'), dict(type='RecordHook'), dict(bank, measure_size=16)]"
+    config = write_config(tmp_path / "config.py", images, f"train_cfg = dict(max_epochs=2)\n{small}")
+    work_dir, log = tmp_path / "run", tmp_path / "log"
+    assert run_tool(log, config, "--work-dir", work_dir, "--resume", whole_run / "epoch_1.pth") == [0], log.read_text()
+    assert about(work_dir, 1)["grid"] == [2, 2] and about(work_dir, 1)["id"] != about(whole_run, 1)["id"]
+    expected = key_norms(whole_run, images, 16)  # the encoder resamples its positions
+    torch.testing.assert_close(maps(work_dir, 1)[READABLE], expected, rtol=1e-3, atol=1e-4)
 
 
 def test_run_names_its_banks_and_logs_their_time(whole_run):
@@ -107,7 +122,14 @@ def test_run_names_its_banks_and_logs_their_time(whole_run):
     named = [read_checkpoint(str(whole_run / f"epoch_{i}.pth"))["meta"].get("map_bank") for i in (1, 2, 3, 4)]
     keys = [dict(epoch=part["epoch"], id=part["id"]) for part in (first, second)]
     assert named == [None, keys[0], keys[0], keys[1]]
-    assert "map bank after 1 epochs: 33 images in " in (whole_run.parent / "log").read_text()
+    log = (whole_run.parent / "log").read_text()
+    assert "map bank after 1 epochs: 33 images in " in log
+    spent = json.loads((whole_run / "result.json").read_text())["cost"]["measuring"]
+    assert spent["passes"] == 2 and spent["seconds"] == pytest.approx(first["seconds"] + second["seconds"], abs=2e-3)
+    wall = json.loads((whole_run / "result.json").read_text())["cost"]["wall_s"]
+    assert spent["share"] == pytest.approx(spent["seconds"] / wall, abs=1e-3)
+    assert f"measuring has taken {first['seconds']:.1f} s so far, " in log
+    assert f"measuring has taken {spent['seconds']:.1f} s so far, " in log
 
 
 def test_sigkill_and_resume_across_a_bank_give_the_same_run(whole_run, images, tmp_path):
@@ -116,6 +138,8 @@ def test_sigkill_and_resume_across_a_bank_give_the_same_run(whole_run, images, t
     for kill_at, status in ((6, -9), (11, -9), (None, 0)):
         hook = f"dict(type='KillHook', at={kill_at})" if kill_at else ""
         config = write_config(tmp_path / "config.py", images, hooks=hook)
+        # The same epochs, as shares of four.
+        config.write_text(config.read_text().replace("begin=1, interval=2", "begin=0.25, interval=0.5"))
         assert run_tool(log, config, "--work-dir", work_dir, "--resume") == [status], log.read_text()[-2000:]
         if kill_at:
             assert banks(work_dir) == ["epoch_1.json", "epoch_1.npy"]
@@ -130,6 +154,8 @@ def test_sigkill_and_resume_across_a_bank_give_the_same_run(whole_run, images, t
     # Checkpoints 3 and 4 are left, and the bank of epoch 3 is all that they need.
     assert banks(work_dir) == ["epoch_3.json", "epoch_3.npy"]
     assert torch.equal(maps(work_dir, 3), maps(whole_run, 3))
+    # One pass was made by a process that was killed before it saved a checkpoint.
+    assert json.loads((work_dir / "result.json").read_text())["cost"]["measuring"]["passes"] == 2
 
 
 def test_a_checkpoint_within_the_epoch_of_a_bank_goes_on_with_it(whole_run, images, tmp_path):
@@ -210,6 +236,11 @@ def test_resume_without_its_bank_warns_once_and_measures(whole_run, images, tmp_
         ("strategy=dict(_delete_=True, type='RandomMasking', mask_ratio=0.5)", "RandomMasking measures no maps"),
         ("encoder=dict(model_kwargs=dict(embed_dim=48, depth=2, num_heads=3, class_token=False)),"
          "strategy=dict(type='ClassAttentionMasking')", "the encoder has no class token"),
+        (")\ncustom_hooks = [dict(type='SeedHook'), dict(_base_.bank, measure_size=12)]\nnote = dict(",
+         "got measure_size=12; expected multiples of the patch, 8 x 8, of at most the training's 32 x 32 pixels"),
+        ("strategy=dict(_delete_=True, type='AMTMasking', legacy_crop=True))\n"
+         "custom_hooks = [dict(type='SeedHook'), dict(_base_.bank, measure_size=16)]\nnote = dict(",
+         "got measure_size with a strategy of legacy_crop=True"),
     ],
 )
 def test_mistakes_give_one_line_before_training(body, message, images, tmp_path):

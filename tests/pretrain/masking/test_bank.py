@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mimtransfer.errors import UserError
-from pretrain.hooks.map_bank import MapBankHook, needed, shard
+from pretrain.hooks.map_bank import MapBankHook, shard
+from pretrain.hooks.map_schedule import MapSchedule, needed
 from pretrain.masking.bank import MapBank
 
 
@@ -112,7 +113,35 @@ def test_a_checkpoint_needs_the_newest_bank_not_after_it(banks, checkpoints, kep
     assert needed(banks, checkpoints) & set(banks) == kept
 
 
-@pytest.mark.parametrize("begin, interval", [(-1, 40), (40, 0)])
+@pytest.mark.parametrize(
+    "begin, interval, min_images, max_epochs, num_images, expected",
+    [
+        (41, 40, 0, 400, 1_281_167, [*range(41, 400, 40)]),  # integers: epochs, as AMT's released code
+        (0.1, 0.1, 0, 400, 1_281_167, [*range(40, 400, 40)]),  # shares: as its paper
+        (0.1, 0.1, 0, 30, 10_000, [*range(3, 30, 3)]),  # 0.1 * 30 of floats is more than 3
+        (0.1, 0.1, 0, 16, 10_000, [2, 4, 5, 7, 8, 10, 12, 13, 15]),  # a share ends with the epoch that it ends in
+        (0.1, 0.01, 0, 10, 10_000, [*range(1, 10)]),  # more often than every epoch
+        (0.0, 0.5, 0, 3, 100, [0, 2]),
+        (2, 0.4, 0, 10, 100, [2, 6]),
+        (0.1, 0.1, 45_000, 10, 10_000, [5, 6, 7, 8, 9]),
+        (0.5, 0.2, 45_000, 10, 10_000, [5, 7, 9]),  # later than so many images by itself
+        (0.9, 1.0, 0, 5, 100, []),  # the end of the last epoch: nothing is left to train
+        (40, 40, 0, 10, 100, []),
+    ],
+)
+def test_maps_are_measured_after_epochs_or_shares(begin, interval, min_images, max_epochs, num_images, expected):
+    assert MapSchedule(begin, interval, min_images).epochs(max_epochs, num_images) == expected
+
+
+@pytest.mark.parametrize(
+    "begin, interval",
+    [(-1, 40), (40, 0), (1.0, 1), (-0.1, 1), (40.0, 40), (True, 1), (0, 0.0), (0, 1.5), (float("nan"), 1), ("0.1", 1)],
+)
 def test_schedule_outside_its_range_is_refused(begin, interval):
     with pytest.raises(UserError, match=f"begin={begin}, interval={interval}; expected"):
         MapBankHook(begin=begin, interval=interval)
+
+
+def test_a_number_of_images_below_0_is_refused():
+    with pytest.raises(UserError, match="min_images=-1; expected"):
+        MapBankHook(min_images=-1)

@@ -47,6 +47,32 @@ def test_gamma_2_on_all_bins_is_the_mean_squared_error():
         assert loss.item() == pytest.approx((prediction - target).square().mean().item(), rel=1e-9)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [dict(), dict(normalise="sample", gamma=0.5), dict(bins="all", focal_gamma=1.0), dict(bins="all", patch_factor=2),
+     dict(average_spectrum=True)],
+    ids=str,
+)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_zero_level_is_the_loss_of_zeros(options, dtype):
+    """The one hand-made case below says what the loss of zeros is."""
+    _, target = pair(16, 12, dtype=torch.float64)
+    target, kept = target.to(dtype), half(16, 12, 4, [True, False])
+    criterion = FrequencyLoss(**options)
+    level = criterion.zero_level(target.clone().requires_grad_(), kept)
+    assert not level.requires_grad and level.dtype == torch.promote_types(dtype, torch.float32)
+    assert level.item() == pytest.approx(criterion(torch.zeros_like(target), target, kept).item(), rel=1e-6)
+
+
+def test_zero_level_of_masked_bins_is_their_mean_magnitude():
+    _, target = pair(16, 12)
+    kept = half(16, 12, 4, [True, False])
+    spectrum = torch.fft.fft2(target, norm="ortho").abs()  # whole, in float64
+    disc = (torch.fft.fftfreq(16) * 16)[:, None] ** 2 + (torch.fft.fftfreq(12) * 12) ** 2 < 16
+    counted = torch.cat([spectrum[0][:, ~disc].flatten(), spectrum[1][:, disc].flatten()])
+    assert FrequencyLoss().zero_level(target, kept).item() == pytest.approx(counted.mean().item(), rel=1e-9)
+
+
 @pytest.mark.parametrize("normalise", ["batch", "sample"])
 def test_perfect_restoration_and_kept_frequencies_cost_nothing(normalise):
     prediction, target = pair(16, 12)

@@ -138,7 +138,7 @@ def test_a_checkpoint_holds_encoder_mask_token_and_head_only(method, options):
 @pytest.mark.parametrize("method, options", METHODS, ids=IDS)
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_every_strategy_trains_a_step(name, method, options):
-    model = build(method, strategy=dict(type=name, mask_ratio=0.5), **options)
+    model = build(method, strategy=dict(type=name, mask_ratio=0.5, throw_ratio=0.2), **options)
     images = torch.randn(2, 3, 32, 32)
     box = torch.tensor([[0.0, 0, 1, 1]] * 2)
     record = AugRecord(torch.tensor([0, 1]), torch.tensor([11, 12]), box, torch.tensor([False] * 2))

@@ -67,6 +67,25 @@ def test_loss_compares_with_the_original():
     assert torch.equal(model(images)["loss"], model.frequency_loss(prediction, images, drawn.kept))
 
 
+def test_the_level_of_predicting_zero_is_logged_and_not_trained():
+    model, (_, images) = build(), batch()
+    torch.nn.init.zeros_(model.head[0].weight)
+    torch.nn.init.zeros_(model.head[0].bias)
+    losses = model(images, record_of([1, 5]))
+    assert torch.equal(losses["loss"], losses["zero_level"]) and set(losses) == {"loss", "zero_level"}
+    total, logged = model.parse_losses(losses)
+    assert torch.equal(total, losses["loss"]) and torch.equal(logged["zero_level"], losses["zero_level"])
+
+
+@pytest.mark.parametrize("options", [dict(frequency_loss=dict(bins="all")), dict(corruption=dict(type="Noise"))])
+def test_the_level_of_copying_is_logged_where_given_bins_count(options):
+    model, (_, images) = build(**options), batch()
+    drawn = model.draw_layout(images, record_of([1, 5]))
+    level = model.loss(images, drawn)["copy_level"]
+    spectrum = torch.fft.fft2((drawn.images - images).double(), norm="ortho").abs()
+    assert level.item() == pytest.approx(spectrum.mean().item(), rel=1e-5) and not level.requires_grad
+
+
 def test_head_puts_pixels_where_their_patch_is():
     model, (_, images) = build(), batch()
     weight, bias = model.head[0].weight[:, :, 0, 0].double(), model.head[0].bias.double()

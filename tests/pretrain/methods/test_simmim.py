@@ -132,7 +132,7 @@ def test_reconstruct_puts_predictions_back_on_non_square_images(encoder, images,
 
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_every_strategy_trains_a_step(name):
-    model = build(strategy=dict(type=name, mask_ratio=0.5))
+    model = build(strategy=dict(type=name, mask_ratio=0.5, throw_ratio=0.2))
     images = torch.randn(2, 3, 32, 32)
     box = torch.tensor([[0.0, 0, 1, 1]] * 2)
     record = AugRecord(torch.tensor([0, 1]), torch.tensor([11, 12]), box, torch.tensor([False] * 2))
