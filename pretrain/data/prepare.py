@@ -8,8 +8,10 @@ that an image costs.
 import hashlib
 import io
 import json
+import multiprocessing
 import os
 import tarfile
+import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
@@ -92,10 +94,8 @@ def prepare(
     global _SOURCE
     _SOURCE = images
     try:
-        import multiprocessing
-
         context = multiprocessing.get_context("fork")
-        with ProcessPoolExecutor(min(workers, len(todo)) or 1, mp_context=context) as pool:
+        with ProcessPoolExecutor(min(workers, len(todo)) or 1, context, _end_with_parent) as pool:
             jobs = {pool.submit(_write_shard, top, start, how): start for start in todo}
             try:
                 for job in as_completed(jobs):
@@ -167,6 +167,13 @@ def _note_of(top: Path, start: int, how: Preparation) -> dict | None:
         return note if (top / f"{number:05d}.tar").stat().st_size == note["bytes"] else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _end_with_parent() -> None:
+    """Let this worker end when its parent was killed: it would wait for work for ever, or write beside the next run."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "a worker"
+    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
 
 
 def _write_shard(top: Path, start: int, how: Preparation) -> dict:

@@ -144,6 +144,14 @@ def test_another_source_or_a_full_folder_is_refused(folder, tmp_path):
             Preparation(**wrong)
 
 
+def is_alive_in_group(group):
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 def test_killed_and_gone_on_with(folder, tmp_path):
     for number in range(12, 60):
         (folder / "b" / f"{number:03d}.jpg").write_bytes(jpeg(number, (200, 300)))
@@ -158,8 +166,13 @@ def test_killed_and_gone_on_with(folder, tmp_path):
     deadline = time.monotonic() + 60
     while len(list((tmp_path / "out").glob("*.tar"))) < 3 and time.monotonic() < deadline:
         time.sleep(0.002)
-    os.killpg(process.pid, signal.SIGKILL)
+    os.kill(process.pid, signal.SIGKILL)
     process.join()
+    while is_alive_in_group(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    if left := is_alive_in_group(process.pid):
+        os.killpg(process.pid, signal.SIGKILL)
+    assert not left, "its workers would write beside the next run, and wait for ever"
     assert not (tmp_path / "out/prepared.json").exists()
     again = prepare(str(folder), str(tmp_path / "out"), how, workers=1, max_corrupt=0)
     whole = prepare(str(folder), str(tmp_path / "whole"), how, workers=1, max_corrupt=0)
