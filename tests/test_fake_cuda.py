@@ -1,4 +1,6 @@
 """On a fake CUDA device, steps mix no devices, and the host waits for nothing."""
+from types import SimpleNamespace
+
 import pytest
 import torch
 from fake_cuda import HostWaits, fake_cuda
@@ -53,7 +55,8 @@ def test_positions_of_another_grid_are_made_on_the_device():
     from pretrain.methods.decoder import PixelDecoder
 
     with fake_cuda() as watch:
-        decoder = PixelDecoder(48, 1, (4, 4), 12, embed_dim=32, depth=1, num_heads=2)
+        encoder = SimpleNamespace(embed_dim=48, num_prefix_tokens=1, grid_size=(4, 4))
+        decoder = PixelDecoder(encoder, 12, embed_dim=32, depth=1, num_heads=2)
         with watch.rest():
             decoder.to("cuda")
         positions = decoder.positions((2, 2))

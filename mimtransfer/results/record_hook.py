@@ -174,11 +174,6 @@ class RecordHook(Hook):
             runner.logger.info(f"result written to {write_record(record, folder)}")
 
     @property
-    def wall_s(self) -> float:
-        """Seconds of the run so far; see `CostMeter.wall_s`."""
-        return self._meter.wall_s
-
-    @property
     def _kind(self) -> str:
         return "pretrain" if self._task == "pretrain" else "transfer"
 
@@ -293,9 +288,8 @@ class RecordHook(Hook):
         cost["peak_memory_bytes"] = peak
         batch = (runner.cfg.get("train_dataloader") or {}).get("batch_size")
         if self._trained:
-            cost |= provenance.device()
+            cost |= provenance.device() | provenance.measuring(runner.message_hub, cost["wall_s"])
             cost["compiled"] = compiled_parts(runner.model)
-            cost |= provenance.measuring(runner.message_hub, cost["wall_s"])
             batch = getattr(runner.train_dataloader, "batch_size", None) or batch
         elif self._loaded is None:  # frozen features: the evaluation is all there is
             cost |= provenance.device()

@@ -33,7 +33,8 @@ class MultiBlockMasking(MaskingStrategy):
 
     Args:
         mask_ratio: share of the patches in one target block.
-        throw_ratio: share that is neither in this target block nor in the context.
+        throw_ratio: share that is neither in this target block nor in the context; None: what leaves 51 of 196 patches
+            visible, or 0 where the block is larger than that allows.
         aspect: smallest and largest ratio of height to width of a target block.
         context: smallest and largest area of the block that the context is taken from, as shares of the grid; the
             block has the shape of the grid.
@@ -41,9 +42,9 @@ class MultiBlockMasking(MaskingStrategy):
 
     shares_visible = True
 
-    def __init__(self, mask_ratio: float = 33 / 196, throw_ratio: float = 112 / 196, unit: int = 1,
+    def __init__(self, mask_ratio: float = 33 / 196, throw_ratio: float | None = None, unit: int = 1,
                  aspect: tuple[float, float] = (0.75, 1.5), context: tuple[float, float] = (0.85, 1.0)):
-        super().__init__(mask_ratio, throw_ratio, unit)
+        super().__init__(mask_ratio, max(0.0, 145 / 196 - mask_ratio) if throw_ratio is None else throw_ratio, unit)
         if not 0 < aspect[0] <= aspect[1]:
             raise UserError(f"MultiBlockMasking: got aspect={aspect}; expected 0 < smallest <= largest")
         if not 0 < context[0] <= context[1] <= 1:

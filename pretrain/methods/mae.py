@@ -90,8 +90,9 @@ class MAE(MIMethod):
                 f"MAE: nothing to predict, got mask_ratio={self.strategy.mask_ratio} and predict_ratio="
                 f"{self.decoder.predict_ratio}; expected at least one masked patch"
             )
+        target = self.target(images, layout)  # before the prediction: what it is made of is not held beside activations
         # Equal counts, so the mean over all values is the mean over masked patches. In fp32 under autocast, too.
-        return {"loss": (self.predict(images, layout).float() - self.target(images, layout)).square().mean()}
+        return {"loss": (self.predict(images, layout).float() - target).square().mean()}
 
     def target(self, images: Tensor, layout: TokenLayout) -> Tensor:
         """Return the (normalised) pixels of the masked patches, [B*K, M, p*p*C]."""
