@@ -173,7 +173,12 @@ def _end_with_parent() -> None:
     """Let this worker end when its parent was killed: it would wait for work for ever, or write beside the next run."""
     parent = multiprocessing.parent_process()
     assert parent is not None, "a worker"
-    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _write_shard(top: Path, start: int, how: Preparation) -> dict:
@@ -184,7 +189,8 @@ def _write_shard(top: Path, start: int, how: Preparation) -> dict:
     end = min(start + how.images_per_shard, len(source))
     # Folders are the classes, if their order gives the class numbers; else WebDataset's `.cls` members.
     folders = (
-        list(source.classes) == sorted(set(source.classes))
+        source.labels is not None
+        and list(source.classes) == sorted(set(source.classes))
         and len(np.unique(source.labels)) == len(source.classes)  # else numbers would move up
         and not any("/" in name or name.startswith(".") or not name for name in source.classes)
     )

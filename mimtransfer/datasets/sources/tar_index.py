@@ -89,7 +89,12 @@ def index_tar(path: str, with_labels: bool = False, extensions: Sequence[str] = 
         UserError: it cannot be read, is compressed, is no tar file or is cut short; an image is stored with holes; a
             `.cls` member is no number.
     """
-    names, offsets, sizes, keys, labels, links = [], [], [], [], {}, {}
+    names: list[bytes] = []
+    keys: list[bytes] = []
+    offsets: list[int] = []
+    sizes: list[int] = []
+    labels: dict[bytes, bytes] = {}
+    links: dict[int, bytes] = {}
     endings = tuple(ending.encode() for ending in extensions)
     try:
         end = os.stat(path).st_size
