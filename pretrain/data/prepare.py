@@ -8,13 +8,16 @@ that an image costs.
 import hashlib
 import io
 import json
+import multiprocessing
 import os
 import tarfile
+import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from mimtransfer.datasets.sources.base import Source
@@ -81,7 +84,7 @@ def prepare(
     top = Path(folder)
     top.mkdir(parents=True, exist_ok=True)
     asked = dict(asdict(how), source=os.path.abspath(source) if "://" not in source else source, split=split,
-                 images_of_source=len(images))
+                 images_of_source=len(images), source_state=_state_of(images, with_dates="://" not in source))
     _check_folder(top, asked)
     starts = range(0, len(images), how.images_per_shard)
     done = {start: found for start in starts if (found := _note_of(top, start, how)) is not None}
@@ -91,10 +94,8 @@ def prepare(
     global _SOURCE
     _SOURCE = images
     try:
-        import multiprocessing
-
         context = multiprocessing.get_context("fork")
-        with ProcessPoolExecutor(min(workers, len(todo)) or 1, mp_context=context) as pool:
+        with ProcessPoolExecutor(min(workers, len(todo)) or 1, context, _end_with_parent) as pool:
             jobs = {pool.submit(_write_shard, top, start, how): start for start in todo}
             try:
                 for job in as_completed(jobs):
@@ -138,8 +139,24 @@ def _check_folder(top: Path, asked: dict) -> None:
         before = None
     if before != asked:
         keys = [key for key in asked if not isinstance(before, dict) or before.get(key) != asked[key]]
+        if keys == ["source_state"]:
+            raise UserError(f"images have changed since folder {printable(top)} was begun "
+                            "(size or date of a file): name a new folder, or remove it")
         raise UserError(f"folder {printable(top)} was begun with another {', '.join(keys)}: name a new folder, or "
                         "remove it")
+
+
+def _state_of(source: Source, with_dates: bool) -> str:
+    """Return a digest that changes with the sizes or dates of the files; dates of fetched copies say nothing."""
+    digest = hashlib.sha256()
+    for path in source.files():
+        try:
+            status = os.stat(path)
+            seen = (os.path.basename(path), status.st_size, status.st_mtime_ns if with_dates else 0)
+        except OSError:  # named when it is read
+            seen = (os.path.basename(path), -1, 0)
+        digest.update(repr(seen).encode())
+    return digest.hexdigest()
 
 
 def _note_of(top: Path, start: int, how: Preparation) -> dict | None:
@@ -152,14 +169,31 @@ def _note_of(top: Path, start: int, how: Preparation) -> dict | None:
         return None
 
 
+def _end_with_parent() -> None:
+    """Let this worker end when its parent was killed: it would wait for work for ever, or write beside the next run."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "a worker"
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 def _write_shard(top: Path, start: int, how: Preparation) -> dict:
     """Write one shard and the note beside it; return the note."""
     source = _SOURCE
     assert source is not None
     number = start // how.images_per_shard
     end = min(start + how.images_per_shard, len(source))
-    # Folders are the classes, if their order is that of the class numbers; else WebDataset's `.cls` members.
-    folders = list(source.classes) == sorted(set(source.classes)) and not any("/" in name for name in source.classes)
+    # Folders are the classes, if their order gives the class numbers; else WebDataset's `.cls` members.
+    folders = (
+        source.labels is not None
+        and list(source.classes) == sorted(set(source.classes))
+        and len(np.unique(source.labels)) == len(source.classes)  # else numbers would move up
+        and not any("/" in name or name.startswith(".") or not name for name in source.classes)
+    )
     unreadable, written = [], 0
     part = top / f".{number:05d}.part"
     with tarfile.open(part, "w", format=tarfile.PAX_FORMAT) as tar:
@@ -199,7 +233,7 @@ def encode(content: bytes, how: Preparation) -> bytes:
     A JPEG file that is all this already is kept as it is: coding it again would cost quality.
 
     Raises:
-        UnreadableImage: it cannot be decoded.
+        UnreadableImage: it cannot be decoded, or is too long for the format.
     """
     image = StoredImage(content)
     height, width = image.height, image.width
@@ -211,5 +245,8 @@ def encode(content: bytes, how: Preparation) -> bytes:
     if how.format == "raw":
         return b"P6\n%d %d\n255\n" % (size[1], size[0]) + pixels.tobytes()
     buffer = io.BytesIO()
-    pixels.save(buffer, how.format.upper(), quality=how.quality)
+    try:
+        pixels.save(buffer, how.format.upper(), quality=how.quality)
+    except (OSError, ValueError) as error:  # WebP has 16383 pixels a side at most, JPEG 65535
+        raise UnreadableImage(f"{size[1]} x {size[0]} pixels cannot be written: {error}") from error
     return buffer.getvalue()

@@ -73,6 +73,35 @@ def test_numbers_stay_where_names_sort_otherwise(tmp_path):
     assert open_source(str(tmp_path / "out"), True).labels.tolist() == list(range(11))
 
 
+def test_numbers_stay_where_a_class_has_no_image(monkeypatch, tmp_path):
+    for name in "ac":
+        path = tmp_path / "images" / name / "1.jpg"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(jpeg(1))
+    source = open_source(str(tmp_path / "images"), True)
+    source.classes, source.labels = ("a", "b", "c"), np.array([0, 2])  # as a data set of Hugging Face has them
+    monkeypatch.setattr(prepare_module, "open_source", lambda *_, **__: source)
+    prepare(str(tmp_path / "images"), str(tmp_path / "out"), Preparation(20), workers=1, max_corrupt=0)
+    assert open_source(str(tmp_path / "out"), True).labels.tolist() == [0, 2]
+
+
+def test_an_image_that_the_format_cannot_hold_is_named(tmp_path):
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (16400, 2)).save(tmp_path / "images/long.png")
+    (tmp_path / "images/short.jpg").write_bytes(jpeg(1))
+    found = prepare(str(tmp_path / "images"), str(tmp_path / "out"), Preparation(format="webp"), 1, max_corrupt=1)
+    assert found["images"] == 1 and "long.png (16400 x 2 pixels cannot be written" in found["unreadable"][0]
+
+
+def test_a_source_that_changed_meanwhile_is_refused(folder, tmp_path):
+    how = Preparation(20, images_per_shard=5)
+    prepare(str(folder), str(tmp_path / "out"), how, workers=1, max_corrupt=0)
+    (tmp_path / "out/00001.tar").unlink()
+    (folder / "b/07.jpg").write_bytes(jpeg(77))
+    with pytest.raises(UserError, match=r"images have changed since folder .* was begun"):
+        prepare(str(folder), str(tmp_path / "out"), how, workers=1, max_corrupt=0)
+
+
 def test_what_is_small_plain_jpeg_is_kept_as_it_is():
     how = Preparation(short_side=40)
     assert encode(jpeg(1), how) == jpeg(1)
@@ -115,6 +144,14 @@ def test_another_source_or_a_full_folder_is_refused(folder, tmp_path):
             Preparation(**wrong)
 
 
+def is_alive_in_group(group):
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 def test_killed_and_gone_on_with(folder, tmp_path):
     for number in range(12, 60):
         (folder / "b" / f"{number:03d}.jpg").write_bytes(jpeg(number, (200, 300)))
@@ -129,8 +166,13 @@ def test_killed_and_gone_on_with(folder, tmp_path):
     deadline = time.monotonic() + 60
     while len(list((tmp_path / "out").glob("*.tar"))) < 3 and time.monotonic() < deadline:
         time.sleep(0.002)
-    os.killpg(process.pid, signal.SIGKILL)
+    os.kill(process.pid, signal.SIGKILL)
     process.join()
+    while is_alive_in_group(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    if left := is_alive_in_group(process.pid):
+        os.killpg(process.pid, signal.SIGKILL)
+    assert not left, "its workers would write beside the next run, and wait for ever"
     assert not (tmp_path / "out/prepared.json").exists()
     again = prepare(str(folder), str(tmp_path / "out"), how, workers=1, max_corrupt=0)
     whole = prepare(str(folder), str(tmp_path / "whole"), how, workers=1, max_corrupt=0)

@@ -6,17 +6,25 @@ class number. Without it the folders inside the archive are the classes, if ever
 import os
 import threading
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from mimtransfer.datasets.sources.base import EXTENSIONS, MAX_BYTES, Source, check_labels, classes_of_folders
+from mimtransfer.datasets.sources.base import (
+    EXTENSIONS,
+    MAX_BYTES,
+    Source,
+    check_labels,
+    classes_of_folders,
+    member_name,
+)
 from mimtransfer.datasets.sources.paths import PathTable
 from mimtransfer.datasets.sources.tar_index import kept_index
 from mimtransfer.datasets.tree import printable
 from mimtransfer.datasets.unreadable import BROKEN, UnreadableImage, reason
 from mimtransfer.errors import UserError
 
+_ENCRYPTED = 1  # bit of a zip member's flags
 _OPEN_FILES = 64  # of the shards; systems allow a process 1024 by default
 
 
@@ -78,6 +86,9 @@ class TarSource(Source):
     def name(self, index: int) -> str:
         return f"{self.shards[self.shard[index]]}/{self.paths[index]}"
 
+    def files(self) -> Iterable[str]:
+        return self.shards
+
     def _file(self, shard: int) -> int:
         if shard not in self._files:
             if len(self._files) >= _OPEN_FILES:
@@ -90,7 +101,7 @@ class ZipSource(Source):
     """Images of a zip file, sorted by their names.
 
     Raises:
-        UserError: it is no whole zip file, or holds no image.
+        UserError: it is no whole zip file, holds no image, or is encrypted.
     """
 
     kind = "zip"
@@ -100,9 +111,10 @@ class ZipSource(Source):
         endings = tuple(extensions)
         try:
             with zipfile.ZipFile(path) as file:
-                found = sorted((os.fsencode(info.filename), number) for number, info in enumerate(file.infolist())
+                members = file.infolist()
+                found = sorted((name, number) for number, info in enumerate(members)
                                if info.filename.lower().endswith(endings)
-                               and not os.path.basename(info.filename).startswith("."))
+                               and (name := member_name(os.fsencode(info.filename))))
         except OSError as error:
             raise UserError(f"zip file {printable(path)} cannot be read: {error.strerror or error}") from error
         except zipfile.BadZipFile as error:
@@ -110,6 +122,9 @@ class ZipSource(Source):
         if not found:
             raise UserError(f"{printable(path)}: no image in the zip file; images end in {' '.join(extensions)}")
         names, numbers = zip(*found)
+        if locked := next((name for name, number in found if members[number].flag_bits & _ENCRYPTED), None):
+            raise UserError(f"zip file {printable(path)} is encrypted ({printable(locked)}): unpack it, and name the "
+                            "folder")
         self.paths = PathTable(names)
         self.numbers = np.array(numbers)
         self._file: tuple[int, zipfile.ZipFile] | None = None
@@ -133,11 +148,14 @@ class ZipSource(Source):
             if info.file_size > MAX_BYTES:
                 raise UnreadableImage(f"{info.file_size} bytes")
             return file.read(info)
-        except (zipfile.BadZipFile, NotImplementedError, RuntimeError, *BROKEN) as error:  # RuntimeError: encrypted
+        except (zipfile.BadZipFile, NotImplementedError, *BROKEN) as error:
             raise UnreadableImage(reason(None, error)) from error
 
     def name(self, index: int) -> str:
         return f"{self.path}/{self.paths[index]}"
+
+    def files(self) -> Iterable[str]:
+        return [self.path]
 
     def _own_file(self) -> zipfile.ZipFile:
         """Return the file, opened in this process: a forked one would share the place where it reads."""

@@ -37,6 +37,7 @@ class ArrowSource(Source):
         from datasets import ClassLabel, Image, Value
 
         self.kind = kind
+        self._files = [part["filename"] for part in table.cache_files]
         self.parts, self.starts = [where], np.zeros(1, np.int64)  # files, the numbers of their first images
         self.where, self.folder = where, where if os.path.isdir(where) else os.path.dirname(where)
         features = table.features
@@ -92,6 +93,7 @@ class ArrowSource(Source):
         finally:
             datasets.logging.set_verbosity(said)
         source = cls(table, files[0], with_classes, "parquet")
+        source._files = list(files)
         source.parts, source.starts = list(rows), np.cumsum([0, *rows.values()])
         return source
 
@@ -141,6 +143,9 @@ class ArrowSource(Source):
             if name and values[0].is_valid:
                 found[name] = values[0].as_py() if name == "path" else values[0].as_buffer()
         return found.get("bytes"), found.get("path")
+
+    def files(self) -> list[str]:
+        return self._files
 
     def name(self, index: int) -> str:
         part = int(np.searchsorted(self.starts[: len(self.parts)], index, side="right")) - 1

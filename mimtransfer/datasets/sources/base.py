@@ -1,6 +1,6 @@
 """What every source of stored images offers."""
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -11,7 +11,7 @@ MAX_BYTES = 2**30  # of one stored image: a size that a file only claims must no
 
 
 class Source:
-    """Stored images by number, in an order that every machine agrees on. A subclass gives the three methods.
+    """Stored images by number, in an order that every machine agrees on. A subclass gives the methods.
 
     Reading is safe in forked and in spawned loader workers; an open file is never shared.
 
@@ -35,6 +35,16 @@ class Source:
     def name(self, index: int) -> str:
         """Say where an image is, for the log."""
         raise NotImplementedError
+
+    def files(self) -> Iterable[str]:
+        """Return the paths of the files that hold the images, in order."""
+        raise NotImplementedError
+
+
+def member_name(name: bytes) -> bytes | None:
+    """Return the path of an archive's member without a leading `./`; None if it or a folder of it is hidden."""
+    name = name.removeprefix(b"./")
+    return None if name.startswith(b".") or b"/." in name else name
 
 
 def classes_of_folders(paths: Sequence[bytes]) -> tuple[tuple[str, ...], np.ndarray] | None:

@@ -42,3 +42,6 @@ class FileSource(Source):
 
     def name(self, index: int) -> str:
         return os.path.join(self.root, self.paths[index])
+
+    def files(self) -> Iterable[str]:
+        return map(self.name, range(len(self)))

@@ -1,4 +1,5 @@
 """Which files are the images of a training set, in an order that every machine agrees on."""
+import codecs
 import logging
 import os
 from collections import Counter
@@ -82,7 +83,7 @@ def read_list(list_file: str, root: str = "") -> list[bytes]:
     """
     try:
         with open(list_file, "rb") as file:
-            lines = file.read().splitlines()
+            lines = file.read().removeprefix(codecs.BOM_UTF8).splitlines()  # some editors begin files with this mark
     except OSError as error:
         raise UserError(f"list file {list_file} cannot be read: {error.strerror}") from error
     top = os.fsencode(root)

@@ -70,6 +70,12 @@ def test_list_file_takes_relative_and_absolute_paths_in_its_order(tmp_path):
     assert read_list(str(list_file), str(tmp_path / "root")) == expected
 
 
+def test_a_list_that_begins_with_a_mark_of_its_coding(tmp_path):
+    touch(tmp_path, "a.jpg", "b.jpg")
+    (tmp_path / "list.txt").write_bytes(b"\xef\xbb\xbfa.jpg\r\nb.jpg\r\n")
+    assert read_list(str(tmp_path / "list.txt"), str(tmp_path)) == [b"a.jpg", b"b.jpg"]
+
+
 def test_list_file_with_missing_images(tmp_path):
     touch(tmp_path, "a.jpg")
     list_file = tmp_path / "list.txt"

@@ -201,7 +201,7 @@ def test_damage_is_one_line(kind, line, sources, tmp_path):
 
 
 def test_members_that_cannot_be_read(sources, tmp_path):
-    """A shard that became shorter, a path out of the folder, an empty cell, an encrypted or broken zip member."""
+    """A shard that became shorter, a path out of the folder, an empty cell, a broken zip member."""
     import pyarrow
     import pyarrow.parquet
 
@@ -251,6 +251,52 @@ def test_what_is_no_image_is_left_out(tmp_path):
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
         tar.addfile(link)
     assert index_tar(str(tmp_path / "a.tar")).names == [b"a/1.png"]
+
+
+def test_links_in_a_tar_file_are_the_images_that_they_lead_to(tmp_path, monkeypatch):
+    lines = []
+    monkeypatch.setattr("mimtransfer.datasets.sources.tar_index.print_log", lambda line, **_: lines.append(line))
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        add(tar, "./a/1.png", b"one")
+        for number, target in enumerate(["./a/1.png", "../a/4.png", "3.png", "gone.png", "6.png"], start=2):
+            link = tarfile.TarInfo(f"b/{number}.png")
+            link.type, link.linkname = tarfile.LNKTYPE if number == 2 else tarfile.SYMTYPE, target
+            tar.addfile(link)
+        add(tar, "a/4.png", b"four")
+    source = open_source(str(tmp_path / "a.tar"), with_classes=True)
+    assert [source.read(number) for number in range(len(source))] == [b"one", b"one", b"four", b"four", b"four"]
+    assert [source.paths[number] for number in range(5)] == ["a/1.png", "b/2.png", "b/3.png", "b/4.png", "a/4.png"]
+    assert source.classes == ("a", "b") and source.labels.tolist() == [0, 1, 1, 1, 0]
+    assert len(lines) == 1 and "left out b/5.png, b/6.png, links to nothing" in lines[0]
+
+
+def test_hidden_folders_are_no_classes_in_any_archive(tmp_path):
+    """Jupyter copies images into hidden folders; `tar -c .` writes names from `./` on."""
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as file, tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for name in ("./1.png", "./.ipynb_checkpoints/1-checkpoint.png", "a/.x/2.png"):
+            file.writestr(name, b"x")
+            add(tar, name, b"x")
+    for ending in ("zip", "tar"):
+        source = open_source(str(tmp_path / f"a.{ending}"), with_classes=True)
+        assert [source.paths[number] for number in range(len(source))] == ["1.png"] and source.labels is None
+
+
+def test_what_is_stored_in_another_way_is_refused(tmp_path):
+    """Sparse members of GNU tar and PAX, and encrypted ones of a zip file: their bytes are not those of the image."""
+    holes = tarfile.TarInfo("a/1.ppm")
+    holes.size, holes.pax_headers = 5, {"GNU.sparse.map": "0,5", "GNU.sparse.size": "900"}
+    with tarfile.open(tmp_path / "a.tar", "w", format=tarfile.PAX_FORMAT) as tar:
+        tar.addfile(holes, io.BytesIO(b"P6\n1 "))
+        add(tar, "a/2.png", bytes(2000))
+    with pytest.raises(UserError, match=r"a.tar stores a/1.ppm with holes: pack it without --sparse"):
+        open_source(str(tmp_path / "a.tar"))
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
+        file.writestr("a/1.png", b"x")
+    data = bytearray((tmp_path / "a.zip").read_bytes())
+    data[6] = data[data.index(b"PK\1\2") + 8] = 1
+    (tmp_path / "a.zip").write_bytes(data)
+    with pytest.raises(UserError, match=r"a.zip is encrypted \(a/1.png\): unpack it"):
+        open_source(str(tmp_path / "a.zip"))
 
 
 def test_images_beside_shards_are_not_passed_over(sources, tmp_path):
