@@ -30,7 +30,8 @@ RANGES: dict[str, dict[str, tuple[float, float, str]]] = {
     "parameter scheduler": {
         "begin": (0, _INF, _CLOSED), "end": (1, _INF, _CLOSED), "T_max": (1, _INF, _CLOSED),
         "start_factor": (0, 1, _ABOVE), "end_factor": (0, 1, _CLOSED), "eta_min": (0, 1e3, _CLOSED),
-        "eta_min_ratio": (0, 1, _CLOSED), "gamma": (0, 1e3, _ABOVE), "power": (0, 1e3, _ABOVE),
+        "eta_min_ratio": (0, 1e3, _CLOSED),  # above 1 for a weight decay that grows, as I-JEPA's
+        "gamma": (0, 1e3, _ABOVE), "power": (0, 1e3, _ABOVE),
         "step_size": (1, _INF, _CLOSED), "milestones": (0, _INF, _CLOSED), "factor": (0, 1e3, _CLOSED),
         "total_steps": (1, _INF, _CLOSED),
     },

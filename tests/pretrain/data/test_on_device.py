@@ -130,9 +130,9 @@ def test_a_method_learns_it_from_the_batch(folder, method):
 
 
 def test_whole_images_of_maps_are_resized_by_the_host(folder):
-    whole = _whole_images(data_set(folder, "device"))
+    whole = _whole_images(data_set(folder, "device"), None)
     assert isinstance(whole.transform, ResizeWhole)
-    assert torch.equal(whole[0]["inputs"], _whole_images(data_set(folder, "host"))[0]["inputs"])
+    assert torch.equal(whole[0]["inputs"], _whole_images(data_set(folder, "host"), None)[0]["inputs"])
 
 
 @pytest.mark.parametrize(("options", "line"), [
