@@ -153,7 +153,7 @@ def test_the_next_call_makes_up_what_failed_and_a_third_runs_nothing(whole):
                              / f"linear_{point['mark']}" / "result.json").read_text())
         assert point["scores"] == {"linear": record["metrics"]["top1"]["value"]}
         assert record["init"]["path"].endswith(f"marks/{point['mark']}.pth") and record["init"]["missing"] == 0
-        assert 0 < point["cpu_s"] <= point["wall_s"]
+        assert point["cpu_s"] > 0 and point["wall_s"] > 0  # several threads may take more of the first
     page = (folder / "work_dirs/suite/curves.md").read_text()
     assert "| MAE + AMT | 2 |" in page and "![accuracy against training time" in page
     assert (folder / "work_dirs/suite/curves.svg").read_text().startswith("<?xml")
