@@ -1,15 +1,17 @@
 """What GPUs can do by their makers' data sheets."""
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from mimtransfer.errors import UserError, near_matches
 
-# Part of the name that CUDA gives -> dense TFLOP/s of bfloat16 with sums in float32, and of TF32; the first that fits
+# Words of the name that CUDA gives -> dense TFLOP/s of bfloat16 with sums in float32, and of TF32; the first that fits
 # counts. NVIDIA's data sheets (figures with sparsity are halved), of RTX cards the architecture's white paper.
 # GPUs before Ampere compute neither.
 PEAKS = {
-    "H100 PCIe": (756.0, 378.0), "H100 NVL": (835.0, 417.5), "H200": (989.4, 494.7), "H100": (989.4, 494.7),
+    "H100 PCIe": (756.0, 378.0), "H100 NVL": (835.0, 417.5), "H200 NVL": (835.5, 417.5),
+    "H200": (989.4, 494.7), "H100": (989.4, 494.7),
     "GH200": (989.4, 494.7), "B200": (2250.0, 1125.0), "A100": (312.0, 156.0), "A800": (312.0, 156.0),
     "A40": (149.7, 74.8), "A10G": (70.0, 35.0), "A10": (125.0, 62.5), "L40S": (362.05, 183.0), "L40": (181.05, 90.5),
     "L4": (121.0, 60.0), "RTX 4090": (165.2, 82.6), "RTX 3090": (71.0, 35.6), "RTX A6000": (154.8, 77.4),
@@ -71,8 +73,8 @@ def peak_flops(name: str, precision: str, tflops: float | None = None) -> float 
     Returns:
         None for a device that is not known, e.g. a CPU.
     """
-    known = {"": (tflops, tflops / 2)} if tflops is not None else PEAKS
-    for part, (bf16, tf32) in known.items():
-        if part in name:
-            return (bf16 if precision == "bf16" else tf32) * 1e12
-    return None
+    given = None if tflops is None else (tflops, tflops / 2)
+    # Whole words: an RTX A1000 is no A100, a GPU of a laptop or a Ti not the card of that number.
+    known = (peaks for words, peaks in PEAKS.items() if re.search(rf"\b{words}\b(?! (Laptop|Ti|D)\b)", name))
+    found = given or next(known, None)
+    return None if found is None else found[precision != "bf16"] * 1e12

@@ -112,6 +112,10 @@ def test_known_gpus():
     ("NVIDIA H100 80GB HBM3", "bf16", None, 989.4e12), ("NVIDIA H100 PCIe", "bf16", None, 756e12),
     ("NVIDIA A100-SXM4-40GB", "fp32", None, 156e12), ("NVIDIA GeForce RTX 4090", "bf16", None, 165.2e12),
     ("NVIDIA L40S", "bf16", None, 362.05e12), ("NVIDIA L4", "bf16", None, 121e12), ("Tesla T4", "bf16", None, None),
+    ("NVIDIA GH200 480GB", "bf16", None, 989.4e12), ("NVIDIA H200 NVL", "bf16", None, 835.5e12),
+    ("NVIDIA RTX A1000 Laptop GPU", "bf16", None, None), ("NVIDIA RTX A4000", "bf16", None, None),
+    ("NVIDIA GeForce RTX 4090 Laptop GPU", "bf16", None, None), ("NVIDIA GeForce RTX 3090 Ti", "bf16", None, None),
+    ("NVIDIA GB200", "bf16", None, None),
     ("Some CPU", "bf16", None, None), ("Some CPU", "fp32", 100.0, 50e12),
 ])  # fmt: skip
 def test_peaks_are_those_of_the_makers(name, precision, tflops, expected):
