@@ -122,7 +122,6 @@ def main() -> None:
     from mimtransfer.cli.revisions import checked_out, configs_in
     from mimtransfer.errors import UserError
 
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # cleans up, as Ctrl-C does
     with clean_exit(), contextlib.ExitStack() as stack:
         if args.steps < 1 or not args.tolerance >= 0:
             raise UserError(f"got --steps {args.steps}, --tolerance {args.tolerance}; expected at least 1 and 0")

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,7 +119,6 @@ class LocalRunner:
         """Return name -> reason of the jobs that failed, or cannot run because another has failed."""
         jobs = self.study.suite.jobs
         self._check_devices()
-        handlers = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGHUP)}
         done: set[str] = set()
         pending = list(jobs.values())
         try:
@@ -134,9 +133,7 @@ class LocalRunner:
                 self._rest(bool(pending))
                 done |= self._collect()
         finally:
-            self._stop_children()
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
+            end_processes([run.process for run in self._running])
         return self.failures
 
     def _check_devices(self) -> None:
@@ -221,16 +218,6 @@ class LocalRunner:
         self.failures[job.name] = reason
         self.say(f"[{job.name}] FAILED: {reason}  (all of it: {self.study.suite.folder(job.name) / OUTPUT_FILE})")
 
-    def _stop_children(self) -> None:
-        for run in self._running:
-            signal_group(run.process, signal.SIGTERM)
-        end = time.monotonic() + 10
-        for run in self._running:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                run.process.wait(max(0.0, end - time.monotonic()))
-            signal_group(run.process, signal.SIGKILL)  # its loader workers, too
-            run.process.wait()
-
 
 def run_here(study: Study, job: Job) -> None:
     """Run one job in the foreground, with whatever devices this process sees.
@@ -268,12 +255,19 @@ def environment(devices: list[str | None]) -> dict[str, str]:
     return env if env["CUDA_VISIBLE_DEVICES"] else {**env, "OMP_NUM_THREADS": "1"}
 
 
-def signal_group(process: subprocess.Popen, number: int) -> None:
-    """Send a signal to a run and all that it started."""
+def end_processes(processes: Sequence[subprocess.Popen]) -> None:
+    """End processes, each the first of a session, and all that they started; they have 10 seconds to do it themselves.
+    """
+    for process in processes:
+        _signal_group(process, signal.SIGTERM)
+    end = time.monotonic() + 10
+    for process in processes:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(max(0.0, end - time.monotonic()))
+        _signal_group(process, signal.SIGKILL)  # its loader workers, too
+        process.wait()
+
+
+def _signal_group(process: subprocess.Popen, number: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, number)
-
-
-def stop(number: int, frame: object) -> None:
-    """Leave by an exception: the handler of a signal."""
-    raise SystemExit(128 + number)

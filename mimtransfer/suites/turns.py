@@ -5,11 +5,9 @@ that it reached are evaluated, outside of the time that counts. Jobs, their stat
 """
 from __future__ import annotations
 
-import contextlib
 import fnmatch
 import os
 import re
-import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +17,7 @@ from pathlib import Path
 from mimtransfer.errors import UserError
 from mimtransfer.files import write_atomically
 from mimtransfer.suites.curves import evaluations, progress, rank, reached, runs, settings
-from mimtransfer.suites.local import command, environment, signal_group, stop
+from mimtransfer.suites.local import command, end_processes, environment
 from mimtransfer.suites.state import OUTPUT_FILE, Study
 from mimtransfer.suites.suite import Job
 
@@ -43,12 +41,7 @@ def run_command(words: Sequence[str], output: Path, env: Mapping[str, str], lock
     try:
         return process.wait()
     finally:
-        if process.poll() is None:
-            signal_group(process, signal.SIGTERM)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(10)
-        signal_group(process, signal.SIGKILL)
-        process.wait()
+        end_processes([process])
 
 
 class Turns:
@@ -78,7 +71,6 @@ class Turns:
 
     def run(self) -> dict[str, str]:
         """Return name -> reason of the runs and evaluations that failed."""
-        handlers = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGHUP)}
         pending = [run for run in runs(self.study) if run.name in self.names]
         try:
             while pending:
@@ -92,8 +84,6 @@ class Turns:
                 if over:
                     pending.remove(run)
         finally:
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
             self.study.inputs.cache.save()
         return self.failures
 

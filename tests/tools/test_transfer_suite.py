@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from suite_toys import HELPERS, ROOT, checkout, run
 
-from mimtransfer.suites.local import command, find_devices
+from mimtransfer.suites.local import LocalRunner, command, find_devices
 from mimtransfer.suites.state import Study
 
 JOBS = 34  # the data, 3 x 2 pretrainings, and 3 x 3 x 3 transfers, one of the three from random init
@@ -119,6 +119,15 @@ def test_whoever_is_stopped_stops_its_children(tmp_path, monkeypatch):
     process.terminate()
     assert process.wait(30) == 128 + signal.SIGTERM
     assert ["mae-seed0", "begun"] in [line.split()[:2] for line in call("--plan", "--only", "mae*")[0].splitlines()]
+
+
+def test_what_nohup_ignores_stays_ignored(tmp_path, monkeypatch):
+    monkeypatch.chdir(checkout(tmp_path))
+    study, handlers = Study(Path.cwd(), "suite.py", only=["list"]), []
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    LocalRunner(study, [None], say=lambda line: handlers.append(signal.getsignal(signal.SIGHUP))).run()
+    assert signal.signal(signal.SIGHUP, before) is signal.SIG_IGN
+    assert handlers == [signal.SIG_IGN] * 2  # started, done
 
 
 def test_one_job_at_a_time_as_other_schedulers_run_it(tmp_path, monkeypatch):

@@ -1,4 +1,5 @@
 """The variable `curves` of a suite, and who trains next."""
+import signal
 from pathlib import Path
 
 import pytest
@@ -76,3 +77,11 @@ def test_a_turn_that_leads_nowhere_fails_its_run(study):
     turns = Turns(study(), call=lambda *_: 0, only=["mae-seed0"], say=lines.append)
     assert turns.run() == {"mae-seed0": "a turn has left no checkpoint of a further epoch"}
     assert lines[0] == "[mae-seed0] goes on after 0 epochs"
+
+
+def test_what_nohup_ignores_stays_ignored(study):
+    """A study runs for hours; whoever started it has logged out."""
+    handlers = []
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    Turns(study(), call=lambda *_: handlers.append(signal.getsignal(signal.SIGHUP)) or 0, only=["mae-seed0"]).run()
+    assert signal.signal(signal.SIGHUP, before) is signal.SIG_IGN and handlers == [signal.SIG_IGN]
