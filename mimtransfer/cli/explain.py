@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 
 from mimtransfer import interruption
 from mimtransfer.cli.failed_write import failed_write
+from mimtransfer.datasets.configured import dicts_in
 from mimtransfer.errors import UserError, near_files, near_matches
 
 
@@ -218,7 +219,7 @@ def _wrong_argument(error: Exception, message: str, frames: list[FrameType]) -> 
         return f"config of {name}: it takes no argument {unexpected.group(1)!r}" + (f"; {hint}" if hint else "")
     if not unexpected and frames[-1] is building[-1]:
         return f"config of {name}: {message.partition('() ')[2] or message}"
-    if unexpected and f"{unexpected.group(1)!r}:" in repr(building[-1].f_locals["args"]):
+    if unexpected and any(unexpected.group(1) in node for node in dicts_in(building[-1].f_locals["args"])):
         inner = message.partition(".__init__")[0]  # mmdet hands dicts without a type on to classes of its own
         return f"config of {name}: {inner} in it takes no argument {unexpected.group(1)!r}"
     return None  # the call is in the code, not in the config

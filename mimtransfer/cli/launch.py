@@ -292,5 +292,3 @@ def evaluate_if_never(runner: Runner) -> None:
     if runner.val_loop is not None and osp.isfile(path) and not read_record(path)["metrics"]:
         print_log("The training was finished, but not its evaluation: evaluating now", logger="current")
         runner.val()
-
-

@@ -48,8 +48,6 @@ def training_size(cfg: Config) -> tuple[int, int]:
     return -(-height // divisor) * divisor, -(-width // divisor) * divisor
 
 
-
-
 def _steps(cfg: Config) -> list[dict]:
     """Return all transforms of the training images, in their order, those inside of others, too."""
     return [node for node in dicts_in(cfg.train_dataloader.dataset) if "type" in node]
@@ -81,8 +79,6 @@ def num_classes(cfg: Config) -> int:
     keys = ("num_classes", "num_things_classes")
     found = [node[key] for node in dicts_in(cfg.model) for key in keys if node.get(key)]
     return found[0] if found else 1
-
-
 
 
 def _classification(cfg: Config) -> Task:
