@@ -47,11 +47,11 @@ def main() -> int:
 
     with clean_exit():
         if args.suite.endswith(".json"):
-            from mimtransfer.results.curves.points import read_curves
+            from mimtransfer.results.curves.points import read_points
 
             if not args.out:
                 raise UserError(f"{args.suite}: name the files to write with --out NAME")
-            show(read_curves(args.suite), args.out, args.suite)
+            show(read_points(args.suite), args.out, args.suite)
             return 0
         from mimtransfer.files import write_atomically
         from mimtransfer.results.curves.points import parse

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mimtransfer.errors import UserError, near_matches
-from mimtransfer.results.curves.points import KIND, SCHEMA
+from mimtransfer.results.curves.points import COSTS, KIND, SCHEMA
 from mimtransfer.results.measurement import PRIMARY
 from mimtransfer.results.record import FILE_NAME, read_record
 from mimtransfer.stored import read_object
@@ -20,7 +20,7 @@ _FIELDS: dict[str, tuple[Any, str]] = {
     "baseline": (str, "a name"), "images": ((list, tuple), "a list"), "seconds": ((list, tuple), "a list"),
     "clock": (str, "'cpu' or 'wall'"), "turn_epochs": (int, "an integer"), "title": (str, "a text"),
 }  # fmt: skip
-_COST: dict[str, Any] = {"mark": str, "images": _NUMBER, "cpu_s": _NUMBER, "wall_s": _NUMBER, "gflop": _NUMBER}
+_COST: dict[str, Any] = {"mark": str, **dict.fromkeys(COSTS, _NUMBER)}
 
 
 def settings(study: Study) -> dict[str, Any]:

@@ -2,13 +2,14 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mimtransfer.results.curves.points import Curves
-from mimtransfer.results.curves.reach import mean_curve, standings, target_of
+from mimtransfer.results.curves.reach import Standing, mean_curve, standings, target_of
 from mimtransfer.results.measurement import title_of
 from mimtransfer.results.report.charts import line_style, plain
 
@@ -35,8 +36,9 @@ def draw(curves: Curves) -> Figure:
     figure = Figure(figsize=(_WIDTH * len(columns), _HEIGHT * len(tasks) + 0.5), layout="constrained")
     charts = figure.subplots(len(tasks), len(columns), squeeze=False, sharey="row")
     for row, task in zip(charts, tasks):
+        found = standings(curves, task)
         for axes, (cost, (title, factor, _)) in zip(row, columns.items()):
-            _chart(axes, curves, task, cost, factor)
+            _chart(axes, curves, task, found, cost, factor)
             axes.set_xlabel(title)
         row[0].set_ylabel(f"{title_of(curves.tasks[task]['metric'])} ({task})")
     lines = {line.get_label(): line for axes in charts.flat for line in axes.get_lines()
@@ -53,13 +55,13 @@ def svg(figure: Figure) -> str:
     return out.getvalue()
 
 
-def _chart(axes: Axes, curves: Curves, task: str, cost: str, factor: float) -> None:
+def _chart(axes: Axes, curves: Curves, task: str, found: Sequence[Standing], cost: str, factor: float) -> None:
     plain(axes)
     target = target_of(curves, task)
     if target is not None:
         axes.axhline(target, color="#888888", linewidth=0.9, linestyle=(0, (4, 3)))
     names = list(curves.labels)
-    for standing in standings(curves, task):
+    for standing in found:
         style = line_style(names.index(standing.name))
         points = mean_curve(curves, standing.name, task, cost)
         x, y = [point.x * factor for point in points], [point.y for point in points]

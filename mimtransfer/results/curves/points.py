@@ -54,7 +54,7 @@ class Curves:
     failed: Mapping[str, str]
 
 
-def read_curves(path: str | Path) -> Curves:
+def read_points(path: str | Path) -> Curves:
     """Read a file of points.
 
     Raises:
@@ -67,10 +67,10 @@ def read_curves(path: str | Path) -> Curves:
 
 
 def parse(stored: Mapping[str, Any], where: str) -> Curves:
-    """Check what `read_curves` has read, or what is to be written.
+    """Check what `read_points` has read, or what is to be written.
 
     Raises:
-        UserError: as `read_curves`.
+        UserError: as `read_points`.
     """
     if stored["kind"] != KIND or stored["schema"] != SCHEMA:
         raise UserError(f"{where}: got kind {stored['kind']!r} of schema {stored['schema']!r}, expected {KIND!r} of "

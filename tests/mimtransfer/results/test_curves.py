@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mimtransfer.errors import UserError
 from mimtransfer.results.curves.page import page
 from mimtransfer.results.curves.picture import draw, svg
-from mimtransfer.results.curves.points import parse, read_curves
+from mimtransfer.results.curves.points import parse, read_points
 from mimtransfer.results.curves.reach import Crossing, first_reach, mean_curve, standings, target_of
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -150,7 +150,7 @@ def test_a_broken_file_is_refused_in_one_line(path, value, said, tmp_path):
     file = tmp_path / "curves.json"
     file.write_text(json.dumps(change(path, value)))
     with pytest.raises(UserError) as error:
-        read_curves(file)
+        read_points(file)
     assert said in str(error.value) and str(file) in str(error.value) and "\n" not in str(error.value)
 
 
