@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-import torch
+from mimtransfer.results.measurement import synchronize
 
 
 class Seconds(NamedTuple):
@@ -31,7 +31,7 @@ class TrainingClock:
     def __init__(
         self, warmup: int, read: Callable[[], Seconds] | None = None, wait: Callable[[], None] | None = None
     ) -> None:
-        self.warmup, self._read, self._wait = warmup, read or _both_clocks, wait or _synchronise
+        self.warmup, self._read, self._wait = warmup, read or _both_clocks, wait or synchronize
         self._whole = Seconds(0.0, 0.0)  # earlier processes, and passes
         self._later = Seconds(0.0, 0.0)  # iterations of this process after its warm-up
         self._num_first = self._num_later = 0
@@ -101,8 +101,3 @@ def _sum(first: Seconds, second: Seconds) -> Seconds:
 
 def _both_clocks() -> Seconds:
     return Seconds(time.process_time(), time.perf_counter())
-
-
-def _synchronise() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()

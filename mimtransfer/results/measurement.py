@@ -177,7 +177,7 @@ class CostMeter:
     def __init__(
         self, warmup: int = 10, clock: Callable[[], float] = time.perf_counter, wait: Callable[[], None] | None = None
     ) -> None:
-        self._max_warmup, self._clock, self._wait = warmup, clock, wait or _synchronize
+        self._max_warmup, self._clock, self._wait = warmup, clock, wait or synchronize
         self._born = clock()
         self._since: float | None = None
         self._pending = 0  # images since the clock started
@@ -274,7 +274,8 @@ def num_images(data_batch: Any) -> int:
     return len(data_batch if samples or hasattr(data_batch, "shape") else data_batch[0])
 
 
-def _synchronize() -> None:
+def synchronize() -> None:
+    """Wait for the work of the CUDA device, where there is one."""
     import torch
 
     if torch.cuda.is_available():
