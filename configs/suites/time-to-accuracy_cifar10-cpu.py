@@ -13,6 +13,7 @@ was chosen on the scores that are reported. Maps are measured as published: firs
 """
 seeds = [0, 1, 2]
 _epochs = 60
+_warmup = 3  # epochs, 5 % of the training
 _amp = False  # bf16 is faster only on a CPU with AMX
 _vit = dict(depth=6, embed_dim=128, num_heads=2)
 _pretraining = {
@@ -22,10 +23,10 @@ _pretraining = {
     "train_dataloader.num_workers": 0,
     "train_dataloader.persistent_workers": False,
     "train_cfg.max_epochs": _epochs,
-    "param_scheduler.0.end": 3,  # warm-up of 5 % of the training
-    "param_scheduler.1.begin": 3,
+    "param_scheduler.0.end": _warmup,
+    "param_scheduler.1.begin": _warmup,
     "param_scheduler.1.end": _epochs,
-    "param_scheduler.1.T_max": _epochs - 3,
+    "param_scheduler.1.T_max": _epochs - _warmup,
 }
 _maps = {"custom_hooks.4.begin": _epochs // 10, "custom_hooks.4.interval": _epochs // 10, "custom_hooks.4.amp": _amp}
 
