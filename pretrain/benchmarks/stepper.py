@@ -3,7 +3,7 @@
     PYTHONPATH=CHECKOUT python stepper.py CONFIG BATCH_SIZE [KEY=VALUE ...]
 
 Reads numbers of steps from its input, a line each, and writes the seconds of one step as JSON, `{"cpu", "wall"}`; first
-`{}` when it is ready. It is a file of its own, and may use only what revisions of long ago have, too.
+`{}` when it is ready. It may use only what revisions of long ago have, too, so it repeats what it needs of steps.py.
 """
 import json
 import os
