@@ -67,7 +67,7 @@ class MarkHook(Hook):
         cost = (checkpoint.get("meta") or {}).get(META_KEY) if runner._resume else None
         if cost is None:
             return
-        if not (isinstance(cost, dict) and all(type(cost.get(key)) in (int, float) for key in self._cost)):
+        if not (isinstance(cost, dict) and all(is_number(cost.get(key)) for key in self._cost)):
             raise UserError(f"MarkHook: the checkpoint says of its cost {repr(cost)[:80]}, expected numbers; resume "
                             "from another checkpoint")
         self._cost = {key: cost[key] for key in self._cost}
@@ -131,7 +131,7 @@ class MarkHook(Hook):
         with torch.random.fork_rng():
             batch = runner.model.data_preprocessor(data_batch, True)
             flops = loss_flops(runner.model, batch["inputs"], batch["record"], drawing=True)
-        self._gflop_of_step = (flops or 0) / 1e9
+        self._gflop_of_step = _gflop(flops)
         self._clock.start()
 
     def after_train_iter(
@@ -167,7 +167,7 @@ class MarkHook(Hook):
         part = torch.stack([images[number]["inputs"] for number in range(COUNTED)])
         with torch.random.fork_rng():
             flops = count_flops(lambda: measure_maps(runner.model, part, amp=False))
-        gflop = (flops or 0) / len(part) * len(images) / 1e9
+        gflop = _gflop(flops) / len(part) * len(images)
         self._cost["gflop"] += gflop
         self._passes[str(runner.epoch)] = [passed.cpu, passed.wall, gflop]
         write_atomically(self._folder / _PASSES, json.dumps({"passes": self._passes}))
@@ -212,3 +212,9 @@ def _num_passes(runner) -> int:
     """Return how many passes `MapBankHook` has logged."""
     hub = runner.message_hub
     return len(hub.get_scalar(MEASURING).data[0]) if MEASURING in hub.log_scalars else 0
+
+
+def _gflop(flops: int | None) -> float:
+    if flops is None:  # attention is counted unfused: that takes more memory than the step
+        raise UserError("MarkHook: the GPU has no memory to count the operations of a step; lower the batch size")
+    return flops / 1e9

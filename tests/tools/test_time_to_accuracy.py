@@ -1,6 +1,7 @@
 """Curves of two contenders and two seeds from pictures to the page, by the tools themselves; killed in the midst."""
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,9 +9,11 @@ from coloured_classes import call, paint_classes
 from own_tool import call_tool
 
 from mimtransfer.benchmarks.timing import count_flops
+from mimtransfer.benchmarks.training_clock import TrainingClock
 from mimtransfer.checkpoints.safe_load import read_checkpoint
 from mimtransfer.errors import UserError
 from mimtransfer.suites import turns
+from pretrain.benchmarks import marks
 from pretrain.benchmarks.marks import MarkHook
 from pretrain.benchmarks.steps import PretrainSteps, load
 from pretrain.hooks.map_bank import measure_maps
@@ -145,8 +148,8 @@ def test_the_next_call_makes_up_what_failed_and_a_third_runs_nothing(whole):
     curves = stored(folder)
     assert curves["failed"] == {} and curves["labels"] == {"mae": "MAE", "amt": "MAE + AMT"}
     found = without_times(curves)
-    marks = ("images-10", "end")
-    assert [*found] == [(name, seed, mark) for seed in (0, 1) for name in ("mae", "amt") for mark in marks]
+    names = ("images-10", "end")
+    assert [*found] == [(name, seed, mark) for seed in (0, 1) for name in ("mae", "amt") for mark in names]
     assert {images for images, _, _ in found.values()} == {12, 48}
     for point in curves["points"]:
         record = json.loads((folder / "work_dirs/suite" / f"{point['contender']}-seed{point['seed']}" / "marks"
@@ -202,6 +205,25 @@ def test_a_killed_study_goes_on_to_the_same_points(whole):
 def test_marks_that_cannot_be_are_refused(options):
     with pytest.raises(UserError, match="expected 'cpu' or 'wall', and 1 or more"):
         MarkHook(**options)
+
+
+@pytest.mark.parametrize("cost", [3, {"cpu_s": 1.0}, dict(cpu_s=float("nan"), wall_s=1.0, gflop=1.0, images=1)])
+def test_a_checkpoint_with_a_broken_cost_is_refused(cost):
+    with pytest.raises(UserError, match="the checkpoint says of its cost"):
+        MarkHook().after_load_checkpoint(SimpleNamespace(_resume=True), {"meta": {"marks": cost}})
+
+
+def test_operations_that_cannot_be_counted_are_not_taken_for_none(monkeypatch):
+    """Points of 0 GFLOP would stand left of all others."""
+    monkeypatch.setattr(marks, "loss_flops", lambda *args, **kwargs: None)
+    batch = dict(inputs=None, record=None)
+    runner = SimpleNamespace(epoch=0, message_hub=SimpleNamespace(log_scalars={}),
+                             model=SimpleNamespace(data_preprocessor=lambda data, training: batch))
+    hook = MarkHook()
+    hook._clock, hook._first_epoch, hook._passes = TrainingClock(0), 0, {}
+    hook.before_train_epoch(runner)
+    with pytest.raises(UserError, match="no memory to count the operations"):
+        hook.before_train_iter(runner, 0, batch)
 
 
 @pytest.mark.parametrize("text", ["{}", "[", '{"passes": {"1": [1, 2]}}', '{"passes": {"-1": [1, 2, 3]}}',
