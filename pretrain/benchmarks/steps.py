@@ -48,7 +48,7 @@ class PretrainSteps:
         self.optim_wrapper = build_optim_wrapper(self.model, cfg.optim_wrapper)
         sizes = zip(self.model.encoder.grid_size, self.model.encoder.patch_size)
         self.height, self.width = (cells * patch for cells, patch in sizes)
-        shape = (batch_size, 3, self.height, self.width)
+        shape = (batch_size, self.model.in_chans, self.height, self.width)
         self.inputs = torch.randint(0, 256, shape, dtype=torch.uint8, device=device)
         numbers = torch.arange(batch_size)
         box = torch.tensor([0.0, 0.0, 1.0, 1.0]).repeat(batch_size, 1)

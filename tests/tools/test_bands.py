@@ -52,6 +52,15 @@ def pretraining(in_chans, tmp_path):
     return out, losses
 
 
+def test_steps_of_the_benchmark_have_the_channels_of_the_config(call, tmp_path):
+    folder = tmp_path / BANDS / "unlabelled"
+    folder.mkdir(parents=True)
+    np.save(folder / "0.npy", np.random.default_rng(0).integers(0, 256, (8, 8, 4), np.uint8))
+    assert call("dataset_stats", folder, "--out", f"{BANDS}/statistics.json") == 0
+    config = ROOT / "configs/bands/mae_vit-demo_4-bands.py"
+    assert call("benchmark", config, "--batch-size", 2, "--rounds", 1, "--device", "cpu") == 0
+
+
 @pytest.mark.parametrize("in_chans, dtype", [(4, "float32"), (1, "uint16")])
 def test_from_made_data_to_segmentation(in_chans, dtype, scenes, call, tmp_path, capsys):
     folder = tmp_path / "data/scenes"
