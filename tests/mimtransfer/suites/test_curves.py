@@ -1,14 +1,17 @@
 """The variable `curves` of a suite, and who trains next."""
+import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
 from suite_toys import checkout
 
 from mimtransfer.errors import UserError
+from mimtransfer.interruption import Interrupted, signals_raise
 from mimtransfer.suites.curves import evaluations, runs, settings
 from mimtransfer.suites.state import Study
-from mimtransfer.suites.turns import Turns
+from mimtransfer.suites.turns import Turns, run_command
 
 SUITE = """
 seeds = [0, 1]
@@ -85,3 +88,15 @@ def test_what_nohup_ignores_stays_ignored(study):
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     Turns(study(), call=lambda *_: handlers.append(signal.getsignal(signal.SIGHUP)) or 0, only=["mae-seed0"]).run()
     assert signal.signal(signal.SIGHUP, before) is signal.SIG_IGN and handlers == [signal.SIG_IGN]
+
+
+def test_whoever_is_stopped_stops_its_command(tmp_path):
+    output, pid = tmp_path / "output.txt", tmp_path / "pid"
+    assert run_command(["sh", "-c", "echo said; exit 3"], output, os.environ, []) == 3
+    assert output.read_text() == "said\n"
+    begin = time.monotonic()
+    with pytest.raises(Interrupted), signals_raise():
+        run_command(["sh", "-c", f"echo $$ > {pid}; kill {os.getpid()}; sleep 60"], output, os.environ, [])
+    assert time.monotonic() - begin < 30
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
