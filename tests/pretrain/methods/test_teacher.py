@@ -1,9 +1,8 @@
 """The EMA teacher: how it follows, that a resume goes on with it, and which encoder is transferred."""
-import numpy as np
 import pytest
 import torch
 from latent_toys import ENCODER, METHODS, build
-from PIL import Image
+from noise_images import make_images
 from shipped_configs import load
 from timm.models.vision_transformer import ParallelScalingBlock
 
@@ -50,11 +49,7 @@ def test_the_momentum_is_linear_in_the_share_of_the_training():
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("images")
-    for number in range(8):
-        pixels = np.random.RandomState(number).randint(0, 256, (32, 32, 3))
-        Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number}.png")
-    return folder
+    return make_images(tmp_path_factory.mktemp("images"), 8, (32, 32))
 
 
 def train(name, images, work_dir, resume=False, hooks=(), **options):
