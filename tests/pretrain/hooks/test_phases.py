@@ -2,13 +2,12 @@
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from compile_toys import METHODS, build
 from fake_steps import shrink
 from mmengine.hooks import Hook
-from PIL import Image
+from noise_images import make_images
 from shipped_configs import load
 from torch._dynamo.testing import CompileCounterWithBackend
 
@@ -35,11 +34,7 @@ PHASES = [dict(until=0.5, image_size=16, mask_ratio=0.5), dict(until=1.0)]
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("images")
-    for number in range(8):
-        pixels = np.random.RandomState(number).randint(0, 256, (40, 48, 3))
-        Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number}.png")
-    return folder
+    return make_images(tmp_path_factory.mktemp("images"), 8, (40, 48))
 
 
 class Seen(Hook):
