@@ -173,6 +173,11 @@ class RecordHook(Hook):
             runner.logger.info(f"result written to {write_record(record, folder)}")
 
     @property
+    def wall_s(self) -> float:
+        """Seconds of the run so far; see `CostMeter.wall_s`."""
+        return self._meter.wall_s
+
+    @property
     def _kind(self) -> str:
         return "pretrain" if self._task == "pretrain" else "transfer"
 

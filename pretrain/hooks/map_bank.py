@@ -279,7 +279,7 @@ def _numbers(folder: Path, kind: str, ending: str) -> list[int]:
 def _so_far(runner) -> str:
     """Say what measuring has cost this run, with the processes that it continues."""
     record = next((hook for hook in runner.hooks if isinstance(hook, RecordHook)), None)
-    spent = measuring(runner.message_hub, None if record is None else record._meter.wall_s)["measuring"]
+    spent = measuring(runner.message_hub, None if record is None else record.wall_s)["measuring"]
     share = "" if spent["share"] is None else f", {spent['share']:.1%} of the run's time"
     return f"measuring has taken {spent['seconds']:.1f} s so far{share}"
 
