@@ -44,6 +44,8 @@ LEAVES = [
     "classification/linear-sweep_vit-tiny-p4_cifar10-1pct.py",
     "robustness/corruptions_finetune_vit-tiny-p4_5e_cifar10.py",
     "robustness/attacks_finetune_vit-tiny-p4_5e_cifar10.py",
+    "pretrain/ijepa_vit-tiny-p4_10e_cifar10.py", "pretrain/data2vec2_amt_vit-tiny-p4_10e_cifar10.py",
+    "pretrain/mae_cross-amt_vit-base_400e_in1k.py", "pretrain/mae_phases_vit-base_800e_in1k.py",
 ]
 CHECKED = [*_SECTIONS, "auto_scale_lr", "randomness", "env_cfg", "default_scope", "load_from", "resume", "launcher"]
 
