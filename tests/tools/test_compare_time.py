@@ -36,6 +36,8 @@ def repo(tmp_path, monkeypatch):
     for name in ("mimtransfer", "pretrain", "configs"):
         (tmp_path / name).symlink_to(TOOLS.parent / name)
     (tmp_path / "wrong.py").write_text("model = dict(type='MEA')\n")
+    optim = "optim_wrapper = dict(optimizer=dict(type='SGD', lr=1))\n"
+    (tmp_path / "loss.py").write_text("model = dict(type='torch.nn.L1Loss')\n" + optim)
     monkeypatch.chdir(tmp_path)
 
 
@@ -51,6 +53,8 @@ def test_steps_of_a_working_tree(repo, capfd):
     ("args", "line"),
     [
         ((".", ".", "wrong.py"), "MEA"),
+        ((".", ".", "loss.py"), "loss.py of . cannot step: it trains L1Loss, no method of pretraining; give a config "
+                               "of tools/pretrain.py"),
         ((".", "nowhere", "wrong.py"), "revision 'nowhere'"),
         ((".", ".", "wrong.py", "--rounds", "0"), "must be 1 or more"),
     ],
