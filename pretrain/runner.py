@@ -1,6 +1,7 @@
 """From a config to mmengine's Runner, with the rules of this field that mmengine does not know."""
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.device import get_device
@@ -61,13 +62,17 @@ def build_runner(cfg: Config, notes: Sequence[str] = ()) -> Runner:
     return runner
 
 
+def _method(runner: Runner) -> Any:
+    return runner.model.module if is_model_wrapper(runner.model) else runner.model
+
+
 def _move_teacher(runner: Runner) -> None:
-    """A teacher that never moves would be no error and no training: no config can forget the hook."""
+    """Register `TeacherHook` where there is a teacher: one that never moves would be no error and no training."""
     from pretrain.hooks.teacher import TeacherHook
     from pretrain.methods.teacher import LatentPrediction
 
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    if isinstance(model, LatentPrediction) and not any(isinstance(hook, TeacherHook) for hook in runner.hooks):
+    has_hook = any(isinstance(hook, TeacherHook) for hook in runner.hooks)
+    if isinstance(_method(runner), LatentPrediction) and not has_hook:
         runner.register_hook(TeacherHook())
 
 
@@ -75,17 +80,17 @@ def _check_maps(runner: Runner) -> None:
     from pretrain.hooks.map_bank import MapBankHook
     from pretrain.masking.measured import Measured
 
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    if not isinstance(model.strategy, Measured):
+    strategy = _method(runner).strategy
+    if not isinstance(strategy, Measured):
         return
     has_hook = any(isinstance(hook, MapBankHook) for hook in runner.hooks)
-    if model.strategy.source == "teacher":
+    if strategy.source == "teacher":
         if has_hook:
-            raise UserError(f"{type(model.strategy).__name__} has source='teacher' and reads no bank: remove "
-                            "MapBankHook from custom_hooks, or source from the strategy")
+            raise UserError(f"{type(strategy).__name__} has source='teacher' and reads no bank: remove MapBankHook "
+                            "from custom_hooks, or source from the strategy")
     elif not has_hook:
         print_log(
-            f"{type(model.strategy).__name__} never gets maps, since custom_hooks has no MapBankHook: it masks by its "
+            f"{type(strategy).__name__} never gets maps, since custom_hooks has no MapBankHook: it masks by its "
             "warmup, or all patches alike; add dict(type='MapBankHook', begin=40, interval=40)",
             logger="current",
             level=logging.WARNING,
@@ -95,7 +100,6 @@ def _check_maps(runner: Runner) -> None:
 def _check_stored_ids(runner: Runner) -> None:
     from pretrain.tokenizers.stored import StoredTokens
 
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    tokenizer = getattr(model, "tokenizer", None)
+    tokenizer = getattr(_method(runner), "tokenizer", None)
     if isinstance(tokenizer, StoredTokens):
         tokenizer.check_images(runner._train_dataloader.dataset)

@@ -4,12 +4,11 @@ logging interval.
 The run is a real one on the CPU, where numbers are read by the same operators and methods as on a GPU; copies to the
 device are watched in test_fake_cuda.py.
 """
-import numpy as np
 import pytest
 import torch
 from fake_cuda import Watch
 from mmengine.hooks import Hook
-from PIL import Image
+from noise_images import make_images
 from shipped_configs import load
 
 from mimtransfer.cli import launch
@@ -48,11 +47,7 @@ class EndHook(Hook):
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("images")
-    for number in range(2 * STEPS):
-        pixels = np.random.RandomState(number).randint(0, 256, (32, 32, 3))
-        Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number}.png")
-    return folder
+    return make_images(tmp_path_factory.mktemp("images"), 2 * STEPS, (32, 32))
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,4 @@ train_dataloader = dict(batch_size=32)
 train_cfg = dict(max_epochs=5)
 optim_wrapper = dict(optimizer=dict(lr=2e-3), clip_grad=dict(max_norm=3.0))
 param_scheduler = warmup_cosine(epochs=5, warmup=1, start_factor=1e-3)
-custom_hooks = [
-    hook if hook.type != "RecordHook" else dict(type="RecordHook", label="MFM, wide disc")
-    for hook in _base_.custom_hooks
-]
+custom_hooks = [*_base_.custom_hooks[:-1], dict(type="RecordHook", label="MFM, wide disc")]

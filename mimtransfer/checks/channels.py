@@ -105,5 +105,3 @@ def _task(cfg: Config) -> str:
     if "encoder" in (cfg.get("model") or {}):
         return "pretraining"
     return cfg.get("task") or {"mmdet": "detection", "mmseg": "segmentation"}.get(cfg.get("default_scope"), "")
-
-

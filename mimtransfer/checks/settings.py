@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 from mimtransfer.checks import FAIL, Finding
 from mimtransfer.checks.plain_dicts import lonely_sections, missing_packages, plain_dicts, rules_of, untyped
 from mimtransfer.checks.signatures import Signature, find, keys_read, known_names, lax, ours, signature
-from mimtransfer.checks.values import EMPTY, misfit, near, shown
+from mimtransfer.checks.values import EMPTY, WEIGHT_DECAY, misfit, near, shown
 from mimtransfer.errors import UserError, near_matches
 
 # Part of the config -> what it builds. All other top-level keys are variables of the file.
@@ -181,6 +181,7 @@ class _Walk:
         """Hold the keys and plain values of a dict against a signature."""
         passed = {"type", "_scope_", "_delete_", *apart}
         one = Signature({**one.slots, **_TAKEN.get(kind, {})}, one.open)
+        ranged = WEIGHT_DECAY if node.get("param_name") == "weight_decay" else kind
         # mmcv and mmdet take keys off such a dict before they build it.
         part = path.rpartition(".")[2]
         free = one.open or (lax and (part.endswith("cfg") or part.startswith("loss") or not one.slots))
@@ -193,7 +194,7 @@ class _Walk:
                 continue
             if isinstance(value, float) and math.isnan(value):
                 yield f"{path}.{key} is nan, expected a number"
-            elif expected := misfit(key, value, *one.slots[key], kind, lax):
+            elif expected := misfit(key, value, *one.slots[key], ranged, lax):
                 yield f"{path}.{key} ({name}) is {shown(value)}, {expected}"
         given = {*node, *_GIVEN.get(kind, ()), *_GIVEN_TO.get(name, ()), *apart}
         absent = [slot for slot, (_, default) in one.slots.items() if default is EMPTY and slot not in given]

@@ -22,6 +22,7 @@ _MAPPINGS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
 _HALF_OPEN, _OPEN, _CLOSED, _ABOVE = "[)", "()", "[]", "(]"
 _INF = math.inf
 _HUGE = 1e19  # no count and no factor is so large, but sys.maxsize is nearly
+WEIGHT_DECAY = "schedule of the weight decay"
 # What is built -> argument -> lowest, highest, which of the two belong to the range. The rest have no known range.
 RANGES: dict[str, dict[str, tuple[float, float, str]]] = {
     "hook": {"interval": (1, _INF, _CLOSED), "out_interval": (1, _INF, _CLOSED), "begin": (0, _INF, _CLOSED),
@@ -30,8 +31,7 @@ RANGES: dict[str, dict[str, tuple[float, float, str]]] = {
     "parameter scheduler": {
         "begin": (0, _INF, _CLOSED), "end": (1, _INF, _CLOSED), "T_max": (1, _INF, _CLOSED),
         "start_factor": (0, 1, _ABOVE), "end_factor": (0, 1, _CLOSED), "eta_min": (0, 1e3, _CLOSED),
-        "eta_min_ratio": (0, 1e3, _CLOSED),  # above 1 for a weight decay that grows, as I-JEPA's
-        "gamma": (0, 1e3, _ABOVE), "power": (0, 1e3, _ABOVE),
+        "eta_min_ratio": (0, 1, _CLOSED), "gamma": (0, 1e3, _ABOVE), "power": (0, 1e3, _ABOVE),
         "step_size": (1, _INF, _CLOSED), "milestones": (0, _INF, _CLOSED), "factor": (0, 1e3, _CLOSED),
         "total_steps": (1, _INF, _CLOSED),
     },
@@ -59,6 +59,8 @@ RANGES: dict[str, dict[str, tuple[float, float, str]]] = {
               "std": (0, 1e6, _OPEN), "attn_drop_rate": (0, 1, _HALF_OPEN), "norm_eps": (0, 1, _ABOVE),
               "num_classes": (1, 1e9, _CLOSED), "pad_size_divisor": (1, 1e6, _CLOSED)},
 }
+# A weight decay may grow, as I-JEPA's; a learning rate that ends above its peak is a mistake.
+RANGES[WEIGHT_DECAY] = {**RANGES["parameter scheduler"], "eta_min_ratio": (0, 1e3, _CLOSED)}
 _MISNAMED = frozenset(["loss_scale"])  # mmengine says text, and takes a number or dict(...)
 _WHAT = {bool: "True or False", int: "an integer", float: "a number", str: "a text", type(None): "None"}
 

@@ -138,6 +138,8 @@ class ClassFolder(LabelledImages):
             that is not there, or, from an item, a picture that cannot be read.
     """
 
+    reading = {"source": "folder", "decoder": "pillow"}
+
     def __init__(
         self,
         root: str,
@@ -162,10 +164,6 @@ class ClassFolder(LabelledImages):
             if len(self.indices) < len(self.labels):
                 raise UserError(f"ClassFolder: got list_file={list_file!r} and another subset, expected one of them")
             self.indices = _listed(list_file, [path for path, _ in self.source.samples], root)
-
-    @property
-    def reading(self) -> dict[str, str | None]:
-        return {"source": "folder", "decoder": "pillow"}
 
     def open(self, index: int) -> Image.Image:
         return open_rgb(self.name(index))

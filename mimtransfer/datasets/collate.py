@@ -31,12 +31,12 @@ def stack_images(data_batch: Sequence[Mapping[str, Any]]) -> Any:
 
 
 def order_channels(preprocessor: BaseDataPreprocessor, args: tuple) -> tuple | None:
-    """Bring `inputs` to the device and make them contiguous there: a forward pre-hook of a preprocessor.
+    """Bring a batch to the device and make its `inputs` contiguous there: a forward pre-hook of a preprocessor.
 
     What comes after it, and so every rounding, does not depend on how a batch was stacked.
     """
-    inputs = args[0].get("inputs") if args and isinstance(args[0], Mapping) else None
+    inputs = args[0].get("inputs") if isinstance(args[0], Mapping) else None
     if not isinstance(inputs, Tensor) or inputs.is_contiguous():
         return None
-    inputs = inputs.to(preprocessor.device, non_blocking=preprocessor._non_blocking)
-    return {**args[0], "inputs": inputs.contiguous()}, *args[1:]
+    batch: Any = preprocessor.cast_data(args[0])  # to the device
+    return {**batch, "inputs": batch["inputs"].contiguous()}, *args[1:]

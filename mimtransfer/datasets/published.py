@@ -84,6 +84,8 @@ class TinyImageNet(LabelledImages):
         UserError: something of it is not there, or, from an item, a picture that cannot be read.
     """
 
+    reading = {"source": "folder", "decoder": "pillow"}
+
     def __init__(self, root: str, train: bool = True, **kwargs):
         folder = Path(root).expanduser()
         try:
@@ -103,10 +105,6 @@ class TinyImageNet(LabelledImages):
         self.paths = [path for path, _ in images]
         numbers = {name: number for number, name in enumerate(classes)}
         super().__init__([numbers[name] for _, name in images], classes, **kwargs)
-
-    @property
-    def reading(self) -> dict[str, str | None]:
-        return {"source": "folder", "decoder": "pillow"}
 
     def open(self, index: int) -> Image.Image:
         return open_rgb(self.name(index))

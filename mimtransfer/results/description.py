@@ -60,10 +60,11 @@ def phases_of(cfg: Mapping) -> list[dict[str, Any]] | None:
             for phase in found["phases"]]
 
 
-def masks_and_phases_of(cfg: Mapping) -> dict[str, Any]:
+def masks_and_phases_of(runner: "Runner") -> dict[str, Any]:
     """Return what a schedule says beside its length: `masks_per_image` above 1, and `phases`, each where there is one.
     """
-    masks, phases = (cfg.get("model") or {}).get("masks_per_image", 1), phases_of(cfg)
+    # Of the model: I-JEPA has several, though no config names them.
+    masks, phases = getattr(_model(runner), "masks_per_image", 1), phases_of(runner.cfg)
     return ({"masks_per_image": masks} if masks > 1 else {}) | ({"phases": phases} if phases else {})
 
 

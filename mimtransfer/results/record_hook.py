@@ -208,7 +208,7 @@ class RecordHook(Hook):
             return {key: self._signature().get(key) for key in ("epochs", "iters")}
         by_epoch = (runner.cfg.get("train_cfg") or {}).get("max_epochs") is not None
         schedule = {"epochs": runner.max_epochs if by_epoch else None, "iters": runner.max_iters}
-        return schedule | description.masks_and_phases_of(runner.cfg)
+        return schedule | description.masks_and_phases_of(runner)
 
     def _images_per_s(self) -> float | None:
         speed = self._meter.images_per_s

@@ -4,6 +4,7 @@ from typing import Any
 
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapperDict
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 
@@ -58,7 +59,8 @@ def summary(runner: Runner) -> str:
     wrappers = list(wrapper.values()) if isinstance(wrapper, OptimWrapperDict) else [wrapper]
     rates = [group.get("initial_lr", group["lr"]) for one in wrappers for group in one.optimizer.param_groups]
     images = runner.max_iters * batch.images
-    masks = (runner.cfg.get("model") or {}).get("masks_per_image", 1)
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    masks = getattr(model, "masks_per_image", 1)  # not of the config, which may leave it to the method
     masked = f", {masks} masks of each ({images * masks} masks; lr and epochs count images)" if masks > 1 else ""
     return (f"Schedule: {batch.images_of_step} images a step ({batch}), "
             f"{-(-runner.max_iters // batch.accumulation)} steps, {images} images{masked}, peak lr {max(rates):.4g}")

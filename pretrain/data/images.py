@@ -69,7 +69,6 @@ class PretrainImages(Dataset):
         self._opened: tuple[int, Any] | None = None  # the next sample may be another view of it
         self._unreadable = torch.zeros(len(self), dtype=torch.uint8).share_memory_()
         self._size = torch.zeros(2, dtype=torch.int64).share_memory_()  # 0: that of the transform
-        self._resized: Any = None
 
     @property
     def reading(self) -> dict[str, str | None]:
@@ -114,11 +113,7 @@ class PretrainImages(Dataset):
 
     def _transform_now(self) -> Callable[..., Shown]:
         size = self.image_size
-        if size is None:
-            return self.transform
-        if self._resized is None or self._resized.size != size:
-            self._resized = self.transform.resized(size)
-        return self._resized
+        return self.transform if size is None else self.transform.resized(size)
 
     def set_seed(self, seed: int) -> None:
         """Take the run seed from the sampler, unless the config gave another."""

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from mmengine.model import BaseDataPreprocessor
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from pretrain.data.decoding import StoredImage
 
@@ -59,18 +60,15 @@ class Unresized:
         return Canvas(torch.from_numpy(canvas), torch.tensor(edges, dtype=torch.float32))
 
 
-def finish_crops(preprocessor: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
-    """Resize and flip a batch of canvases on the device; a hook before mmengine's preprocessor, which normalises.
-
-    Batches without canvases stay as they are.
+def finish_crops(preprocessor: BaseDataPreprocessor, args: tuple) -> tuple | None:
+    """Resize and flip a batch of canvases on the device: a forward pre-hook of mmengine's preprocessor, which
+    normalises. Batches without canvases stay as they are.
     """
-    batch: Any = args[0]
-    if not isinstance(batch, Mapping) or "crop" not in batch:
+    if not isinstance(args[0], Mapping) or "crop" not in args[0]:
         return None
-    batch = preprocessor.cast_data(batch)  # type: ignore[operator]  # to the device
-    images = resize_crops(batch["inputs"], batch["crop"], batch["record"].flip)
-    rest = {name: part for name, part in batch.items() if name != "crop"}
-    return ({**rest, "inputs": images}, *args[1:]), kwargs
+    batch: Any = preprocessor.cast_data(args[0])  # to the device
+    images = resize_crops(batch["inputs"], batch.pop("crop"), batch["record"].flip)
+    return {**batch, "inputs": images}, *args[1:]
 
 
 @torch.no_grad()

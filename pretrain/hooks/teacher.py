@@ -21,7 +21,7 @@ class TeacherHook(Hook):
 
     def before_train(self, runner) -> None:
         """Find mistakes now and not after `maps_begin`, by measuring a black image."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = self._model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         if getattr(model.strategy, "source", "bank") == "teacher":
             black = torch.zeros(1, model.in_chans, *model.encoder.img_size, device=next(model.parameters()).device)
             with torch.no_grad():
@@ -29,14 +29,12 @@ class TeacherHook(Hook):
 
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
         """Let the teacher's maps decide once it is worth asking."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        model.hands_maps = runner.iter >= model.maps_begin * runner.max_iters
+        self._model.hands_maps = runner.iter >= self._model.maps_begin * runner.max_iters
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """Update the teacher when the optimizer has done a step."""
         if not runner.optim_wrapper.should_update():
             return
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         progress = runner.iter / runner.max_iters
-        model.update_teacher(progress)
-        runner.message_hub.update_scalar("train/teacher_momentum", model.momentum_at(progress))
+        self._model.update_teacher(progress)
+        runner.message_hub.update_scalar("train/teacher_momentum", self._model.momentum_at(progress))

@@ -74,7 +74,7 @@ class MIMethod(BaseModel):
         if compile_loss:
             compile_part(self, self, self.compiled_part, INDUCTOR if compile_loss is True else compile_loss)
         self.data_preprocessor.register_forward_pre_hook(self._before_transfer, with_kwargs=True)
-        self.data_preprocessor.register_forward_pre_hook(finish_crops, with_kwargs=True)
+        self.data_preprocessor.register_forward_pre_hook(finish_crops)
         self.data_preprocessor.register_forward_pre_hook(order_channels)
 
     def _before_transfer(self, preprocessor: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from mmengine.model import normal_init
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
@@ -167,12 +168,8 @@ class Data2Vec2(LatentPrediction):
         encoder = self.encoder
         for module in encoder.modules():
             if isinstance(module, nn.Linear):
-                nn.init.normal_(module.weight, std=0.02)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
-        projection = encoder.patch_embed.proj.weight
-        bound = math.sqrt(6 / (projection[0].numel() + projection.shape[0]))
-        nn.init.uniform_(projection, -bound, bound)
+                normal_init(module, std=0.02)
+        nn.init.xavier_uniform_(encoder.patch_embed.proj.weight.flatten(1))
         if encoder.cls_token is not None:
             nn.init.normal_(encoder.cls_token)
 

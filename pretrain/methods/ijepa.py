@@ -10,6 +10,7 @@ for each mask. Departures of the blocks are listed in `pretrain/masking/multi_bl
 """
 import torch
 import torch.nn.functional as F
+from mmengine.model import trunc_normal_init
 from torch import Tensor, nn
 
 from mimtransfer.backbones.inspect import BlockView, view_block
@@ -83,9 +84,7 @@ class IJEPA(LatentPrediction):
         for part in (self.student, self.predictor):
             for module in part.modules():
                 if isinstance(module, (nn.Linear, nn.Conv2d)):
-                    nn.init.trunc_normal_(module.weight, std=0.02)  # cut at 100 std
-                    if module.bias is not None:
-                        nn.init.zeros_(module.bias)
+                    trunc_normal_init(module, std=0.02)  # cut at 100 std
         for token in (self.predictor.mask_token, self.student.cls_token, self.student.reg_token):
             if token is not None:
                 nn.init.trunc_normal_(token, std=0.02)

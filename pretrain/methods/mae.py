@@ -5,9 +5,8 @@ which changes the loss: the decoder keeps the drawing order and predicts masked 
 `decoder.py`); patches can be thrown, which MAE does not do: they are in no sequence and no loss (AMT, arXiv
 2211.15362, sec. 3). With `decoder=dict(type='CrossDecoder')` it is CrossMAE, see `cross_decoder.py`.
 """
-import math
-
 import torch
+from mmengine.model import xavier_init
 from torch import Tensor, nn
 
 from mimtransfer.errors import UserError
@@ -135,10 +134,8 @@ class MAE(MIMethod):
         normal with 0.02.
         """
         self.apply(_init_linear)
-        projection = self.encoder.patch_embed.proj
-        # Xavier of the [D, C*p*p] matrix; on the 4-d kernel, PyTorch would count the fan differently.
-        bound = math.sqrt(6 / (projection.weight[0].numel() + projection.weight.shape[0]))
-        nn.init.uniform_(projection.weight, -bound, bound)
+        # As a [D, C*p*p] matrix; on the 4-d kernel, PyTorch would count the fan differently.
+        nn.init.xavier_uniform_(self.encoder.patch_embed.proj.weight.flatten(1))
         nn.init.normal_(self.decoder.mask_token, std=0.02)
         for token in (getattr(self.encoder, "cls_token", None), getattr(self.encoder, "reg_token", None)):
             if token is not None:
@@ -153,8 +150,6 @@ def _normalise(rows: Tensor) -> Tensor:
 @torch.no_grad()
 def _init_linear(module: nn.Module) -> None:
     if isinstance(module, nn.Linear):
-        nn.init.xavier_uniform_(module.weight)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
+        xavier_init(module, distribution="uniform")
     elif isinstance(module, nn.LayerNorm):
         module.reset_parameters()

@@ -30,9 +30,8 @@ import traceback
 import zipfile
 from pathlib import Path
 
-import numpy as np
 from coloured_classes import paint_classes
-from PIL import Image
+from noise_images import make_images
 from source_files import SOURCES, write_sources
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -302,14 +301,6 @@ def TINY_PRETRAIN(images, work_dir, epochs):
     return [sys.executable, str(ROOT / "tools/pretrain.py"), str(ROOT / "configs/debug/mae_vit-debug_2e_folder.py"),
             "--work-dir", str(work_dir), "--resume", "--cfg-options", f"train_dataloader.dataset.root={images}",
             f"train_cfg.max_epochs={epochs}", *(option.format("train") for option in HERE)]
-
-
-def make_images(folder):
-    """Write 32 pictures."""
-    folder.mkdir(parents=True)
-    state = np.random.RandomState(0)
-    for i in range(32):
-        Image.fromarray(state.randint(0, 256, (40, 40, 3)).astype(np.uint8)).save(folder / f"{i:02d}.png")
 
 
 def damage(path, how):

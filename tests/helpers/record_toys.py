@@ -23,6 +23,7 @@ class RecordToyNet(torch.nn.Linear):
 class RecordToyModel(BaseModel):
     def __init__(self, strategy=None, encoder=None, backbone=None, decode_head=None, masks_per_image=1):
         super().__init__()
+        self.masks_per_image = masks_per_image
         if encoder:
             self.encoder = MODELS.build(encoder)
         else:

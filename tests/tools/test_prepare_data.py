@@ -144,6 +144,21 @@ def test_another_source_or_a_full_folder_is_refused(folder, tmp_path):
             Preparation(**wrong)
 
 
+def test_two_runs_in_one_folder(folder, tmp_path, monkeypatch):
+    """The second is refused while the first is at work: both would write the same parts."""
+    monkeypatch.setattr(prepare_module, "_WAIT", 0.05, raising=False)
+    how, refused = Preparation(20, images_per_shard=5), []
+
+    def second(*_):
+        if not refused:
+            with pytest.raises(UserError, match="out is being filled by another run") as error:
+                prepare(str(folder), str(tmp_path / "out"), how, workers=1, max_corrupt=0)
+            refused.append(error)
+
+    prepare(str(folder), str(tmp_path / "out"), how, 1, 0, progress=second)
+    assert refused and prepare(str(folder), str(tmp_path / "out"), how, workers=1, max_corrupt=0)["images"] == 12
+
+
 def is_alive_in_group(group):
     try:
         os.killpg(group, 0)

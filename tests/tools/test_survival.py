@@ -12,7 +12,8 @@ import probe_hook  # noqa: F401
 import pytest
 import torch
 from forked_tool import start, start_tool
-from kill_runs import TINY_PRETRAIN, damage, kill_a_few, losses_of, make_images
+from kill_runs import TINY_PRETRAIN, damage, kill_a_few, losses_of
+from noise_images import make_images
 from toy_runner import toy_runner
 
 from mimtransfer.checkpoints.newest import newest_checkpoint, newest_or_why

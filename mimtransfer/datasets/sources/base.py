@@ -1,9 +1,13 @@
 """What every source of stored images offers."""
+import logging
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+from mmengine.logging import print_log
 
+from mimtransfer.datasets.tree import printable, some
 from mimtransfer.errors import UserError
 
 EXTENSIONS = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
@@ -48,7 +52,7 @@ def member_name(name: bytes) -> bytes | None:
 
 
 def classes_of_folders(paths: Sequence[bytes]) -> tuple[tuple[str, ...], np.ndarray] | None:
-    """Read the classes of images from the folders they lie in.
+    """Read the classes of images from the folders they lie in; say which names several folders have.
 
     Args:
         paths: of the images, relative to the source.
@@ -61,7 +65,11 @@ def classes_of_folders(paths: Sequence[bytes]) -> tuple[tuple[str, ...], np.ndar
         return None
     names = sorted(set(folders))
     numbers = {name: number for number, name in enumerate(names)}
-    return tuple(os.fsdecode(os.path.basename(name)) for name in names), np.array([numbers[f] for f in folders])
+    classes = tuple(os.fsdecode(os.path.basename(name)) for name in names)
+    if double := [name for name, count in Counter(classes).items() if count > 1]:
+        print_log(f"folders of one name in different places are different classes: {printable(some(double))}",
+                  logger="current", level=logging.WARNING)
+    return classes, np.array([numbers[f] for f in folders])
 
 
 def check_labels(labels: np.ndarray, classes: Sequence[str], where: str) -> np.ndarray:

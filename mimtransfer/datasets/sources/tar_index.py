@@ -110,22 +110,16 @@ def index_tar(path: str, with_labels: bool = False, extensions: Sequence[str] = 
                 if member.issparse() and is_image:
                     raise UserError(f"tar file {printable(path)} stores {printable(name)} with holes: pack it without "
                                     "--sparse")
-                if not member.isreg():
-                    if is_image:  # what it leads to may come later
-                        target = os.fsencode(member.linkname)
-                        links[len(names)] = os.path.normpath(os.path.join(folder, target) if member.issym() else target)
-                        names.append(name)
-                        keys.append(folder + b"/" + key)
-                        offsets.append(-1)
-                        sizes.append(0)
-                    continue
-                if member.offset_data + member.size > end:
+                if member.isreg() and member.offset_data + member.size > end:
                     raise tarfile.ReadError(f"ends within {printable(name)}")
-                if ending.lower() == b"cls" and with_labels and member.size < 32:
+                if ending.lower() == b"cls" and with_labels and member.isreg() and member.size < 32:
                     content = tar.extractfile(member)
                     assert content is not None, "a regular member"
                     labels[folder + b"/" + key] = content.read().strip()
                 elif is_image:
+                    if not member.isreg():  # what it leads to may come later
+                        target = os.fsencode(member.linkname)
+                        links[len(names)] = os.path.normpath(os.path.join(folder, target) if member.issym() else target)
                     names.append(name)
                     keys.append(folder + b"/" + key)
                     offsets.append(member.offset_data)

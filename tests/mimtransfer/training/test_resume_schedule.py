@@ -6,7 +6,6 @@ import runpy
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
@@ -14,7 +13,6 @@ from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.registry import DATASETS, MODELS
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
-from PIL import Image
 
 from mimtransfer.checkpoints.safe_load import allow_mmengine_checkpoints, read_checkpoint
 from mimtransfer.datasets.scenes.write import SceneSet, make_scenes
@@ -25,6 +23,7 @@ from mimtransfer.training.schedule_hook import ScheduleHook
 
 sys.path.append(str(Path(__file__).parents[2] / "helpers"))
 from forked_tool import run_tool
+from noise_images import make_images
 
 ROOT = Path(__file__).parents[3]
 IMAGES = 64
@@ -307,10 +306,7 @@ def printed(work_dir):
 
 def test_pretraining_from_two_processes_to_one(tmp_path):
     """tools/pretrain.py, 2 x 8 images (gloo), killed in the second epoch of 4, goes on alone with 8."""
-    images, state = tmp_path / "images", np.random.RandomState(0)
-    images.mkdir()
-    for i in range(32):
-        Image.fromarray(state.randint(0, 256, (40, 40, 3), dtype=np.uint8)).save(images / f"{i:02d}.png")
+    images = make_images(tmp_path / "images")
     epochs = 4
     text = f"""
 _base_ = [{str(ROOT / "configs/debug/mae_vit-debug_2e_folder.py")!r}]

@@ -1,5 +1,4 @@
 """Crops that the device resizes: the host's pixels within a tolerance, its records exactly."""
-import io
 from random import Random
 
 import numpy as np
@@ -160,7 +159,6 @@ def test_a_broken_file_is_replaced_as_ever(folder, tmp_path):
 def test_a_crop_is_decoded_without_resizing(folder, monkeypatch):
     """At its own size the worker resizes nothing."""
     monkeypatch.setattr(StoredImage, "pixels", lambda *args, **options: pytest.fail("resized"))
-    buffer = io.BytesIO((folder / "c.jpg").read_bytes())
     transform = data_set(folder, "device").transform
-    canvas, _, _ = transform(Unresized(StoredImage(buffer.getvalue())), Random(0))
+    canvas, _, _ = transform(Unresized(StoredImage((folder / "c.jpg").read_bytes())), Random(0))
     assert canvas.inputs.any()

@@ -2,13 +2,12 @@
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from compile_toys import METHODS, build
 from fake_steps import shrink
 from mmengine.hooks import Hook
-from PIL import Image
+from noise_images import make_images
 from shipped_configs import load
 from torch._dynamo.testing import CompileCounterWithBackend
 
@@ -22,6 +21,7 @@ from mimtransfer.planning.step import Cost
 from mimtransfer.results.record import read_record
 from mimtransfer.training.safeguards import set_safeguards
 from pretrain.data.images import ImageFolder
+from pretrain.data.transforms import ResizeWhole
 from pretrain.hooks.phases import read_phases
 from pretrain.planning import configs as planning
 from pretrain.planning.phases import dearest_phase
@@ -34,11 +34,7 @@ PHASES = [dict(until=0.5, image_size=16, mask_ratio=0.5), dict(until=1.0)]
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("images")
-    for number in range(8):
-        pixels = np.random.RandomState(number).randint(0, 256, (40, 48, 3))
-        Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number}.png")
-    return folder
+    return make_images(tmp_path_factory.mktemp("images"), 8, (40, 48))
 
 
 class Seen(Hook):
@@ -105,6 +101,9 @@ def test_crops_are_the_same_boxes_at_any_size(images):
     for small, large in ((images[1, index], whole[1, index]) for index in range(4)):
         assert small["inputs"].shape == (3, 16, 24) and large["inputs"].shape == (3, 32, 32)
         assert all(torch.equal(*pair) for pair in zip(small["record"], large["record"]))
+    squashed = images.shown_by(ResizeWhole(32))  # its own transform at that size, too
+    squashed.image_size = (16, 24)
+    assert squashed[1, 0]["record"].box.tolist() == [0, 0, 1, 1] and squashed[1, 0]["inputs"].shape == (3, 16, 24)
     images.image_size = None
     assert torch.equal(images[1, 2]["inputs"], whole[1, 2]["inputs"])
 

@@ -1,9 +1,8 @@
 """The EMA teacher: how it follows, that a resume goes on with it, and which encoder is transferred."""
-import numpy as np
 import pytest
 import torch
 from latent_toys import ENCODER, METHODS, build
-from PIL import Image
+from noise_images import make_images
 from shipped_configs import load
 from timm.models.vision_transformer import ParallelScalingBlock
 
@@ -13,6 +12,7 @@ from mimtransfer.checkpoints.safe_load import read_checkpoint
 from mimtransfer.cli import launch
 from mimtransfer.errors import UserError
 from mimtransfer.registry import MODELS
+from mimtransfer.results.record import read_record
 from mimtransfer.training.safeguards import set_safeguards
 from pretrain.benchmarks import marks
 from pretrain.methods.data2vec2 import Data2Vec2
@@ -50,11 +50,7 @@ def test_the_momentum_is_linear_in_the_share_of_the_training():
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("images")
-    for number in range(8):
-        pixels = np.random.RandomState(number).randint(0, 256, (32, 32, 3))
-        Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number}.png")
-    return folder
+    return make_images(tmp_path_factory.mktemp("images"), 8, (32, 32))
 
 
 def train(name, images, work_dir, resume=False, hooks=(), **options):
@@ -93,6 +89,13 @@ def test_a_resumed_run_has_the_same_teacher(images, tmp_path):
     resumed = read_checkpoint(str(tmp_path / "cut/epoch_2.pth"))["state_dict"]
     assert whole.keys() == resumed.keys() and all(torch.equal(whole[key], resumed[key]) for key in whole)
     assert not torch.equal(whole["encoder.norm.bias"], whole["teacher_encoder.norm.bias"])
+
+
+def test_masks_of_an_image_are_counted_though_no_config_names_them(images, tmp_path):
+    assert "masks_per_image" not in METHODS["IJEPA"]
+    train("IJEPA", images, tmp_path, hooks=[dict(type="RecordHook")])
+    assert read_record(tmp_path / "result.json")["schedule"]["masks_per_image"] == 4
+    assert "16 images, 4 masks of each (64 masks; lr" in next(tmp_path.glob("*/*.log")).read_text()
 
 
 def test_a_mark_has_the_teacher_of_its_step_and_counts_the_masks_of_the_warm_up(images, tmp_path, monkeypatch):

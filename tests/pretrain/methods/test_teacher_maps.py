@@ -88,6 +88,7 @@ class Loop:
 def test_the_warm_up_decides_until_the_share_of_the_training():
     model, (images, record) = method("IJEPA"), batch()
     runner, hook, masked = Loop(model), HOOKS.build(dict(type="TeacherHook")), {}
+    hook.before_train(runner)
     for runner.iter in (0, 9, 10, 99):
         hook.before_train_iter(runner, 0)
         drawn = model.draw_layout(images, record)

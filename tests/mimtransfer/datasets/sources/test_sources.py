@@ -281,6 +281,19 @@ def test_hidden_folders_are_no_classes_in_any_archive(tmp_path):
         assert [source.paths[number] for number in range(len(source))] == ["1.png"] and source.labels is None
 
 
+def test_folders_of_one_name_are_said(tmp_path, monkeypatch):
+    lines = []
+    monkeypatch.setattr("mimtransfer.datasets.sources.base.print_log", lambda line, **_: lines.append(line),
+                        raising=False)
+    for path in ("a/cat", "a/dog", "b/cat"):
+        (tmp_path / path).mkdir(parents=True)
+        (tmp_path / path / "1.png").write_bytes(b"x")
+    assert open_source(str(tmp_path / "a"), with_classes=True).classes == ("cat", "dog") and not lines
+    source = open_source(str(tmp_path), with_classes=True)
+    assert source.classes == ("cat", "dog", "cat") and source.labels.tolist() == [0, 1, 2]
+    assert lines == ["folders of one name in different places are different classes: cat"]
+
+
 def test_what_is_stored_in_another_way_is_refused(tmp_path):
     """Sparse members of GNU tar and PAX, and encrypted ones of a zip file: their bytes are not those of the image."""
     holes = tarfile.TarInfo("a/1.ppm")
