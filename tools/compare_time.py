@@ -42,6 +42,7 @@ class Stepper:
     """A process that does training steps of one revision when asked.
 
     Args:
+        revision: its name, for messages.
         tree: folder with the code.
         config: of a pretraining, relative to `tree`.
         args: the command line.
@@ -51,8 +52,8 @@ class Stepper:
         UserError: here or later, the process ended; its last line says why.
     """
 
-    def __init__(self, tree: Path, config: Path, args: argparse.Namespace, errors: IO[str]):
-        self._name, self._errors = f"{config} of {tree}", errors
+    def __init__(self, revision: str, tree: Path, config: Path, args: argparse.Namespace, errors: IO[str]):
+        self._name, self._errors = f"{config} of {revision}", errors
         # This file's own neighbour, whatever the revision has: its code is on the path of the process.
         worker = Path(__file__).resolve().parents[1] / "pretrain" / "benchmarks" / "stepper.py"
         command = [sys.executable, str(worker), str(tree / config), str(args.batch_size), *args.cfg_options]
@@ -125,9 +126,9 @@ def main() -> None:
         for config in configs_in(trees, names, args.configs, top):
             with contextlib.ExitStack() as running:
                 steppers = []
-                for tree in trees:
+                for name, tree in zip(names, trees):
                     errors = running.enter_context(tempfile.TemporaryFile("w+"))
-                    steppers.append(Stepper(tree, config, args, errors))
+                    steppers.append(Stepper(name, tree, config, args, errors))
                     running.callback(steppers[-1].close)
                 for stepper in steppers:
                     stepper.answer()

@@ -140,7 +140,7 @@ def _blocks(encoder: nn.Module) -> nn.ModuleList:
 SCORES = {
     "top_share": "share of the received attention on the top 1 % of the tokens",
     "max_over_mean": "largest over mean received attention",
-    "entropy": "entropy of the class token's attention, 1 = even",
+    "entropy": "entropy of the attention of the class token (without one, of the mean query), 1 = even",
 }
 
 

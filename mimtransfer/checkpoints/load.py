@@ -255,10 +255,12 @@ def _misfit_message(
         hint = f"the file is {there}, the backbone {here}: build it with the architecture of the file"
     elif missing == ["pos_embed"] and any("relative_position_bias_table" in name for name in fmt.encoder):
         hint = "its positions are relative, as BEiT's: build the backbone without others (pos_embed='none')"
+    elif missing == ["norm.weight", "norm.bias"] and "norm_pre.weight" in fmt.encoder.keys() - wanted.keys():
+        hint = "the file has its norms behind the sums, as data2vec 2.0: build the backbone so (post_norm=True)"
     elif missing == ["norm.weight", "norm.bias"]:
         hint = "the file has no final norm: build the backbone without one (final_norm=False)"
     elif missing == ["cls_token"]:
-        hint = "the file has no class token: build the backbone without one (class_token=False)"
+        hint = "the file has no class token: build the backbone without one (model_kwargs=dict(class_token=False))"
     else:
         hint = "build the backbone with the options of the checkpoint"
     fits = f"only {num_fitted} of {total} backbone tensors fit"

@@ -46,6 +46,7 @@ _GIVEN = {
     "collate function": {"data_batch", "batch"}, "data set": set(), "transform": set(),
 }
 _GIVEN_TO = {name: {"encoder", "num_values"} for name in ("PixelDecoder", "CrossDecoder")}  # by MAE
+_UNTYPED = {("MAE", "decoder"): "PixelDecoder", ("IJEPA", "predictor"): "PixelDecoder"}  # built without a `type`
 # What the parts of a part are.
 _BELOW = {"hook": "part", "loop": "part", "metric": "part", "sampler": "part", "optimizer": "part",
           "parameter scheduler": "part", "log processor": "part", "model wrapper": "part", "optim wrapper": "part"}
@@ -165,8 +166,11 @@ class _Walk:
         for key, item in node.items():
             if key in apart or key == "type":
                 continue
+            part = _UNTYPED.get((_short(name).rpartition(".")[2], key))
             if kind == "data set" and key == "transform" and isinstance(item, list | tuple):
                 yield from self.torchvision(item, f"{path}.transform")
+            elif part and isinstance(item, Mapping):
+                yield from self.built(item, f"{path}.{key}", below, part)
             else:
                 yield from self.nodes(item, f"{path}.{key}", "transform" if key == "transform" else below, str(key))
 

@@ -54,7 +54,7 @@ class Turns:
         say: called with each line for the screen.
 
     Raises:
-        UserError: a pattern that matches no run.
+        UserError: a pattern that matches no run, or a config that is not there.
     """
 
     def __init__(self, study: Study, device: str | None = None, call: Callable[..., int] | None = None,
@@ -65,6 +65,10 @@ class Turns:
             if not fnmatch.filter(names, pattern):
                 raise UserError(f"--only {pattern!r} matches no run; they are {', '.join(names)}")
         self.names = {name for pattern in only for name in fnmatch.filter(names, pattern)} if only else set(names)
+        for run in runs(study):
+            if run.name in self.names:  # a config that is not there is named now, not after the turns of others
+                study.inputs.config(run)
+                evaluations(study, run, "end")
         self.settings = settings(study)
         self.failures: dict[str, str] = {}
         self._env = environment([device])

@@ -35,8 +35,10 @@ def continue_schedule(checkpoint: dict[str, Any], runner: Runner, batch: Batch) 
         A line for the log when anything was rewritten or had to be guessed.
 
     Raises:
-        UserError: the schedule differs and cannot be rebuilt, since it depends on scores of the past.
+        UserError: the schedule differs and cannot be rebuilt, since it depends on scores of the past; or the checkpoint
+            is of another model.
     """
+    _check_parameters(checkpoint, runner)
     meta, loop = checkpoint["meta"], runner.train_loop
     before, done = recorded_batch(meta), checkpoint["meta"]["iter"]
     iteration = _iteration(meta, before, loop, batch)
@@ -58,6 +60,17 @@ def continue_schedule(checkpoint: dict[str, Any], runner: Runner, batch: Batch) 
     return (f"Resumed with other settings ({'; '.join(reasons) or 'iterations of an epoch'}): the schedule is rebuilt "
             f"for this run and goes on after as many images, at iteration {iteration} of {loop.max_iters} (iteration "
             f"{done} of the run before)" + (f". {unknown}" if unknown else ""))
+
+
+def _check_parameters(checkpoint: Mapping[str, Any], runner: Runner) -> None:
+    """Refuse the optimizer of another model: moments belong to parameters by their order."""
+    sizes = [(len(old.get("params", ())), len(new["params"])) for old, new in _groups(checkpoint, runner)]
+    if any(old != new for old, new in sizes):
+        model = getattr(runner.model, "module", runner.model)
+        absent = [name for name in model.state_dict() if name not in checkpoint["state_dict"]]
+        raise UserError(f"--resume: the checkpoint is of another model: {type(model).__name__} "
+                        f"{f'has {absent[0]}, which it lacks' if absent else 'trains other parameters'}; resume with "
+                        "the config of before, or begin a run in another --work-dir")
 
 
 def _iteration(meta: Mapping[str, Any], before: Batch | None, loop: BaseLoop, batch: Batch) -> int:

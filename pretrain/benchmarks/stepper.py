@@ -13,7 +13,11 @@ from collections.abc import Callable
 
 
 def build_step(config: str, batch: int, options: list[str]) -> Callable[[], object]:
-    """Return a training step of a pretraining config on made-up images, with made-up maps where it reads maps."""
+    """Return a training step of a pretraining config on made-up images, with made-up maps where it reads maps.
+
+    Raises:
+        SystemExit: a config of something else; one line says so.
+    """
     import torch
     from mmengine.optim import build_optim_wrapper
     from mmengine.registry import init_default_scope
@@ -29,6 +33,8 @@ def build_step(config: str, batch: int, options: list[str]) -> Callable[[], obje
     cfg = load_config(config, options)
     torch.manual_seed(0)
     model = MODELS.build(cfg.model).train()
+    if not hasattr(model, "encoder"):
+        sys.exit(f"it trains {type(model).__name__}, no method of pretraining; give a config of tools/pretrain.py")
     optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     grid = model.encoder.grid_size
     height, width = (cells * patch for cells, patch in zip(grid, model.encoder.patch_size))

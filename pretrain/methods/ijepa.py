@@ -25,7 +25,7 @@ class IJEPA(LatentPrediction):
     """Predict the teacher's tokens of each target block from the student's tokens of the context.
 
     Args:
-        encoder: see `MIMethod`; the authors' has no class token (`class_token=False`).
+        encoder: see `MIMethod`; the authors' has no class token: `model_kwargs=dict(class_token=False)`.
         strategy: see `MIMethod`; `MultiBlockMasking` when not given.
         predictor: `embed_dim`, `depth` and `num_heads` of a narrow ViT; the authors': width 384, 6 blocks for ViT-B,
             12 for larger ones, and as many heads as the encoder.

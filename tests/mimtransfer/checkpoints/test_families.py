@@ -249,5 +249,11 @@ def test_one_line_says_what_a_backbone_lacks(tmp_path):
     with pytest.raises(UserError, match=r"build the backbone without one .final_norm=False.$"):
         load(backbone(**{**WINDOWS, "final_norm": True}), state, tmp_path)
     beit = {k: v for k, v in backbone(rel_pos="bias", layer_scale=0.1).state_dict().items() if k != "pos_embed"}
+    post_norm = {f"encoder.{name}": value for name, value in backbone(post_norm=True).state_dict().items()}
+    with pytest.raises(UserError, match=r"norms behind the sums, .* backbone so .post_norm=True.$"):
+        load(backbone(), post_norm, tmp_path)
+    classless = backbone(model_kwargs=dict(SMALL, class_token=False)).state_dict()
+    with pytest.raises(UserError, match=r"without one .model_kwargs=dict.class_token=False..$"):
+        load(backbone(), classless, tmp_path)
     with pytest.raises(UserError, match=r"its positions are relative, .* without others .pos_embed='none'.$"):
         load(backbone(rel_pos="bias", layer_scale=0.1), beit, tmp_path)

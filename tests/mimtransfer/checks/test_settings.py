@@ -72,6 +72,10 @@ WRONG = [
     (PRETRAIN, "optim_wrapper.optimizer.weight_decya", 0.1, "did you mean 'weight_decay'"),
     (PRETRAIN, "param_schedulers", [], "did you mean 'param_scheduler'"),
     (PRETRAIN, "model.strategy.mask_ration", 0.3, "did you mean 'mask_ratio'"),
+    # parts that a method builds without a `type`
+    ("pretrain/mae_vit-demo_scenes.py", "model.decoder.predict_ratio", 0.2,
+     "model.decoder (PixelDecoder) takes no key 'predict_ratio'"),
+    ("pretrain/ijepa_vit-tiny-p4_10e_cifar10.py", "model.predictor.embed_dims", 96, "did you mean 'embed_dim'"),
     (PRETRAIN, "log_processor.windowsize", 3, "did you mean 'window_size'"),
     (DETECTION, "optim_wrapper.paramwise_cfg.layer_decay_rat", 0.9, "did you mean 'layer_decay_rate'"),
     (DETECTION, "train_dataloader.dataset.ann_fle", "x.json", "did you mean 'ann_file'"),

@@ -74,6 +74,16 @@ def test_a_pattern_that_matches_no_run_is_refused(study):
         Turns(study(), only=["vit*"])
 
 
+@pytest.mark.parametrize("config", ["mfm", "knn"])
+def test_a_config_that_is_not_there_is_named_before_the_first_turn(study, config):
+    made = study()
+    Path(f"configs/{config}.py").unlink()
+    with pytest.raises(UserError, match=f"config 'configs/{config}.py' does not exist"):
+        Turns(made)
+    if config == "mfm":
+        Turns(made, only=["mae*"])
+
+
 def test_a_turn_that_leads_nowhere_fails_its_run(study):
     """The toy's tools know no marks: a command that does nothing would be called for ever."""
     lines = []
@@ -96,7 +106,7 @@ def test_whoever_is_stopped_stops_its_command(tmp_path):
     assert output.read_text() == "said\n"
     begin = time.monotonic()
     with pytest.raises(Interrupted), signals_raise():
-        run_command(["sh", "-c", f"echo $$ > {pid}; kill {os.getpid()}; sleep 60"], output, os.environ, [])
+        run_command(["sh", "-c", f"echo $$ > {pid}; sleep 0.3; kill {os.getpid()}; sleep 60"], output, os.environ, [])
     assert time.monotonic() - begin < 30
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid.read_text()), 0)

@@ -269,6 +269,20 @@ def test_recorded_batch(meta, expected):
     assert recorded_batch(meta) == expected
 
 
+def test_a_checkpoint_of_another_model_is_refused(train, monkeypatch):
+    schedule, loop = warmup_cosine(epochs=4, warmup=1), dict(by_epoch=True, max_epochs=4)
+    train(schedule, 8, loop, stop=2)
+    before = Line.__init__
+
+    def with_more(self):
+        before(self)
+        self.more = torch.nn.Linear(1, 1)
+
+    monkeypatch.setattr(Line, "__init__", with_more)
+    with pytest.raises(UserError, match=r"^--resume: .* another model: Line has more.weight, which it lacks; resume"):
+        train(schedule, 8, loop, resume=train.checkpoint("epoch_2"))
+
+
 def test_a_schedule_that_follows_scores_is_refused(train, monkeypatch):
     plateau = [dict(type="ReduceOnPlateauLR", monitor="loss")]
     loop = dict(by_epoch=True, max_epochs=4)
