@@ -6,10 +6,12 @@ rest for an image that is stored raw.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from mmengine.model import BaseDataPreprocessor
 from torch import Tensor
-from torch.utils.data import default_collate
+from torch.utils.data import default_collate, get_worker_info
 
+from mimtransfer.datasets.shared_memory import SharedBatch, stack_to_send
 from mimtransfer.registry import FUNCTIONS
 
 
@@ -21,13 +23,18 @@ def stack_images(data_batch: Sequence[Mapping[str, Any]]) -> Any:
         data_batch: samples, dictionaries; their `inputs` are [C, H, W], in memory [H, W, C], or contiguous.
 
     Returns:
-        A dictionary: `inputs` [B, C, H, W], in memory as the samples; everything else stacked.
+        A dictionary: `inputs` [B, C, H, W], in memory as the samples; everything else stacked. Workers put the pixels
+        into shared memory that is used again.
     """
-    if data_batch[0]["inputs"].is_contiguous():
-        return default_collate(list(data_batch))
-    batch = default_collate([{**sample, "inputs": sample["inputs"].permute(1, 2, 0)} for sample in data_batch])
-    batch["inputs"] = batch["inputs"].permute(0, 3, 1, 2)
-    return batch
+    in_worker = get_worker_info() is not None
+    images = [sample["inputs"] for sample in data_batch]
+    interleaved = not images[0].is_contiguous()
+    if interleaved:
+        images = [image.permute(1, 2, 0) for image in images]
+    stacked = stack_to_send(images) if in_worker else torch.stack(images)
+    rest = default_collate([{key: value for key, value in sample.items() if key != "inputs"} for sample in data_batch])
+    batch = dict(inputs=stacked.permute(0, 3, 1, 2) if interleaved else stacked, **rest)
+    return SharedBatch(batch) if in_worker else batch
 
 
 def order_channels(preprocessor: BaseDataPreprocessor, args: tuple) -> tuple | None:
