@@ -6,12 +6,11 @@ rest for an image that is stored raw.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from mmengine.model import BaseDataPreprocessor
 from torch import Tensor
 from torch.utils.data import default_collate, get_worker_info
 
-from mimtransfer.datasets.shared_memory import SharedBatch, stack_to_send
+from mimtransfer.datasets.shared_memory import SharedBatch, Stack, stack_as_they_come
 from mimtransfer.registry import FUNCTIONS
 
 
@@ -26,15 +25,13 @@ def stack_images(data_batch: Sequence[Mapping[str, Any]]) -> Any:
         A dictionary: `inputs` [B, C, H, W], in memory as the samples; everything else stacked. Workers put the pixels
         into shared memory that is used again.
     """
-    in_worker = get_worker_info() is not None
-    images = [sample["inputs"] for sample in data_batch]
-    interleaved = not images[0].is_contiguous()
-    if interleaved:
-        images = [image.permute(1, 2, 0) for image in images]
-    stacked = stack_to_send(images) if in_worker else torch.stack(images)
-    rest = default_collate([{key: value for key, value in sample.items() if key != "inputs"} for sample in data_batch])
-    batch = dict(inputs=stacked.permute(0, 3, 1, 2) if interleaved else stacked, **rest)
-    return SharedBatch(batch) if in_worker else batch
+    samples = data_batch if isinstance(data_batch, Stack) else stack_as_they_come(data_batch, len(data_batch))
+    if samples.images is None:
+        return default_collate(list(samples))  # its error names the shapes
+    interleaved = not samples[0]["inputs"].is_contiguous()
+    rest = default_collate([{key: value for key, value in sample.items() if key != "inputs"} for sample in samples])
+    batch = dict(inputs=samples.images.permute(0, 3, 1, 2) if interleaved else samples.images, **rest)
+    return SharedBatch(batch) if get_worker_info() else batch
 
 
 def order_channels(preprocessor: BaseDataPreprocessor, args: tuple) -> tuple | None:

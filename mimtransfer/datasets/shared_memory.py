@@ -6,11 +6,12 @@ memory. The last byte of a piece says whether a batch lies in it: the worker set
 refers to the batch any more, however long that takes.
 """
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import get_worker_info
 
 # One is filled, two wait in the queue (torch's `prefetch_factor`), the run works on one or two. Whoever keeps more
 # batches than these gets the others in memory of their own.
@@ -19,17 +20,52 @@ _SMALL = 1 << 16  # bytes; smaller tensors go through the queue itself
 _pieces: list[Tensor] = []  # of this process, a worker: [bytes + 1] uint8 each
 
 
-def stack_to_send(images: Sequence[Tensor]) -> Tensor:
-    """Stack tensors of one shape and dtype as `torch.stack` does, in a piece of shared memory if one is free.
+class Stack(list):
+    """Samples whose `inputs` lie in one piece of memory, one after the other.
 
-    It is used by the next call too, unless the result, or a view that begins where it begins, is a value of a
-    `SharedBatch` before.
+    `images` is all of them as they lie there, [B, C, H, W] or [B, H, W, C]; None if they differ in shape or dtype.
     """
-    size = len(images) * images[0].nbytes
-    piece = _free_piece(size)
+
+    images: Tensor | None = None
+
+
+def stack_as_they_come(samples: Iterable[Mapping[str, Any]], count: int) -> Stack:
+    """Copy each image to its place in a batch before the next one is made.
+
+    So the next one is made in the same memory, which the processor has in its cache and the system has mapped.
+
+    Args:
+        samples: `count` of them, at least one; `inputs` are [C, H, W], in memory [H, W, C], or contiguous.
+
+    Returns:
+        The same samples: `inputs` have the same shape, dtype and values.
+    """
+    stack = Stack()
+
+    def place(sample: Mapping[str, Any]) -> Mapping[str, Any]:
+        image = sample["inputs"]
+        interleaved = not image.is_contiguous()
+        memory = image.permute(1, 2, 0) if interleaved else image
+        if not stack:
+            stack.images = _room(count, memory)
+        if stack.images is None or stack.images.shape[1:] != memory.shape or stack.images.dtype != memory.dtype:
+            stack.images = None
+            return sample
+        placed = stack.images[len(stack)].copy_(memory)
+        return {**sample, "inputs": placed.permute(2, 0, 1) if interleaved else placed}
+
+    for placed in map(place, samples):  # not `for sample in samples`: it keeps a sample until it has the next
+        stack.append(placed)
+    return stack
+
+
+def _room(count: int, image: Tensor) -> Tensor:
+    """Return room for `count` images as one: in a free piece in a worker, else in memory of its own."""
+    size = count * image.nbytes
+    piece = _free_piece(size) if get_worker_info() else None
     if piece is None:
-        return torch.stack(list(images))
-    return torch.stack(list(images), out=piece[:size].view(images[0].dtype).view(len(images), *images[0].shape))
+        return image.new_empty(count, *image.shape)
+    return piece[:size].view(image.dtype).view(count, *image.shape)
 
 
 def _free_piece(size: int) -> Tensor | None:
