@@ -13,8 +13,9 @@ from mimtransfer.evaluation.classifier import Classifier
 from mimtransfer.evaluation.probing.features import FrozenFeatures
 from mimtransfer.evaluation.probing.knn import KNNLoop, knn_votes
 from mimtransfer.evaluation.probing.linear_sweep import LinearSweepLoop
+from mimtransfer.evaluation.probing.patches import FrozenMaps, PatchKNNLoop, PatchLogisticLoop
 from mimtransfer.evaluation.robustness.attacks import AttackLoop
 from mimtransfer.evaluation.robustness.corruption_loop import CorruptionLoop
 
-__all__ = ["AttackLoop", "Classifier", "CorruptionLoop", "FrozenFeatures", "KNNLoop", "LinearSweepLoop", "TopAccuracy",
-           "knn_votes"]
+__all__ = ["AttackLoop", "Classifier", "CorruptionLoop", "FrozenFeatures", "FrozenMaps", "KNNLoop", "LinearSweepLoop",
+           "PatchKNNLoop", "PatchLogisticLoop", "TopAccuracy", "knn_votes"]
