@@ -30,7 +30,7 @@ def by_brute_force(coco, detections, counts, kind="bbox"):
 def test_100_images_resampled_equal_brute_force(kind, digits):
     coco = made_coco(0, 100)
     detections = made_detections(coco, 1, 0.06, digits)
-    counts = draw_counts(100, 4, 3)
+    counts = draw_counts(100, 3, 3)
     run = own(coco, detections, kind)
     ap = resampled_ap(run, counts)
     scores = scores_of(run, counts, "box_ap", LABELS)
@@ -59,7 +59,7 @@ def test_values_are_those_of_pycocotools_exactly():
         assert score.samples == pytest.approx(score.value, abs=1e-11)
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(st.integers(0, 10_000), st.lists(st.integers(0, 4), min_size=5, max_size=5), st.sampled_from([0, 1, 6]))
 def test_any_multiset_of_few_images_equals_brute_force(seed, often, digits):
     """Scores of 0 or 1 digit: detections of one image, of one class and score, some right and some wrong."""
@@ -105,4 +105,4 @@ def test_long_curves_are_summed_in_parts(monkeypatch):
     run, counts = own(coco, made_detections(coco, 3, 0.05)), draw_counts(20, 17, 1)
     whole = resampled_ap(run, counts)
     monkeypatch.setattr(average_precision, "_ELEMENTS", 64)
-    np.testing.assert_array_equal(resampled_ap(run, counts), whole)
+    np.testing.assert_allclose(resampled_ap(run, counts), whole, rtol=0, atol=1e-15)
