@@ -53,12 +53,13 @@ def test_where_a_missing_file_comes_from_is_said_once_in_a_plan_and_by_each_job(
     line = "no file files/other.pth: it comes from https://example.com/other.pth"
     text = plan.plan(study, study.states(), 1, full=True)
     assert text.count("it comes from") == 1 and text.endswith(f"\n{line}")
-    assert "knn_other-seed0      missing" in text and "robust_other-seed0  waiting" in text
-    said = []
-    failures = LocalRunner(study, [None], say=said.append).run()
+    said = {words[0]: words[1] for words in map(str.split, text.splitlines()[1:])}
+    assert said["knn_other-seed0"] == "missing" and said["robust_other-seed0"] == "waiting"
+    lines = []
+    failures = LocalRunner(study, [None], say=lines.append).run()
     assert failures == {"knn_other-seed0": line, "det_other-seed0": line,
                         "robust_other-seed0": "needs det_other-seed0, which failed"}  # fmt: skip
-    assert f"[knn_other-seed0] FAILED: {line}" in said and "[det_random-seed0] started" in said
+    assert f"[knn_other-seed0] FAILED: {line}" in lines and "[det_random-seed0] started" in lines
     with pytest.raises(UserError, match=r"^knn_other-seed0: no file files/other\.pth: it comes from"):
         run_here(study, study.suite.jobs["knn_other-seed0"])
     assert not Path("work_dirs/study/knn_other-seed0").exists()
