@@ -8,7 +8,7 @@ from typing import Any
 from mimtransfer.checks import FAIL
 from mimtransfer.checks.annotations import coco_problems, read_coco
 from mimtransfer.checks.detections import read_detections
-from mimtransfer.errors import UserError
+from mimtransfer.errors import UserError, near_files
 from mimtransfer.evaluation.comparison import average_precision, mean_iou, stored
 from mimtransfer.evaluation.comparison.bootstrap import Scores, draw_counts
 from mimtransfer.files import sha256_file
@@ -26,6 +26,10 @@ def score_all(places: Sequence[str], ann_file: str | None, resamples: int, seed:
     Raises:
         UserError: something is missing, damaged, or was tested on other data.
     """
+    for place in places:
+        if not Path(place).exists():
+            raise UserError(f"{place}: no such file or folder{near_files(place)}; give a work dir of tools/test.py "
+                            "--save-predictions, or a COCO json of results")
     manifests = {place: stored.read_manifest(place) for place in places if Path(place).is_dir()}
     kinds = [manifests[place].kind if place in manifests else "detection" for place in places]
     if len(set(kinds)) > 1:
@@ -71,7 +75,7 @@ def _score_detections(
 def _ground_truth(manifests: dict[str, stored.Manifest], ann_file: str | None) -> str:
     """Return the path of the annotation file, which every manifest knows by its digest."""
     if ann_file is None and not manifests:
-        raise UserError("two COCO jsons of results do not say what they were tested on; give --ann-file JSON")
+        raise UserError("a COCO json of results does not say what it was tested on; give --ann-file JSON")
     path = ann_file or next(iter(manifests.values())).ann_file
     if not Path(path).is_file():
         raise UserError(f"annotation file {path}: no such file; give the one that was tested on, --ann-file JSON")
