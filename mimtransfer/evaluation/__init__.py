@@ -6,6 +6,7 @@
     accuracy.py    scores of the classes -> top-1 and top-5 accuracy
     probing/       frozen features: k-NN, linear probes
     robustness/    corruptions, attacks
+    comparison/    two checkpoints on the same images, by a bootstrap
     tta.py         test-time augmentation, of detectors and segmentors too
 """
 from mimtransfer.evaluation.accuracy import TopAccuracy
