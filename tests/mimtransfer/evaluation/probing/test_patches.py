@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from own_tool import call_tool
 from PIL import Image
+from shipped_configs import ROOT
 from sklearn.linear_model import LogisticRegression
 
 from mimtransfer.evaluation.probing.patches import IGNORED, fit_logistic, patch_labels
-from own_tool import call_tool
-from shipped_configs import ROOT
 
 
 def test_a_patch_has_the_class_of_most_of_its_labelled_pixels():
