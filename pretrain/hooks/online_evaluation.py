@@ -124,13 +124,18 @@ class OnlineEvaluationHook(Hook):
         """Return the places of the images of a fast evaluation, ascending."""
         return balanced_subset(images.labels[images.indices], min(number, len(images)), seed=0)
 
+    def _seen_by_maps(self) -> np.ndarray:
+        """Return the places of the test images whose tokens are looked at; they lie there class by class."""
+        return self._parts[1][:: -(-len(self._parts[1]) // _MAPS)]
+
     def _plan(self, runner) -> dict[int, str]:
         loader = runner.train_dataloader
         trained = runner.max_epochs * len(loader) * (loader.batch_size or 1) * get_dist_info()[1]
-        fast, full = sum(map(len, self._parts)), len(self._memory) + len(self._test)
+        maps = len(self._seen_by_maps())  # read twice
+        fast, full = maps + sum(map(len, self._parts)), maps + len(self._memory) + len(self._test)
         costs = {FAST: fast, FULL: full}
         marks = self.schedule.affordable(runner.max_epochs, trained, costs)
-        asked, share = self.schedule.marks(runner.max_epochs), sum(map(costs.get, marks.values())) / trained
+        asked, share = self.schedule.marks(runner.max_epochs), sum(costs[kind] for kind in marks.values()) / trained
         line = (f"OnlineEvaluationHook: {_count(marks, FAST)} fast evaluations of {fast} images and "
                 f"{_count(marks, FULL)} full ones of {full}, {share:.1%} of the images that are trained")
         if marks != asked:
@@ -189,7 +194,7 @@ class OnlineEvaluationHook(Hook):
         if not (memory.isfinite().all() and test.isfinite().all()):
             return {}
         first, second = places
-        spread = self._maps(self._parts[1][:: -(-len(self._parts[1]) // _MAPS)])
+        spread = self._maps(self._seen_by_maps())
         scores: dict[str, float | None] = {
             "fast_knn_top1": self._knn(memory[first], labels[first], test[second], truths[second]),
             "rankme": rankme(memory[first]), "image_contrast": spread.images, "patch_contrast": spread.patches}

@@ -78,14 +78,14 @@ def test_the_record_tensorboard_and_the_log_have_the_curves(folder):
     assert {f"online/{name}" for name in names} <= set(events.Tags()["scalars"])
     assert [event.step for event in events.Scalars("online/rankme")] == [0, 1, 2]
     log = next((folder / "mae").glob("*/*.log")).read_text()
-    assert "OnlineEvaluationHook: 1 fast evaluations of 15 images and 2 full ones of 36, " in log
+    assert "OnlineEvaluationHook: 1 fast evaluations of 21 images and 2 full ones of 42, " in log
     assert log.count("online evaluation after ") == 3 and "% of the run's time" in log
 
 
 def test_a_config_switches_it_on_too_and_a_budget_is_kept(folder):
     """By `online` of the config, with a config of k-NN; the probe has its defaults."""
-    # 36 images of 24 that are trained; a full evaluation, for which there is no budget left, would read them, too.
-    (folder / "switched.py").write_text(PRETRAIN + "online = dict(config='knn.py', budget=1.5, fast_images=(18, 18))\n")
+    # 54 images (18 of them twice) of 24 that are trained; one evaluation is left, the fast one.
+    (folder / "switched.py").write_text(PRETRAIN + "online = dict(config='knn.py', budget=2.5, fast_images=(18, 18))\n")
     call(folder, "pretrain", "switched.py", "--work-dir", "switched", "--cfg-options", "train_cfg.max_epochs=1")
     line, = online(folder / "switched")
     assert line["step"] == 1 and "online/knn_top1" not in line
@@ -93,7 +93,7 @@ def test_a_config_switches_it_on_too_and_a_budget_is_kept(folder):
     expected = record(folder / "knn-switched")["metrics"]["knn_top1"]["value"]
     assert line["online/fast_knn_top1"] == pytest.approx(expected, abs=1e-6)
     log = next((folder / "switched").glob("*/*.log")).read_text()
-    assert "asked for were 1 and 1, more than budget=1.5 allows" in log
+    assert "asked for were 1 and 1, more than budget=2.5 allows" in log
     written = next((folder / "switched").glob("*/vis_data/config.py")).read_text()
     assert written.count("OnlineEvaluationHook") == 1 and "\nonline" not in written
 

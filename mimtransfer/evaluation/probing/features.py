@@ -2,7 +2,7 @@
 read once, which k-NN and the sweep of linear probes share.
 """
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from mmengine.dist import all_gather_object, get_world_size
@@ -99,7 +99,7 @@ def check_classes(tested: Sequence[str], memory: Sequence[str], owner: str) -> N
                         f"same; not in both: {', '.join(odd)}")
 
 
-def read_features(batches: Iterable[Mapping], describe: Callable[[Mapping], Tensor]) -> tuple[Tensor, Tensor]:
+def read_features(batches: Iterable[dict], describe: Callable[[dict], Tensor]) -> tuple[Tensor, Tensor]:
     """Describe all images once; with several processes, those of all, rank after rank.
 
     Args:
