@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from coloured_classes import call, paint_classes
+from forked_tool import run_tool
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -80,6 +81,21 @@ def test_the_record_tensorboard_and_the_log_have_the_curves(folder):
     log = next((folder / "mae").glob("*/*.log")).read_text()
     assert "OnlineEvaluationHook: 1 fast evaluations of 21 images and 2 full ones of 42, " in log
     assert log.count("online evaluation after ") == 3 and "% of the run's time" in log
+
+
+def test_two_processes_share_the_images_and_have_the_same_scores(folder):
+    """Of the checkpoint that one process has made, without training it: shares of 9 images."""
+    text = PRETRAIN.replace("images/", f"{folder}/images/")
+    (folder / "shared.py").write_text(text + "online = dict(knn=dict(k=4), budget=None, fast_images=(9, 5), fast=None)\n")
+    (folder / "frozen.py").write_text((folder / "linear-sweep.py").read_text().replace("images/", f"{folder}/images/"))
+    options = ["--work-dir", folder / "shared", "--launcher", "pytorch", "--online", folder / "frozen.py",
+               "--cfg-options", f"load_from={folder}/mae/epoch_2.pth", "optim_wrapper.optimizer.lr=0.0",
+               "auto_scale_lr.enable=False", "train_cfg.max_epochs=1", "env_cfg.dist_cfg.backend=gloo"]
+    log = folder / "log"
+    assert run_tool(log, folder / "shared.py", *options, processes=2, port=29583) == [0, 0], log.read_text()[-2000:]
+    (found,), expected = online(folder / "shared"), online(folder / "mae")[2]
+    for name in ("knn_top1", "linear_top1", "rankme"):
+        assert found[f"online/{name}"] == pytest.approx(expected[f"online/{name}"], rel=1e-4)
 
 
 def test_a_config_switches_it_on_too_and_a_budget_is_kept(folder):
