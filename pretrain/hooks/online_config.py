@@ -8,9 +8,7 @@ from mmengine.config import Config
 from mimtransfer.cli.launch import load_config
 from mimtransfer.datasets.configured import name_of
 from mimtransfer.errors import UserError
-
-_KNN = ("k", "temperature")
-_LINEAR = ("lrs", "weight_decays", "optimizer", "epochs", "warmup_epochs", "batch_size", "held_out")
+from pretrain.hooks.online_evaluation import KNN, LINEAR
 
 
 def set_online(cfg: Config, path: str | None = None) -> None:
@@ -38,7 +36,7 @@ def set_online(cfg: Config, path: str | None = None) -> None:
     if kind not in ("KNNLoop", "LinearSweepLoop"):
         raise UserError(f"--online {path}: expected a config of frozen features, with test_cfg of type KNNLoop or "
                         f"LinearSweepLoop, got {loop.get('type')!r}")
-    name, settings = ("knn", _KNN) if kind == "KNNLoop" else ("linear", _LINEAR)
+    name, settings = ("knn", KNN) if kind == "KNNLoop" else ("linear", LINEAR)
     hook = dict(
         type="mimtransfer.OnlineEvaluationHook",
         memory_dataloader=loop["memory_dataloader"],

@@ -37,6 +37,10 @@ _MAPS = 128  # images whose tokens are looked at
 _LINEAR = dict(lrs=(0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0), weight_decays=(0.0, 1e-4, 1e-2),
                optimizer=dict(type="LARS", momentum=0.9), epochs=90, warmup_epochs=10, batch_size=512)
 
+# What `knn` and `linear` may hold.
+KNN = ("k", "temperature")
+LINEAR = ("lrs", "weight_decays", "optimizer", "epochs", "warmup_epochs", "batch_size", "held_out")
+
 
 @HOOKS.register_module()
 class OnlineEvaluationHook(Hook):
@@ -79,6 +83,10 @@ class OnlineEvaluationHook(Hook):
         if len(fast_images) != 2 or not all(type(number) is int and number > 0 for number in fast_images):
             raise UserError(f"OnlineEvaluationHook: got fast_images={fast_images!r}; expected the numbers of memory "
                             "and test images, both above 0")
+        for name, given, known in (("knn", knn, KNN), ("linear", linear, LINEAR)):
+            if unknown := set(given or ()) - set(known):
+                raise UserError(f"OnlineEvaluationHook: {name} has {', '.join(sorted(unknown))}; expected "
+                                f"{', '.join(known)}")
         self._is_collapsed = False
 
     def before_train(self, runner) -> None:
@@ -177,9 +185,8 @@ class OnlineEvaluationHook(Hook):
             runner.logger.warning(
                 f"OnlineEvaluationHook: after {epochs} epochs the features have collapsed, their variance over "
                 f"{' and '.join({'image': 'images', 'patch': 'patches'}[kind] for kind in low)} is "
-                f"{' and '.join(format(scores[f'online/{kind}_contrast'], '.2%') for kind in low)} of their mean "
-                f"square, below {COLLAPSED:.1%}: probes and detectors find little in them; lower the lr or change mask "
-                "or target (docs/online-evaluation.md)")
+                f"{' and '.join(format(scores[f'online/{kind}_contrast'], '.3%') for kind in low)} of their mean "
+                f"square, below {COLLAPSED:.1%}: probes and detectors find little in them (docs/online-evaluation.md)")
         self._is_collapsed = bool(low)
 
     def _scores(self, kind: str, seed: int) -> dict[str, float]:

@@ -86,7 +86,8 @@ def test_the_record_tensorboard_and_the_log_have_the_curves(folder):
 def test_two_processes_share_the_images_and_have_the_same_scores(folder):
     """Of the checkpoint that one process has made, without training it: shares of 9 images."""
     text = PRETRAIN.replace("images/", f"{folder}/images/")
-    (folder / "shared.py").write_text(text + "online = dict(knn=dict(k=4), budget=None, fast_images=(9, 5), fast=None)\n")
+    text += "online = dict(knn=dict(k=4), budget=None, fast_images=(9, 5), fast=None)\n"
+    (folder / "shared.py").write_text(text)
     (folder / "frozen.py").write_text((folder / "linear-sweep.py").read_text().replace("images/", f"{folder}/images/"))
     options = ["--work-dir", folder / "shared", "--launcher", "pytorch", "--online", folder / "frozen.py",
                "--cfg-options", f"load_from={folder}/mae/epoch_2.pth", "optim_wrapper.optimizer.lr=0.0",

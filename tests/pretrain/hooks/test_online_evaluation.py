@@ -145,6 +145,7 @@ def test_constant_features_raise_one_alarm(folder, tmp_path):
 @pytest.mark.parametrize(("options", "message"), [
     (dict(fast_images=(9,)), "fast_images"),
     (dict(fast_images=(2, 6)), "got k=3 and a memory of 2 images"),
+    (dict(knn=dict(kk=3)), "knn has kk; expected k, temperature"),
     (dict(pooling="mena"), "pooling='mena'"),
     (dict(linear=dict(lrs=(), weight_decays=(0.0,), optimizer=dict(type="LARS"))), "OnlineEvaluationHook: got lrs="),
 ])
