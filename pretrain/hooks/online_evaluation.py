@@ -163,34 +163,35 @@ class OnlineEvaluationHook(Hook):
             return
         start = time.monotonic()
         with random_states_kept(), _evaluated(self._encoder):
-            scores = self._scores(kind, runner.seed)
+            scores, spread = self._scores(kind, runner.seed)
         runner.message_hub.update_scalar(EVALUATING, time.monotonic() - start)
         for name, value in scores.items():
             runner.message_hub.update_scalar(name, value)
-        runner.visualizer.add_scalars(scores, step=epochs)
+        if scores:
+            runner.visualizer.add_scalars(scores, step=epochs)
         record = next((hook for hook in runner.hooks if isinstance(hook, RecordHook)), None)
         spent = measuring(runner.message_hub, None if record is None else record.wall_s)["online_evaluation"]
         share = "" if spent["share"] is None else f", {spent['share']:.1%} of the run's time"
         values = ", ".join(f"{name.removeprefix('online/')} {value:.4g}" for name, value in scores.items())
         runner.logger.info(f"online evaluation after {epochs} epochs ({kind}): {values}; evaluating has taken "
                            f"{spent['seconds']:.1f} s so far{share}")
-        self._warn(runner, epochs, scores)
+        self._warn(runner, epochs, spread)
 
-    def _warn(self, runner, epochs: int, scores: Mapping[str, float]) -> None:
+    def _warn(self, runner, epochs: int, spread: Contrast | None) -> None:
         """Say in one line that the features have collapsed since the last evaluation."""
-        low = [kind for kind in ("image", "patch") if scores.get(f"online/{kind}_contrast", 1.0) < COLLAPSED]
-        if not scores:
+        low = {} if spread is None else spread.collapsed
+        if spread is None:
             runner.logger.warning(f"OnlineEvaluationHook: after {epochs} epochs the features are not finite")
         elif low and epochs and not self._is_collapsed:
+            shares = " and ".join(f"over {name} is {value:.3%}" for name, value in low.items())
             runner.logger.warning(
-                f"OnlineEvaluationHook: after {epochs} epochs the features have collapsed, their variance over "
-                f"{' and '.join({'image': 'images', 'patch': 'patches'}[kind] for kind in low)} is "
-                f"{' and '.join(format(scores[f'online/{kind}_contrast'], '.3%') for kind in low)} of their mean "
-                f"square, below {COLLAPSED:.1%}: probes and detectors find little in them (docs/online-evaluation.md)")
+                f"OnlineEvaluationHook: after {epochs} epochs the features have collapsed: their variance {shares} of "
+                f"their mean square, below {COLLAPSED:.1%}, and probes and detectors find little in them "
+                "(docs/online-evaluation.md)")
         self._is_collapsed = bool(low)
 
-    def _scores(self, kind: str, seed: int) -> dict[str, float]:
-        """Return `online/NAME` -> value; nothing where the features are not finite."""
+    def _scores(self, kind: str, seed: int) -> tuple[dict[str, float], Contrast | None]:
+        """Return `online/NAME` -> value, and the contrast; nothing where the features are not finite."""
         if kind == FULL:
             (memory, labels), (test, truths) = self._features(self._memory, 0), self._features(self._test, 1)
             places = [torch.from_numpy(part).to(memory.device) for part in self._parts]
@@ -199,7 +200,7 @@ class OnlineEvaluationHook(Hook):
                                                 for number, images in enumerate((self._memory, self._test)))
             places = [torch.arange(len(part), device=memory.device) for part in self._parts]
         if not (memory.isfinite().all() and test.isfinite().all()):
-            return {}
+            return {}, None
         first, second = places
         spread = self._maps(self._seen_by_maps())
         scores: dict[str, float | None] = {
@@ -210,7 +211,7 @@ class OnlineEvaluationHook(Hook):
             heads, _ = self._sweep.fit(memory, labels, len(self._memory.metainfo["classes"]), seed)
             with torch.no_grad():
                 scores["linear_top1"] = self._top1(heads(test)[:, 0], truths)
-        return {f"online/{name}": value for name, value in scores.items() if value is not None}
+        return {f"online/{name}": value for name, value in scores.items() if value is not None}, spread
 
     @torch.no_grad()
     def _features(self, images: LabelledImages, number: int, part: np.ndarray | None = None) -> tuple[Tensor, Tensor]:

@@ -39,9 +39,9 @@ class Contrast(NamedTuple):
     patches: float | None
 
     @property
-    def is_collapsed(self) -> bool:
-        """Say whether the tokens are nearly the same in all images, or in all patches of an image."""
-        return self.images < COLLAPSED or (self.patches is not None and self.patches < COLLAPSED)
+    def collapsed(self) -> dict[str, float]:
+        """Return what the tokens are nearly constant over, `images`, `patches`, with the variance; empty: neither."""
+        return {name: value for name, value in self._asdict().items() if value is not None and value < COLLAPSED}
 
 
 def contrast(maps: Tensor) -> Contrast:

@@ -15,6 +15,7 @@ from mimtransfer.cli import launch
 from mimtransfer.errors import UserError
 from mimtransfer.results.record import read_record
 from mimtransfer.training.safeguards import set_safeguards
+from pretrain.hooks.online_evaluation import OnlineEvaluationHook
 from pretrain.runner import build_runner
 
 CLASSES = {"blue": (40, 60, 160), "green": (50, 150, 60), "red": (160, 60, 50)}
@@ -140,6 +141,11 @@ def test_constant_features_raise_one_alarm(folder, tmp_path):
         assert [value < 1e-3 for _, value in curves[name]] == [False] * 3 + [True] * 2
     assert [step for step, _ in curves["online_rankme"]] == [0, 2, 4, 6, 8]
     assert curves["online_rankme"][-1][1] == pytest.approx(1, abs=1e-3)
+    nn.init.constant_(runner.model.encoder.norm.bias, float("nan"))
+    scored = next(hook for hook in runner.hooks if isinstance(hook, OnlineEvaluationHook))
+    runner.train_loop._epoch = 3  # as in the last epoch
+    scored.after_train_epoch(runner)
+    assert "after 4 epochs the features are not finite" in next(tmp_path.glob("*/*.log")).read_text()
 
 
 @pytest.mark.parametrize(("options", "message"), [

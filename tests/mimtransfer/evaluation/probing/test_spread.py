@@ -46,7 +46,7 @@ def test_contrast_equals_its_formula_at_any_scale(scale):
     draw = torch.Generator().manual_seed(0)
     maps = torch.randn(5, 8, 2, 3, generator=draw) + torch.randn(5, 8, 1, 1, generator=draw) + 3
     found = contrast(scale * maps)
-    assert found == pytest.approx(by_hand(maps), rel=1e-5) and not found.is_collapsed
+    assert found == pytest.approx(by_hand(maps), rel=1e-5) and not found.collapsed
     assert 0 < found.patches < found.images < 1
 
 
@@ -55,14 +55,15 @@ def test_what_says_nothing_of_images_or_of_patches_is_collapsed():
     maps = torch.randn(6, 8, 2, 3, generator=draw)
     positions, images = maps[:1].expand(6, -1, -1, -1), maps[:, :, :1, :1].expand(-1, -1, 2, 3)
     constant = maps[:1, :, :1, :1].expand(6, -1, 2, 3)
-    assert contrast(positions)[0] == pytest.approx(0, abs=1e-9) and contrast(positions).is_collapsed
-    assert contrast(images)[1] == pytest.approx(0, abs=1e-9) and contrast(images).is_collapsed
+    assert contrast(positions)[0] == pytest.approx(0, abs=1e-9) and set(contrast(positions).collapsed) == {"images"}
+    assert contrast(images)[1] == pytest.approx(0, abs=1e-9) and set(contrast(images).collapsed) == {"patches"}
     assert contrast(constant) == pytest.approx((0, 0), abs=1e-9) and contrast(torch.zeros(4, 3, 2, 2)) == (0, 0)
-    assert not contrast(maps).is_collapsed
+    assert set(contrast(constant).collapsed) == {"images", "patches"}
+    assert not contrast(maps).collapsed
     # A bias that grows: all else is the same, and less and less of the features.
-    assert [contrast(maps + bias).is_collapsed for bias in (0, 10, 100)] == [False, False, True]
+    assert [bool(contrast(maps + bias).collapsed) for bias in (0, 10, 100)] == [False, False, True]
     # The last map of a ResNet on images of 32 pixels has one cell.
-    assert contrast(maps[:, :, :1, :1])[1] is None and not contrast(maps[:, :, :1, :1]).is_collapsed
+    assert contrast(maps[:, :, :1, :1])[1] is None and not contrast(maps[:, :, :1, :1]).collapsed
 
 
 def test_of_the_encoders_of_the_study_only_mfm_is_collapsed():
@@ -71,6 +72,6 @@ def test_of_the_encoders_of_the_study_only_mfm_is_collapsed():
     for row in json.loads(STUDY.read_text())["rows"]:
         variance = row["contrast"] / (1 + row["contrast"])  # by mean square
         found[row["pretraining"]] = Contrast((1 - row["position_share"]) * variance, variance)
-    assert {name for name, spread in found.items() if spread.is_collapsed} == {"mfm"}
+    assert {name for name, spread in found.items() if spread.collapsed} == {"mfm"}
     others = [spread.images for name, spread in found.items() if name != "mfm"]
     assert found["mfm"].images < 1e-3 / 3 and min(others) > 5e-3
