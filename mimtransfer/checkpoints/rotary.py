@@ -61,7 +61,7 @@ def check_positions(
             f"would compute something else; {suggestion(fmt, family)}, or take a checkpoint with a position embedding "
             "or relative positions, e.g. of MAE, DINOv2 or BEiT"
         )
-    unsaid = family is None and not says_arch and (ours or _may_be_rotary(backbone, fmt))
+    unsaid = family is None and not says_arch and (ours or (own == "RoPE-ViT" and _may_be_rotary(backbone, fmt)))
     if own is not None and family != own and not unsaid:
         there = f"of {family}" if family else "of a ViT without rotary positions"
         plain = "build the backbone with a plain arch, e.g. 'vit_base_patch16_224'"
@@ -107,11 +107,10 @@ def _archs(family: str) -> list[str]:
 
 
 def _may_be_rotary(backbone: Any, fmt: Format) -> bool:
-    """Say whether a file may be of RoPE-ViT with absolute positions beside fixed angles, of which its names say
-    nothing.
+    """Say whether backbone and file may be of RoPE-ViT with absolute positions beside fixed angles, of which its names
+    say nothing.
     """
-    both = backbone is not None and family_of_arch(backbone.arch) == "RoPE-ViT" and backbone.pos_embed is not None
-    return both and any(name.endswith("ls1.gamma") for name in fmt.encoder)
+    return backbone.pos_embed is not None and any(name.endswith("ls1.gamma") for name in fmt.encoder)
 
 
 def matching_archs(encoder: Mapping[str, Tensor], archs: Iterable[str]) -> list[str]:
