@@ -5,10 +5,12 @@ longer than to copy the pixels into them: 0.1 ms for an image of 224 x 224. Here
 memory. The last byte of a piece says whether a batch lies in it: the worker sets it, and the run clears it when nothing
 refers to the batch any more, however long that takes.
 """
+import os
 import weakref
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import get_worker_info
@@ -90,20 +92,21 @@ class SharedBatch(dict):
 
     def __init__(self, batch: Mapping[str, Any]):
         super().__init__(batch)
-        # Now, not when it is sent: a thread of the queue sends it while the next batch is made.
-        self._sent = {key: _take(value) for key, value in batch.items()}
+        places = {value.data_ptr() for value in batch.values() if isinstance(value, Tensor)}
+        self._taken = [piece for piece in _pieces if piece.data_ptr() in places]
+        for piece in self._taken:  # now, not when it is sent: a thread of the queue sends it while the next is made
+            piece[-1] = True
 
     def __reduce__(self) -> tuple:
-        return dict, (self._sent,)
+        return dict, ({key: _sent(value, self._taken) for key, value in self.items()},)  # as a collate function left it
 
 
-def _take(value: Any) -> Any:
-    """Return what is sent in the place of a value."""
+def _sent(value: Any, taken: list[Tensor]) -> Any:
+    """Return what is sent in the place of a value; `taken` are the pieces of its batch."""
     if not isinstance(value, Tensor):
         return value
-    for piece in _pieces:
+    for piece in taken:
         if piece.data_ptr() == value.data_ptr():
-            piece[-1] = True
             return _Call(_open, piece, value.nbytes, value.dtype, value.shape, value.stride())
     if value.nbytes < _SMALL and value.dtype != torch.bfloat16:  # numpy has none
         return _Call(torch.from_numpy, value.numpy())
@@ -126,5 +129,11 @@ def _open(piece: Tensor, size: int, dtype: torch.dtype, shape: tuple[int, ...], 
     array = memory[:size]
     # Every view of the result shares its storage, and the storage holds the array. By numpy, since this may happen
     # anywhere, also where torch records or compiles what is done to tensors.
-    weakref.finalize(array, memory.__setitem__, -1, 0).atexit = False
+    weakref.finalize(array, _give_back, memory, os.getpid()).atexit = False
     return torch.from_numpy(array).view(dtype).as_strided(shape, stride)
+
+
+def _give_back(memory: np.ndarray, owner: int) -> None:
+    """Mark a piece as free; a process that was forked off with a copy of the batch does not."""
+    if os.getpid() == owner:
+        memory[-1] = 0

@@ -112,7 +112,7 @@ def read_features(batches: Iterable[dict], describe: Callable[[dict], Tensor]) -
     features, truths = [], []
     for batch in batches:
         features.append(describe(batch))
-        truths.append(batch["label"])
+        truths.append(batch["label"].clone())  # that of a worker is shared memory, which holds an open file each
     memory, labels = torch.cat(features), torch.cat(truths)
     device = memory.device
     if get_world_size() > 1:

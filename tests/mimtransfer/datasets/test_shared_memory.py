@@ -1,4 +1,5 @@
 """Shared memory of a loader's worker is used again, and never while a batch in it is referred to."""
+import os
 import weakref
 from multiprocessing.reduction import ForkingPickler
 
@@ -128,7 +129,29 @@ class Counting:
     def __call__(self, samples):
         batch = stack_images(samples)
         batch["pieces"] = len(shared_memory._pieces)
-        return SharedBatch(batch)
+        return batch
+
+
+def test_a_changed_batch_arrives_as_it_was_left(pieces):
+    batch = SharedBatch(dict(inputs=stacked(images(3)), label=torch.tensor([1, 2]), name="a"))
+    batch["inputs"], batch["name"] = batch["inputs"].float() / 2, "b"
+    batch["label"] += 1
+    batch["extra"] = torch.tensor(4)
+    got = ForkingPickler.loads(ForkingPickler.dumps(batch))
+    assert torch.equal(got["inputs"], torch.stack(images(3)) / 2) and got["label"].tolist() == [2, 3]
+    assert got["name"] == "b" and got["extra"] == 4
+
+
+def test_a_piece_is_given_back_by_the_process_that_received_it_only(pieces):
+    got = sent(dict(inputs=stacked(images(1))))
+    child = os.fork()
+    if not child:  # e.g. a worker of another loader: its copy of the batch goes, the batch is still in use here
+        del got
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert pieces[0][-1] == 1
+    del got
+    assert pieces[0][-1] == 0
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -1,5 +1,6 @@
 """k-NN against scikit-learn in float64, accuracy, labelled data and their subsets, features of a backbone."""
 import hashlib
+import os
 import pickle
 
 import numpy as np
@@ -9,11 +10,13 @@ import torchvision
 from PIL import Image
 from sklearn.metrics import top_k_accuracy_score
 from sklearn.neighbors import KNeighborsClassifier
+from torch.utils.data import DataLoader
 
 from mimtransfer.datasets.classification import balanced_subset
 from mimtransfer.errors import UserError
 from mimtransfer.evaluation import knn_votes
 from mimtransfer.evaluation.probing import knn
+from mimtransfer.evaluation.probing.features import read_features
 from mimtransfer.registry import DATASETS, METRICS, MODELS
 
 
@@ -164,6 +167,19 @@ def test_features_are_the_pooled_tokens_after_the_final_norm():
     torch.testing.assert_close(mean(images), tokens[:, 1:].mean(1))
     torch.testing.assert_close(token(images), tokens[:, 0])
     assert mean(images).shape == (2, 24)
+
+
+def test_features_of_many_batches_of_workers_need_few_open_files():
+    images = [dict(inputs=torch.full((1,), float(i)), label=i % 3) for i in range(60)]
+    opened = []
+
+    def describe(batch):
+        opened.append(len(os.listdir("/proc/self/fd")))
+        return batch["inputs"] + 1
+
+    got, labels = read_features(DataLoader(images, 2, num_workers=1), describe)
+    assert got[:, 0].tolist() == [i + 1 for i in range(60)] and labels.tolist() == [i % 3 for i in range(60)]
+    assert opened[-1] - opened[0] < 10
 
 
 def test_features_refuse_a_pooling_that_there_is_not():
