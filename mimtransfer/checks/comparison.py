@@ -52,11 +52,15 @@ def _score_detections(
     files = [_files(place, place in manifests) for place in places]
     kinds = [kind for kind in stored.KINDS if all(kind in own for own in files)]
     classes = next((manifest.classes for manifest in manifests.values()), [])
-    coco = _read_truth(path, tuple(classes), "segm" in kinds)
+    coco = _read_truth(path, tuple(classes))
     found = [{file: read_detections(file, coco) for file in set(own.values())} for own in files]
     kinds = [kind for kind in kinds if all(_have(found[k][files[k][kind]], kind) for k in range(len(places)))]
+    if not manifests and not any(any(own.values()) for own in found):
+        kinds = ["bbox"]  # empty lists of whatever there could be
     if not kinds:
         raise UserError(f"{' and '.join(places)} have neither boxes nor masks both; test both with the same heads")
+    if "segm" in kinds:  # only now: a file of results may hold boxes alone
+        _check_truth(path, coco, tuple(classes), masks=True)
     categories = {category["id"]: category["name"] for category in coco["categories"]
                   if not classes or category["name"] in classes}  # fmt: skip
     counts = draw_counts(len(coco["images"]), resamples, seed)
@@ -101,14 +105,18 @@ def _have(detections: list[dict[str, Any]], kind: str) -> bool:
     return not detections or ("bbox" if kind == "bbox" else "segmentation") in detections[0]
 
 
-def _read_truth(path: str, classes: tuple[str, ...], masks: bool) -> dict[str, Any]:
+def _read_truth(path: str, classes: tuple[str, ...]) -> dict[str, Any]:
     coco, problem = read_coco(path, "annotation file")
     if coco is None:
         assert problem is not None
         raise UserError(problem.line)
     if any(isinstance(image, dict) and "neg_category_ids" in image for image in coco["images"]):
         raise UserError(f"annotation file {path} is of LVIS, whose AP is not COCO's; compare on one of COCO's kind")
+    _check_truth(path, coco, classes, masks=False)
+    return coco
+
+
+def _check_truth(path: str, coco: dict[str, Any], classes: tuple[str, ...], masks: bool) -> None:
     for found in coco_problems(coco, classes, masks, evaluated=True):
         if found.level == FAIL:
             raise UserError(f"annotation file {path}: {found.line}")
-    return coco

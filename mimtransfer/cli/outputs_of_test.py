@@ -31,7 +31,8 @@ def save_predictions(runner: Runner) -> None:
     """Let the Runner's test write what tools/compare_scores.py reads into the work dir. The config stays.
 
     Raises:
-        UserError: the evaluator has neither a CocoMetric with an annotation file nor an IoUMetric.
+        UserError: the evaluator has neither a CocoMetric with an annotation file nor an IoUMetric, or a part of the
+            images is tested, which the predictions of a detector do not tell.
     """
     if is_main_process():
         for name in (stored.MANIFEST, stored.AREAS, *(f"predictions.{kind}.json" for kind in stored.KINDS)):
@@ -43,6 +44,7 @@ def save_predictions(runner: Runner) -> None:
     for metric, own in zip(list(evaluator.metrics), said):
         kind = type(metric).__name__
         if kind == "CocoMetric" and own.get("ann_file"):
+            _check_whole(len(runner.test_loop.dataloader.dataset), len(metric._coco_api.get_img_ids()), own["ann_file"])
             metric.outfile_prefix = osp.join(runner.work_dir, "predictions")
             if is_main_process():
                 stored.write_manifest(runner.work_dir, "detection", classes, own["ann_file"])
@@ -57,3 +59,9 @@ def save_predictions(runner: Runner) -> None:
     kinds = ", ".join(type(metric).__name__ for metric in evaluator.metrics)
     raise UserError(f"--save-predictions: test_evaluator is {kinds}, expected a CocoMetric with an ann_file, or an "
                     "IoUMetric")
+
+
+def _check_whole(tested: int, annotated: int, ann_file: str) -> None:
+    if tested != annotated:
+        raise UserError(f"--save-predictions: {tested} images are tested, {ann_file} lists {annotated}, and those "
+                        "without detections count in AP; test all of them (test_dataloader.dataset)")

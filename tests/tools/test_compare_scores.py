@@ -42,10 +42,13 @@ def place(folder, monkeypatch):
     return folder
 
 
+def words_of_test(task, work_dir):
+    return [CONFIGS[task], f"{task}.pth", "--work-dir", work_dir, "--save-predictions", "--cfg-options",
+            "test_dataloader.num_workers=0", "custom_hooks.1.num_images=1"]  # fmt: skip
+
+
 def run_test(task, work_dir):
-    words = [CONFIGS[task], f"{task}.pth", "--work-dir", work_dir, "--save-predictions", "--cfg-options",
-             "test_dataloader.num_workers=0", "custom_hooks.1.num_images=1"]  # fmt: skip
-    assert call_tool("test", *words) == 0
+    assert call_tool("test", *words_of_test(task, work_dir)) == 0
     metrics = json.loads(next(Path(work_dir).rglob("result.json")).read_text())["metrics"]
     return {name: metric["value"] for name, metric in metrics.items()}
 
@@ -171,3 +174,23 @@ def test_index_maps_from_two_tests_to_a_difference(place, monkeypatch, capsys):
     assert "compare two of a kind" in capsys.readouterr().err
     assert call_tool("compare_scores", "seg_a", "seg_x") == 2
     assert "error: seg_x: no such file or folder; did you mean 'seg_" in capsys.readouterr().err
+
+
+def test_a_test_of_a_part_of_the_images_saves_no_predictions(place, capsys):
+    assert call_tool("test", *words_of_test("det", "det_part"), "test_dataloader.dataset.indices=4") == 2
+    assert f"4 images are tested, {VAL} lists 8" in capsys.readouterr().err
+    assert not list(Path("det_part").glob("predictions*"))
+
+
+def test_boxes_of_another_codebase_need_no_masks_in_the_annotations(place, tmp_path):
+    coco = json.loads(Path(VAL).read_text())
+    for one in coco["annotations"]:
+        del one["segmentation"]
+    boxes = [{**{key: one[key] for key in ("image_id", "category_id", "bbox")}, "score": 0.5}
+             for one in coco["annotations"]]  # fmt: skip
+    for name, content in (("boxes", coco), ("found", boxes), ("none", [])):
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    words = [tmp_path / "none.json", "--ann-file", tmp_path / "boxes.json", "--resamples", 5]
+    metrics = compare(tmp_path / "found.json", *words)["metrics"]
+    assert metrics["box_ap"]["first"]["value"] == pytest.approx(100) and metrics["box_ap"]["second"]["value"] == 0
+    assert [name for name in compare(*words)["metrics"] if not name.startswith("box_ap")] == []
