@@ -29,7 +29,12 @@ def knn_votes(
 
     Returns:
         [Q, C] votes of the classes; those of a query are scaled so that its nearest neighbour has weight 1.
+
+    Raises:
+        UserError: a temperature that is not above 0.
     """
+    if not temperature > 0:
+        raise UserError(f"k-NN: got temperature={temperature!r}, expected a number above 0")
     votes = []
     for chunk in queries.split(max(1, _MAX_SIMILARITIES // len(memory))):
         with full_fp32():

@@ -118,7 +118,8 @@ class PatchLoop(TestLoop):
         amp: extract features under bf16 autocast.
 
     Raises:
-        UserError: the classes differ, or no patch of the memory is labelled.
+        UserError: the classes differ, no patch of the memory is labelled, images are not padded to whole patches, or
+            features are not finite.
     """
 
     def __init__(
@@ -131,6 +132,9 @@ class PatchLoop(TestLoop):
         amp: bool = False,
     ):
         super().__init__(runner, dataloader, evaluator)
+        if patches_per_image is not None and not (type(patches_per_image) is int and patches_per_image > 0):
+            raise UserError(f"{type(self).__name__}: got patches_per_image={patches_per_image!r}, expected an integer "
+                            "above 0, or None for all")
         self.memory_dataloader = runner.build_dataloader(memory_dataloader, seed=runner.seed)
         self.patches_per_image, self.amp = patches_per_image, amp
         self.classes = self.memory_dataloader.dataset.metainfo["classes"]
@@ -173,7 +177,18 @@ class PatchLoop(TestLoop):
         data = model.data_preprocessor(batch, False)
         device = next(model.parameters()).device.type
         with torch.autocast(device, dtype=torch.bfloat16, enabled=self.amp):
-            return model(data["inputs"]).float(), data["data_samples"], tuple(data["inputs"].shape[2:])
+            maps = model(data["inputs"]).float()
+        padded = tuple(data["inputs"].shape[2:])
+        patch = getattr(model.backbone, "patch_size", (1, 1))
+        if any(side % cells or side % own for side, cells, own in zip(padded, maps.shape[2:], patch)):
+            raise UserError(f"{type(self).__name__}: images are padded to {padded[0]} x {padded[1]} pixels, no "
+                            f"multiple of the backbone's cells ({maps.shape[2]} x {maps.shape[3]}); set "
+                            f"model.data_preprocessor.test_cfg.size_divisor to the side of a patch ({patch[0]})")
+        if not maps.isfinite().all():
+            path = data["data_samples"][0].img_path
+            raise UserError(f"{type(self).__name__}: the features of {path} are not finite; "
+                            "look at the checkpoint")
+        return maps, data["data_samples"], padded
 
     @torch.no_grad()
     def _read_memory(self) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ from PIL import Image
 from shipped_configs import ROOT
 from sklearn.linear_model import LogisticRegression
 
-from mimtransfer.evaluation.probing.patches import IGNORED, fit_logistic, patch_labels
+from mimtransfer.evaluation.probing.patches import IGNORED, FrozenMaps, fit_logistic, patch_labels
 
 
 def test_a_patch_has_the_class_of_most_of_its_labelled_pixels():
@@ -92,3 +92,26 @@ def test_a_whole_run_finds_the_patches_by_random_weights(stripes, tmp_path, kind
 def test_more_neighbours_than_patches_are_refused_in_a_line(stripes, tmp_path, capsys):
     said = call_tool("test", small(stripes, "knn", tmp_path, k=1000), "--work-dir", tmp_path)
     assert "got k=1000 and 66 patches, expected 1 <= k <= that" in str(said) + capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("change", "expected"), [
+    ("patches_per_image=-1", "got patches_per_image=-1, expected an integer above 0"),
+    ("temperature=0.0", "got temperature=0.0, expected a number above 0"),
+])
+def test_settings_that_would_score_silently_are_refused(stripes, tmp_path, capsys, change, expected):
+    words = [small(stripes, "knn", tmp_path, k=5), "--work-dir", tmp_path, "--cfg-options", f"test_cfg.{change}"]
+    assert call_tool("test", *words) == 2
+    assert expected in capsys.readouterr().err
+
+
+def test_images_that_are_not_padded_to_whole_patches_are_refused(stripes, tmp_path, capsys):
+    config = small(stripes, "logistic", tmp_path)
+    words = ["--work-dir", tmp_path, "--cfg-options", "model.backbone.patch_size=14", "model.backbone.img_size=28"]
+    assert call_tool("test", config, *words) == 2
+    assert "images are padded to 24 x 32 pixels" in capsys.readouterr().err
+
+
+def test_features_that_are_not_finite_are_refused(stripes, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(FrozenMaps, "forward", lambda self, inputs, *args, **kwargs: inputs[:, :, ::8, ::8] / 0)
+    assert call_tool("test", small(stripes, "knn", tmp_path, k=5), "--work-dir", tmp_path) == 2
+    assert ".png are not finite" in capsys.readouterr().err
