@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mimtransfer.cli.launch import load_config
 from mimtransfer.datasets.configured import name_of
 from mimtransfer.errors import UserError
-from pretrain.hooks.online_evaluation import KNN, LINEAR
+from pretrain.hooks.online_evaluation import KNN, LINEAR, LINEAR_DEFAULTS
 
 
 def set_online(cfg: Config, path: str | None = None) -> None:
@@ -43,6 +43,9 @@ def set_online(cfg: Config, path: str | None = None) -> None:
         test_dataloader=source.test_dataloader,
         pooling=source.model.get("pooling", "mean"),
     )
+    hook["linear"] = LINEAR_DEFAULTS
     hook[name] = {key: loop[key] for key in settings if key in loop}
+    own = Config(hook)
+    own.merge_from_dict(options)  # as options of a config: `online.knn.k` leaves the temperature as it is
     others = [other for other in cfg.get("custom_hooks") or [] if name_of(other) != "OnlineEvaluationHook"]
-    cfg.custom_hooks = [*others, {**hook, **options}]
+    cfg.custom_hooks = [*others, own.to_dict()]

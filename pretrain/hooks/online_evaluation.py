@@ -34,8 +34,8 @@ from pretrain.hooks.map_bank import shard
 from pretrain.hooks.online_schedule import FAST, FULL, OnlineSchedule
 
 _MAPS = 128  # images whose tokens are looked at
-_LINEAR = dict(lrs=(0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0), weight_decays=(0.0, 1e-4, 1e-2),
-               optimizer=dict(type="LARS", momentum=0.9), epochs=90, warmup_epochs=10, batch_size=512)
+LINEAR_DEFAULTS = dict(lrs=(0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0), weight_decays=(0.0, 1e-4, 1e-2),
+                       optimizer=dict(type="LARS", momentum=0.9), epochs=90, warmup_epochs=10, batch_size=512)
 
 # What `knn` and `linear` may hold.
 KNN = ("k", "temperature")
@@ -79,7 +79,7 @@ class OnlineEvaluationHook(Hook):
                  budget: float | None = 0.02, fast_images: Sequence[int] = (2000, 1000), amp: bool | None = None):
         self.schedule = OnlineSchedule(fast, full, budget)
         self.loaders, self.pooling, self.amp = (memory_dataloader, test_dataloader), pooling, amp
-        self.knn, self.linear, self.fast_images = {"k": 20, "temperature": 0.07, **(knn or {})}, linear, fast_images
+        self.knn, self.linear, self.fast_images = {"k": 20, "temperature": 0.07, **(knn or {})}, linear or LINEAR_DEFAULTS, fast_images
         if len(fast_images) != 2 or not all(type(number) is int and number > 0 for number in fast_images):
             raise UserError(f"OnlineEvaluationHook: got fast_images={fast_images!r}; expected the numbers of memory "
                             "and test images, both above 0")
@@ -87,6 +87,12 @@ class OnlineEvaluationHook(Hook):
             if unknown := set(given or ()) - set(known):
                 raise UserError(f"OnlineEvaluationHook: {name} has {', '.join(sorted(unknown))}; expected "
                                 f"{', '.join(known)}")
+        if linear and (missing := {"lrs", "weight_decays", "optimizer"} - set(linear)):
+            raise UserError(f"OnlineEvaluationHook: linear has no {', '.join(sorted(missing))}; expected all of "
+                            "lrs, weight_decays and optimizer, or None")
+        if type(self.knn["k"]) is not int or not _is_positive(self.knn["temperature"]):
+            raise UserError(f"OnlineEvaluationHook: got k={self.knn['k']!r} and temperature="
+                            f"{self.knn['temperature']!r}; expected an integer and a number above 0")
         self._is_collapsed = False
 
     def before_train(self, runner) -> None:
@@ -110,7 +116,7 @@ class OnlineEvaluationHook(Hook):
             if not 0 < self.knn["k"] <= len(self._parts[0]):
                 raise UserError(f"OnlineEvaluationHook: got k={self.knn['k']} and a memory of {len(self._parts[0])} "
                                 "images for fast evaluations, expected 1 <= k <= that")
-            self._sweep = LinearSweep(len(self._memory), **(self.linear or _LINEAR), owner="OnlineEvaluationHook")
+            self._sweep = LinearSweep(len(self._memory), **self.linear, owner="OnlineEvaluationHook")
             with _evaluated(self._encoder):
                 self._maps(self._parts[1][:1])
         self._marks = self._plan(runner)
@@ -265,6 +271,10 @@ def _evaluated(module: nn.Module) -> Iterator[None]:
     finally:
         for part, mode in modes:
             part.training = mode
+
+
+def _is_positive(value: object) -> bool:
+    return isinstance(value, (int, float)) and value > 0
 
 
 def _count(marks: Mapping[int, str], kind: str) -> int:

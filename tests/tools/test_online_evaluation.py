@@ -5,7 +5,13 @@ from pathlib import Path
 import pytest
 from coloured_classes import call, paint_classes
 from forked_tool import run_tool
+from mmengine.config import Config
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from mimtransfer.errors import UserError
+from mimtransfer.registry import HOOKS
+from pretrain.hooks.online_config import set_online
+from pretrain.hooks.online_evaluation import OnlineEvaluationHook
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES = {"blue": (40, 60, 160), "green": (50, 150, 60), "red": (160, 60, 50)}
@@ -120,6 +126,8 @@ def test_a_config_switches_it_on_too_and_a_budget_is_kept(folder):
     (["--online", "kmn.py"], "kmn.py"),
     (["--online", "knn.py", "--cfg-options", "online.buget=0.1"], "did you mean 'budget'"),
     (["--online", "knn.py", "--cfg-options", "online.fast=2.0"], "got fast=2.0"),
+    (["--online", "knn.py", "--cfg-options", "online.knn.k=2.5"], "got k=2.5"),
+    (["--online", "knn.py", "--cfg-options", "online.knn.temperature=0"], "temperature=0; expected"),
     (["--cfg-options", "online.fast=0.1"], "online has fast but no config"),
 ])
 def test_mistakes_give_one_line(args, message, folder, tmp_path, capsys):
@@ -127,3 +135,24 @@ def test_mistakes_give_one_line(args, message, folder, tmp_path, capsys):
         call(folder, "pretrain", "pretrain.py", "--work-dir", tmp_path, *args)
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert stopped.value.code == 2 and len(lines) == 1 and message in lines[0]
+
+
+@pytest.mark.parametrize(("source", "kind"), [("knn", "knn"), ("linear-sweep", "linear")])
+def test_options_change_what_they_name_and_leave_the_rest_of_the_config(folder, monkeypatch, source, kind):
+    monkeypatch.chdir(folder)
+    options = dict(knn=dict(temperature=0.5), linear=dict(epochs=3), test_dataloader=dict(batch_size=2))
+    hooks = []
+    for online in ({}, options):
+        cfg = Config(dict(online=online))
+        set_online(cfg, f"{source}.py")
+        hooks.append(HOOKS.build(cfg.custom_hooks[-1]))
+    plain, changed = hooks
+    assert changed.knn == {**plain.knn, "temperature": 0.5} and plain.knn["k"] == (4 if kind == "knn" else 20)
+    assert changed.linear == {**plain.linear, "epochs": 3} and plain.linear["batch_size"] == (
+        8 if kind == "linear" else 512)
+    assert changed.loaders == (plain.loaders[0], {**plain.loaders[1], "batch_size": 2})
+
+
+def test_a_hook_with_half_a_probe_is_refused():
+    with pytest.raises(UserError, match="linear has no optimizer, weight_decays"):
+        OnlineEvaluationHook({}, {}, linear=dict(lrs=(0.1,)))
