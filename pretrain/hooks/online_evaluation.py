@@ -79,7 +79,8 @@ class OnlineEvaluationHook(Hook):
                  budget: float | None = 0.02, fast_images: Sequence[int] = (2000, 1000), amp: bool | None = None):
         self.schedule = OnlineSchedule(fast, full, budget)
         self.loaders, self.pooling, self.amp = (memory_dataloader, test_dataloader), pooling, amp
-        self.knn, self.linear, self.fast_images = {"k": 20, "temperature": 0.07, **(knn or {})}, linear or LINEAR_DEFAULTS, fast_images
+        self.knn, self.fast_images = {"k": 20, "temperature": 0.07, **(knn or {})}, fast_images
+        self.linear = linear or LINEAR_DEFAULTS
         if len(fast_images) != 2 or not all(type(number) is int and number > 0 for number in fast_images):
             raise UserError(f"OnlineEvaluationHook: got fast_images={fast_images!r}; expected the numbers of memory "
                             "and test images, both above 0")

@@ -170,6 +170,9 @@ def test_index_maps_from_two_tests_to_a_difference(place, monkeypatch, capsys):
     Path("seg_c/predictions.areas.json").write_text(json.dumps(said))
     assert call_tool("compare_scores", "seg_a", "seg_c") == 2
     assert "have other images (the first of 2 that only one has is" in capsys.readouterr().err
+    Path("seg_c/predictions.areas.json").unlink()
+    assert call_tool("compare_scores", "seg_a", "seg_c") == 2
+    assert "no such file, the test has not come to its end; write it again by tools/test.py" in capsys.readouterr().err
     assert call_tool("compare_scores", "seg_a", "seg_a/predictions.areas.json") == 2
     assert "compare two of a kind" in capsys.readouterr().err
     assert call_tool("compare_scores", "seg_a", "seg_x") == 2

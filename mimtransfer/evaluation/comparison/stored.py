@@ -93,6 +93,8 @@ def read_areas(folder: str | Path) -> Areas:
         UserError: there is no such file, it is of another version, or its numbers cannot be pixels.
     """
     path = Path(folder, AREAS)
+    if not path.exists():
+        raise UserError(f"{path}: no such file, the test has not come to its end; {FIX}")
     fields = {"schema": int, **dict.fromkeys(("classes", "images", "hit", "guessed", "true"), list)}
     said = read_object(path, fields, FIX)
     if said["schema"] != SCHEMA:
