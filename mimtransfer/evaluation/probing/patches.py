@@ -260,6 +260,9 @@ class PatchLogisticLoop(PatchLoop):
 
     def __init__(self, *args: Any, strength: float = 1.0, max_iter: int = 200, **options: Any):
         super().__init__(*args, **options)
+        if not strength >= 0 or not max_iter > 0:
+            raise UserError(f"PatchLogisticLoop: got strength={strength!r} and max_iter={max_iter!r}, expected a "
+                            "strength of 0 or more and at least one step")
         self.strength, self.max_iter = strength, max_iter
 
     def fit(self, features: Tensor, labels: Tensor) -> None:

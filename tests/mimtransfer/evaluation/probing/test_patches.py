@@ -94,12 +94,14 @@ def test_more_neighbours_than_patches_are_refused_in_a_line(stripes, tmp_path, c
     assert "got k=1000 and 66 patches, expected 1 <= k <= that" in str(said) + capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("change", "expected"), [
-    ("patches_per_image=-1", "got patches_per_image=-1, expected an integer above 0"),
-    ("temperature=0.0", "got temperature=0.0, expected a number above 0"),
+@pytest.mark.parametrize(("kind", "change", "expected"), [
+    ("logistic", "strength=-1.0", "got strength=-1.0"),
+    ("logistic", "max_iter=0", "and max_iter=0"),
+    ("knn", "patches_per_image=-1", "got patches_per_image=-1, expected an integer above 0"),
+    ("knn", "temperature=0.0", "got temperature=0.0, expected a number above 0"),
 ])
-def test_settings_that_would_score_silently_are_refused(stripes, tmp_path, capsys, change, expected):
-    words = [small(stripes, "knn", tmp_path, k=5), "--work-dir", tmp_path, "--cfg-options", f"test_cfg.{change}"]
+def test_settings_that_would_score_silently_are_refused(stripes, tmp_path, capsys, kind, change, expected):
+    words = [small(stripes, kind, tmp_path), "--work-dir", tmp_path, "--cfg-options", f"test_cfg.{change}"]
     assert call_tool("test", *words) == 2
     assert expected in capsys.readouterr().err
 
