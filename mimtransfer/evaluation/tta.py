@@ -7,7 +7,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.registry import MODELS
 from mmengine.runner import Runner
 
-from mimtransfer.datasets.configured import leaves
+from mimtransfer.datasets.configured import leaves, name_of
 from mimtransfer.errors import UserError
 
 
@@ -17,8 +17,10 @@ def set_tta(cfg: Config) -> None:
     Pipeline and name are part of the record's protocol, so its row stands in a column of its own.
 
     Raises:
-        UserError: the config has no `tta_pipeline` or no `tta_model`.
+        UserError: the config has no `tta_pipeline` or no `tta_model`, or segments by frozen patch tokens.
     """
+    if name_of(cfg.model) == "FrozenMaps":
+        raise UserError("--tta: predictions of frozen patch tokens are not merged; test without --tta")
     for key in ("tta_pipeline", "tta_model"):
         if cfg.get(key) is None:
             raise UserError(f"--tta: the config has no {key}; those on ADE20K, Cityscapes and iSAID (semantic) inherit "

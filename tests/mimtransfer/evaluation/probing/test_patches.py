@@ -117,3 +117,11 @@ def test_features_that_are_not_finite_are_refused(stripes, tmp_path, capsys, mon
     monkeypatch.setattr(FrozenMaps, "forward", lambda self, inputs, *args, **kwargs: inputs[:, :, ::8, ::8] / 0)
     assert call_tool("test", small(stripes, "knn", tmp_path, k=5), "--work-dir", tmp_path) == 2
     assert ".png are not finite" in capsys.readouterr().err
+
+
+def test_views_of_an_image_are_refused(stripes, tmp_path, capsys):
+    """The config of ADE20K inherits a `tta_pipeline` from mmseg."""
+    config = small(stripes, "knn", tmp_path, k=5)
+    words = ["--tta", "--cfg-options", "tta_model.type=SegTTAModel", "tta_pipeline=[]"]
+    assert call_tool("test", config, "--work-dir", tmp_path, *words) == 2
+    assert "--tta: predictions of frozen patch tokens are not merged" in capsys.readouterr().err
