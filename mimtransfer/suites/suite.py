@@ -21,6 +21,7 @@ _FIELDS = {
 # variable of the suite file -> kind of its jobs, their tool; the config of a task says whether it trains or tests
 _KINDS = {"tokenizers": ("tokenizer", "fit_tokenizer"), "pretrainings": ("pretrain", "pretrain"),
           "tasks": ("transfer", None)}
+_SEED = "seed"  # in an option {seed} is that of the job
 _PLACEHOLDER = re.compile(r"\{([\w.-]+)\}")
 
 
@@ -177,13 +178,16 @@ class _Expansion:
             needed.append(self._find(other, seed, name))
             return needed[-1]
 
+        def filled(other: str) -> str:
+            return str(seed) if other == _SEED else f"{{{find(other)}}}"
+
         start = of = None
         if "of" in entry:
             of = find(f"{entry['of']}_{pretraining}")
         elif pretraining is not None and (source := self.said["pretrainings"][pretraining]) is not None:
             start = source["checkpoint"] if "checkpoint" in source else find(pretraining)
         kind, tool = _KINDS[variable]
-        options = {key: fill(value, lambda other: f"{{{find(other)}}}")
+        options = {key: seed if value == f"{{{_SEED}}}" else fill(value, filled)  # alone it stays a number
                    for key, value in entry.get("options", {}).items()}
         return Job(
             name, kind, seed, tool, entry["config"], options, start, of, after=tuple(dict.fromkeys(needed)),
@@ -204,6 +208,8 @@ class _Expansion:
 
 def _check_entry(path: str, kind: str, name: str, entry: Any, known: Sequence[str]) -> None:
     where = f"{path}: {kind}[{name!r}]"
+    if name == _SEED:
+        raise UserError(f"{where}: {{seed}} in an option is the seed of the job; give the entry another name")
     if not re.fullmatch(r"[A-Za-z0-9][\w.+]*", name):
         raise UserError(f"{where}: a name is made of letters, digits and . _ +, since it names folders")
     if entry is None and kind == "pretrainings":
