@@ -83,7 +83,7 @@ class LabelSubset:
 
 def what_is_kept(share: float | None, shots: int | None) -> str:
     """Return `1 % of the labels`, or `10 shots`, as names of protocols end."""
-    return f"{shots} shots" if share is None else f"{100 * share:.6g} % of the labels"
+    return f"{shots} shot{'s' * (shots != 1)}" if share is None else f"{100 * share:.6g} % of the labels"
 
 
 def check_subset(where: str, share: Any, shots: Any, seed: Any) -> None:

@@ -3,6 +3,7 @@
 A subset is part of the protocol, its seed with it, so no two subsets have one fingerprint. In a table the seeds of
 subsets are seeds: runs that differ in nothing else share a column.
 """
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 _AMOUNTS = {"share": "share", "fraction": "share", "shots": "shots", "images_per_class": "shots"}
 _OTHER = ("num_images", "list_file")
 _TRAINING = ("train_dataloader.dataset.", "eval_cfg.memory_dataloader.dataset.")
-_ENDING = re.compile(r", ([\d.e+-]+ % of the labels|\d+ shots|\d+ images of each class)$")
+_ENDING = re.compile(r", ([\d.e+-]+)( % of the labels| shots?| images of each class)$")
 
 
 def seed_keys(config: Mapping[str, Any]) -> set[str]:
@@ -52,3 +53,9 @@ def amount_of(config: Mapping[str, Any]) -> tuple[str, float] | None:
 def of_all_labels(protocol: str) -> str:
     """Return the name of a protocol without the part of the labels that it ends with."""
     return _ENDING.sub("", protocol)
+
+
+def by_labels(protocol: str) -> tuple[str, float, str]:
+    """Return what sorts protocols by name, those of few labels by their number and before that of all labels."""
+    found = _ENDING.search(protocol)
+    return of_all_labels(protocol), float(found[1]) if found else math.inf, protocol

@@ -12,7 +12,7 @@ from mimtransfer.errors import UserError, near_matches
 from mimtransfer.results.compare import compare, note_single_pretrainings
 from mimtransfer.results.description import RANDOM_INIT
 from mimtransfer.results.fingerprint import differences
-from mimtransfer.results.label_shares import sample_of, seed_keys
+from mimtransfer.results.label_shares import by_labels, sample_of, seed_keys
 from mimtransfer.results.measurement import PRIMARY, title_of
 from mimtransfer.results.record import Run
 from mimtransfer.results.rows import (
@@ -222,7 +222,7 @@ def _columns(transfers: list[Run], metrics: Sequence[str] | None) -> list[Column
 
 def _task_order(key: tuple[str, str]) -> tuple:
     task, protocol = key
-    return (_TASK_ORDER.index(task) if task in _TASK_ORDER else len(_TASK_ORDER), task, protocol)
+    return (_TASK_ORDER.index(task) if task in _TASK_ORDER else len(_TASK_ORDER), task, *by_labels(protocol))
 
 
 def _check_published(row: Any, where: str) -> None:

@@ -27,8 +27,9 @@ def folder(tmp_path_factory):
     annotations = [dict(id=k, image_id=number, category_id=categories.index(name), bbox=[1, 1, 9, 9], area=81,
                         iscrowd=int(bool(crowd))) for k, (number, (name, *crowd)) in enumerate(boxes)]  # fmt: skip
     images = [dict(id=k, file_name=name, width=64, height=64) for k, (name, _) in enumerate(BOXES)]
-    found = dict(images=images, annotations=annotations, categories=[dict(id=k, name=n) for k, n in enumerate(categories)])
-    (folder / "train.json").write_text(json.dumps(found))
+    named = [dict(id=k, name=name) for k, name in enumerate(categories)]
+    content = dict(images=images, annotations=annotations, categories=named)
+    (folder / "train.json").write_text(json.dumps(content))
     for k, levels in enumerate(LEVELS):
         for place, pixels in (("maps", np.array([levels], np.uint8)), ("img", np.zeros((1, 2), np.uint8))):
             (folder / place).mkdir(exist_ok=True)
