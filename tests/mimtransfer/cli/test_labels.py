@@ -5,6 +5,7 @@ import pytest
 
 from mimtransfer.cli.launch import load_config
 from mimtransfer.errors import UserError
+from mimtransfer.planning.schedule import images_of_epoch
 from mimtransfer.results.fingerprint import fingerprint, protocol_config
 
 ROOT = Path(__file__).parents[3] / "configs"
@@ -82,3 +83,10 @@ def test_no_two_subsets_share_a_fingerprint():
 def test_refuses_what_has_no_labels_or_a_subset(leaf, message):
     with pytest.raises(UserError, match=message):
         load(leaf, "label_share=0.1")
+
+
+def test_a_plan_does_not_take_the_whole_for_a_part():
+    """COCO is not here, so its published size is taken, for all of it only."""
+    leaf = "detection/mask-rcnn_resnet50-fpn_1x_coco.py"
+    whole, part = (images_of_epoch(load(leaf, *options)) for options in ([], ["label_share=0.1"]))
+    assert whole == (117266, "the published coco") and part is None
