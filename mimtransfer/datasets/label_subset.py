@@ -143,8 +143,8 @@ def _maps(dataset: BaseDataset, infos: Sequence[dict], num_classes: int) -> list
         raise UserError("LabelSubset: no step of the pipeline loads index maps; expected LoadAnnotations in it")
 
     def read(info: dict) -> list[int]:
-        values = np.unique(steps[0]({**info, "seg_fields": []})["gt_seg_map"])
-        return values[values < num_classes].tolist()  # others are no label
+        pixels = np.bincount(steps[0]({**info, "seg_fields": []})["gt_seg_map"].ravel(), minlength=num_classes)
+        return np.flatnonzero(pixels[:num_classes]).tolist()  # higher values are no label
 
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         return list(pool.map(read, infos))

@@ -79,3 +79,9 @@ def test_mistakes_give_one_line(call, capsys, options, message):
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1 and message in lines[0]
     assert not Path("refused").exists()
+
+
+def test_overfit_chooses_its_own_images(call, capsys):
+    options = ["--work-dir", "refused", "--overfit", 2, "--cfg-options", "label_share=0.5"]
+    assert call("train", SEG, *options) == 2
+    assert "--overfit 2 chooses its own images; leave out label_share and label_shots" in capsys.readouterr().err
