@@ -168,15 +168,11 @@ def _protocol(run: Run) -> tuple[str, str]:
 def _protocol_differences(first: Run, second: Run, across_backbones: bool) -> dict:
     found = {}
     if first.record["protocol"]["fingerprint"] != second.record["protocol"]["fingerprint"]:
-<<<<<<< HEAD
         configs = first.record["protocol"]["config"], second.record["protocol"]["config"]
         drawn = seed_keys(configs[0]) | seed_keys(configs[1])
         found = {key: values for key, values in differences(*configs).items() if key not in drawn}
-=======
-        found = differences(first.record["protocol"]["config"], second.record["protocol"]["config"])
         if across_backbones:
             found = {key: values for key, values in found.items() if not key.startswith(_BACKBONE)}
->>>>>>> main
     data = first.record["data_fingerprint"], second.record["data_fingerprint"]
     for part in sorted(data[0].keys() & data[1].keys()):  # a machine without the files has no digest
         if data[0][part] != data[1][part]:
