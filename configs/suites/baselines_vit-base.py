@@ -1,8 +1,8 @@
-"""The rows that reviewers ask for, ViT-B/16: random weights, supervised, MAE, DINOv2, a detector of COCO.
+"""The rows that reviewers ask for, ViT-B/16: random weights, supervised, MAE, DINOv2, DINOv3, a detector of COCO.
 
 Command   python tools/transfer.py configs/suites/baselines_vit-base.py --plan; then without, or with --executor slurm
 Data      data/imagenet, data/coco, data/ade/ADEChallengeData2016 (docs/transfer.md); the files named below
-Time      17 runs; hours to days on 8 GPUs each for COCO and ADE20K; not yet run here
+Time      21 runs; hours to days on 8 GPUs each for COCO and ADE20K; not yet run here
 Table     rows of other backbones share a column; notes below the table say what differs
 Own row   mine=dict(checkpoint="work_dirs/mae_vit-base_800e_in1k") in `pretrainings`
 
@@ -26,6 +26,19 @@ pretrainings = dict(
         checkpoint="checkpoints/dinov2_vitb14_pretrain.pth",
         source="https://dl.fbaipublicfiles.com/dinov2/dinov2_vitb14/dinov2_vitb14_pretrain.pth",
         backbone=dict(arch="vit_base_patch14_dinov2", patch_size=16),
+    ),
+    dinov3=dict(
+        checkpoint="checkpoints/dinov3_vitb16_pretrain_lvd1689m.pth",
+        source="https://github.com/facebookresearch/dinov3 (on request), or from timm on Hugging Face "
+        "(vit_base_patch16_dinov3.lvd1689m)",
+        backbone=dict(
+            arch="vit_base_patch16_dinov3",
+            pos_embed="learned",
+            pos_antialias=True,
+            rel_pos=None,
+            rel_pos_size=None,
+            layer_scale=None,
+        ),
     ),
     coco_detector=dict(
         checkpoint="checkpoints/mask_rcnn_vitdet_b.pkl",
