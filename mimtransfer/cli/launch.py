@@ -11,13 +11,14 @@ from mmengine.device import is_cuda_available
 from mmengine.dist import barrier
 from mmengine.fileio import file_client
 from mmengine.logging import print_log
-from mmengine.registry import METRICS, init_default_scope
+from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from torch import nn
 
 from mimtransfer.checkpoints.newest import newest_checkpoint, newest_or_why, why_not_whole
 from mimtransfer.checkpoints.safe_load import allow_mmengine_checkpoints, read_checkpoint, state_dict_of
 from mimtransfer.cli.bands import set_bands
+from mimtransfer.cli.labels import set_labels
 from mimtransfer.cli.overrides import apply_options
 from mimtransfer.datasets.configured import dicts_in
 from mimtransfer.errors import UserError
@@ -44,6 +45,7 @@ def load_config(path: str, cfg_options: list[str], as_shipped: bool = False) -> 
     cfg = read_config(path)
     _count_anew(cfg)
     apply_options(cfg, cfg_options, path)
+    set_labels(cfg)
     if not as_shipped:
         set_bands(cfg)
     for loader in dicts_in(cfg._cfg_dict):
@@ -214,20 +216,6 @@ def check_what_is_tested(cfg: Config, checkpoint: str | None, pretrained: str | 
     meta = read_checkpoint(checkpoint).get("meta")
     batch = recorded_batch(meta) if isinstance(meta, dict) else None
     return None if batch is None else batch.processes
-
-
-def check_out(out: str | None) -> None:
-    """Refuse a name for the predictions that mmengine would refuse after the run."""
-    if out is not None and not out.endswith((".pkl", ".pickle")):
-        raise UserError(f"--out {out}: expected a name that ends in .pkl")
-
-
-def write_predictions(runner: Runner, out: str | None) -> None:
-    """Let the Runner's test write all predictions to `out`, masks as RLE. The config, hence the record, stays."""
-    if out is None:
-        return
-    dump = "mmdet.DumpDetResults" if runner.cfg.get("default_scope") == "mmdet" else "DumpResults"
-    runner.test_loop.evaluator.metrics.append(METRICS.build(dict(type=dump, out_file_path=out)))
 
 
 def check_checkpoint(model: nn.Module, path: str) -> None:
