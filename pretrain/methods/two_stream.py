@@ -64,9 +64,9 @@ def encode_two_streams(encoder: TimmViT, tokens: Tensor, queries: Tensor, mask: 
     for i, block in enumerate(blocks):
         first = 0 if whole or i < len(encoder.blocks) - 1 else num_keys
         if encoder.grad_checkpointing and torch.is_grad_enabled():
-            x = checkpoint(_run_block, block, x, num_keys, first, mask, use_reentrant=False)
+            x = checkpoint(run_rows, block, x, num_keys, first, mask, use_reentrant=False)
         else:
-            x = _run_block(block, x, num_keys, first, mask)
+            x = run_rows(block, x, num_keys, first, mask)
     return encoder.norm(x)
 
 
@@ -75,16 +75,27 @@ def has_plain_blocks(encoder: TimmViT) -> bool:
     return all(type(block) is Block and type(block.attn) is Attention for block in encoder.blocks)
 
 
-def _run_block(block: Block, x: Tensor, num_keys: int, first: int, mask: Tensor) -> Tensor:
-    # As timm's Block.forward, for the rows from `first` on.
+def run_rows(block: Block, x: Tensor, num_keys: int, first: int, mask: Tensor | None = None) -> Tensor:
+    """Run a block as timm's `Block.forward` does, for the rows from `first` on.
+
+    Args:
+        block: a plain one, see `has_plain_blocks`.
+        x: [B, N, D].
+        num_keys: the first rows, which are keys and values.
+        first: the first row that is computed.
+        mask: [N, num_keys] bool, True = seen; None: every row sees every key.
+
+    Returns:
+        [B, N - first, D].
+    """
     normed = block.norm1(x)
     attn: Any = block.attn
-    attended = _attend(attn, normed[:, first:], normed[:, :num_keys], mask[first:])
+    attended = _attend(attn, normed[:, first:], normed[:, :num_keys], None if mask is None else mask[first:])
     x = x[:, first:] + block.drop_path1(block.ls1(attended))
     return x + block.drop_path2(block.ls2(block.mlp(block.norm2(x))))
 
 
-def _attend(attn: Attention, rows: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
+def _attend(attn: Attention, rows: Tensor, keys: Tensor, mask: Tensor | None) -> Tensor:
     # As timm's Attention.forward, but queries are computed for rows, keys and values for keys alone.
     width, heads = attn.attn_dim, (attn.num_heads, attn.head_dim)
     weight, bias = attn.qkv.weight, attn.qkv.bias
