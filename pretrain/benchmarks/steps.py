@@ -31,6 +31,9 @@ COUNTED = 2  # images whose operations are counted: unfused attention of a whole
 class PretrainSteps:
     """A method of a config on a device, with a batch of made-up images; strategies that read maps get random ones.
 
+    Each step updates the weights, whatever `accumulative_counts` of the config says: configs that accumulate over
+    different numbers of batches compare, and other code, too.
+
     Args:
         cfg: of a pretraining, precision set.
         batch_size: images of a step.
@@ -42,6 +45,7 @@ class PretrainSteps:
         init_default_scope("mimtransfer")
         if compile_loss is not None:
             cfg.model.compile_loss = compile_loss
+        cfg.optim_wrapper.accumulative_counts = 1
         torch.manual_seed(0)
         model: Any = MODELS.build(cfg.model)
         self.cfg, self.model = cfg, model.to(device).train()
