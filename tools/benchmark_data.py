@@ -32,7 +32,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--against", metavar="FOLDER", help="what torchvision reads; default: the first source")
     parser.add_argument("--size", type=int, default=224, help="side of the crops in pixels")
     parser.add_argument("--workers", type=int, default=0, help="loader workers; 0: this process, one thread")
-    parser.add_argument("--batch-size", type=int, default=32, help="with --workers")
+    parser.add_argument("--batch-size", type=int, default=64, help="with --workers")
     parser.add_argument("--num-images", type=int, default=200, help="of each source, evenly spaced")
     parser.add_argument("--rounds", type=int, default=7, help="timed turns of each way; one more warms up")
     parser.add_argument("--out", metavar="FILE", help="write the figures as JSON")

@@ -1,9 +1,10 @@
-"""Simple feature pyramid: all levels from the last map of a plain ViT (Li et al. 2022, arXiv 2203.16527, sec. 3).
+"""Necks of plain ViTs. Simple feature pyramid: all levels from the last map (Li et al. 2022, arXiv 2203.16527, sec. 3).
 
 Also registers `LN2d`, layer norm over the channels of [B, C, H, W], so that `norm_cfg=dict(type='LN2d')` works in
 mmdet and mmseg heads and necks (mmcv gives it eps 1e-5; ViTDet's is 1e-6: `dict(type='LN2d', eps=1e-6)`).
 """
 from collections import OrderedDict
+from collections.abc import Sequence
 
 import torch.nn.functional as F
 from mmengine.model import BaseModule
@@ -81,3 +82,30 @@ def _level(in_channels: int, out_channels: int, scale: float) -> nn.Sequential:
         resize=resize,
         lateral=nn.Conv2d(channels, out_channels, 1, bias=False), lateral_norm=LayerNorm2d(out_channels),
         output=nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False), output_norm=LayerNorm2d(out_channels)))
+
+
+@MODELS.register_module()
+class BatchNormMaps(BaseModule):
+    """Normalise each channel of each map over a batch, before a linear head reads maps of several frozen blocks.
+
+    Maps of blocks differ in scale, which lr and weight decay of the head would see. As a neck it is the batch norm of
+    DINOv2's linear head, which has it behind the concatenation (arXiv 2304.07193, sec. 7.4, and released code).
+
+    Args:
+        channels: of each map. The norms are synchronised on several GPUs (transfer_runtime.py).
+    """
+
+    def __init__(self, channels: Sequence[int], init_cfg: dict | None = None) -> None:
+        super().__init__(init_cfg)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(count) for count in channels)
+
+    def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Return maps [B, C_i, h_i, w_i] of as many maps of the same shapes.
+
+        Raises:
+            UserError: another number of maps.
+        """
+        if len(inputs) != len(self.norms):
+            raise UserError(f"BatchNormMaps has channels of {len(self.norms)} maps, got {len(inputs)}: "
+                            "give one for each of the backbone's out_indices")
+        return tuple(norm(map_) for norm, map_ in zip(self.norms, inputs))

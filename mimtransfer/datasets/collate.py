@@ -8,8 +8,9 @@ from typing import Any
 
 from mmengine.model import BaseDataPreprocessor
 from torch import Tensor
-from torch.utils.data import default_collate
+from torch.utils.data import default_collate, get_worker_info
 
+from mimtransfer.datasets.shared_memory import SharedBatch, Stack, stack_as_they_come
 from mimtransfer.registry import FUNCTIONS
 
 
@@ -21,13 +22,16 @@ def stack_images(data_batch: Sequence[Mapping[str, Any]]) -> Any:
         data_batch: samples, dictionaries; their `inputs` are [C, H, W], in memory [H, W, C], or contiguous.
 
     Returns:
-        A dictionary: `inputs` [B, C, H, W], in memory as the samples; everything else stacked.
+        A dictionary: `inputs` [B, C, H, W], in memory as the samples; everything else stacked. Workers put the pixels
+        into shared memory that is used again.
     """
-    if data_batch[0]["inputs"].is_contiguous():
-        return default_collate(list(data_batch))
-    batch = default_collate([{**sample, "inputs": sample["inputs"].permute(1, 2, 0)} for sample in data_batch])
-    batch["inputs"] = batch["inputs"].permute(0, 3, 1, 2)
-    return batch
+    samples = data_batch if isinstance(data_batch, Stack) else stack_as_they_come(data_batch, len(data_batch))
+    if samples.images is None:
+        return default_collate(list(samples))  # its error names the shapes
+    interleaved = not samples[0]["inputs"].is_contiguous()
+    rest = default_collate([{key: value for key, value in sample.items() if key != "inputs"} for sample in samples])
+    batch = dict(inputs=samples.images.permute(0, 3, 1, 2) if interleaved else samples.images, **rest)
+    return SharedBatch(batch) if get_worker_info() else batch
 
 
 def order_channels(preprocessor: BaseDataPreprocessor, args: tuple) -> tuple | None:

@@ -1,9 +1,12 @@
 """Classifier: a backbone, pooling and a linear head; for full fine-tuning and for linear probing."""
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModel
+from timm.layers import AttentionPoolLatent
 from torch import Tensor, nn
 
 from mimtransfer.errors import UserError
@@ -18,12 +21,15 @@ class Classifier(BaseModel):
 
     Fine-tuning of MAE, SimMIM, MFM and MaPeT on a ViT: `pooling='mean', norm='layer'`, and `final_norm=False` of the
     backbone: the norm comes after the mean (BEiT, arXiv 2106.08254; MAE, arXiv 2111.06377). Linear probing of MAE:
-    `freeze_backbone=True, norm='batch'`.
+    `freeze_backbone=True, norm='batch'`. Attentive probing (V-JEPA, arXiv 2404.08471, sec. 4.2 and app. D): also
+    `pooling='attention'`. Departs: the block is timm's, without V-JEPA's norm of the tokens, which have passed that of
+    the backbone, and without the residual connection of the query.
 
     Args:
         backbone: config of TimmViT, TimmSwin or TimmCNN; `--pretrained` sets its `init_cfg`.
         num_classes: C.
-        pooling: 'mean' of the patch tokens (or of the last map), or the 'class' token.
+        pooling: 'mean' of the patch tokens (or of the last map), the 'class' token, or 'attention': a learned query
+            attends to the patch tokens, with a head for each 64 channels, and an MLP follows.
         norm: of the pooled features: None, 'layer', or 'batch': without affine parameters, as before a linear probe.
         freeze_backbone: train the head alone. The backbone is in evaluation mode and gets no gradient.
         head_std: std of the head's initial weights, a normal distribution cut at 2; biases are 0.
@@ -55,13 +61,14 @@ class Classifier(BaseModel):
     ):
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.backbone = MODELS.build(backbone)
-        check_pooling(self.backbone, pooling, "Classifier")
+        check_pooling(self.backbone, pooling, "Classifier", attention=True)
         if loss not in ("softmax", "sigmoid"):
             raise UserError(f"Classifier: got loss={loss!r}, expected 'softmax' or 'sigmoid'")
         self.pooling, self.freeze_backbone = pooling, freeze_backbone
         self.loss_kind, self.target_threshold = loss, target_threshold
         self.mixing = Mixing(num_classes, label_smoothing, mixup, random_erasing)
         width = self.backbone.embed_dim
+        self.attend = _attention(width) if pooling == "attention" else nn.Identity()
         self.norm = _pooled_norm(norm, width)
         self.head = nn.Linear(width, num_classes)
         nn.init.trunc_normal_(self.head.weight, std=head_std)
@@ -82,7 +89,7 @@ class Classifier(BaseModel):
         if mode == "loss":
             assert label is not None
             return self.loss(inputs, label)
-        logits = self.head(self.norm(self.features(inputs))).float()
+        logits = self.head(self.norm(self.attend(self.features(inputs)))).float()
         if mode == "tensor":
             return logits
         assert label is not None
@@ -93,7 +100,7 @@ class Classifier(BaseModel):
         ]
 
     def features(self, images: Tensor) -> Tensor:
-        """Return pooled features [B, D]."""
+        """Return pooled features [B, D], or the tokens [B, N, D] to which the query attends."""
         wanted = images.requires_grad or not self.freeze_backbone  # an attack goes through a frozen backbone
         with torch.set_grad_enabled(torch.is_grad_enabled() and wanted):
             return pool(self.backbone, images, self.pooling)
@@ -115,6 +122,14 @@ class Classifier(BaseModel):
         if self.freeze_backbone:
             self.backbone.eval()
         return self
+
+
+def _attention(width: int) -> nn.Module:
+    heads = max(1, width // 64)
+    if width % heads:
+        raise UserError(f"Classifier: pooling='attention' has a head for each 64 channels, got a backbone of {width}")
+    norm: Any = partial(nn.LayerNorm, eps=1e-6)
+    return AttentionPoolLatent(width, num_heads=heads, norm_layer=norm)
 
 
 def _pooled_norm(kind: str | None, width: int) -> nn.Module:

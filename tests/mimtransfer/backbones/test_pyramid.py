@@ -8,6 +8,7 @@ from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import DefaultScope, Registry
 
 from mimtransfer.backbones import SimpleFeaturePyramid
+from mimtransfer.backbones.pyramid import BatchNormMaps
 from mimtransfer.errors import UserError
 
 
@@ -102,3 +103,16 @@ def test_config_builds_the_neck_in_any_scope() -> None:
         {"type": "mimtransfer.SimpleFeaturePyramid", "in_channels": 16, "out_channels": 4, "num_outs": 4}
     )
     assert isinstance(neck, SimpleFeaturePyramid) and len(neck((torch.zeros(1, 16, 4, 4),))) == 4
+
+
+def test_norms_of_maps_are_the_batch_norm_of_all_maps_side_by_side() -> None:
+    """As DINOv2's linear head has it, in training and in evaluation."""
+    torch.manual_seed(0)
+    maps = [torch.randn(4, channels, 3, 5) * scale + scale for channels, scale in ((6, 1.0), (8, 100.0))]
+    neck, reference = BatchNormMaps([6, 8]), torch.nn.BatchNorm2d(14)
+    for _ in range(2):
+        torch.testing.assert_close(torch.cat(neck(maps), dim=1), reference(torch.cat(maps, dim=1)))
+        neck.eval()
+        reference.eval()
+    with pytest.raises(UserError, match="2 maps, got 1"):
+        neck(maps[:1])

@@ -1,5 +1,6 @@
 """Classifier: timm's own classifiers, losses and mixing on the same weights and draws."""
 import random
+from functools import partial
 
 import numpy as np
 import pytest
@@ -144,3 +145,45 @@ def test_refuses(options, message):
 def test_an_odd_batch_cannot_be_mixed():
     with pytest.raises(UserError, match="even size, got 3"):
         build(mixup=dict(mixup_alpha=0.8))(torch.randn(3, 3, 32, 32), torch.tensor([0, 1, 2]), mode="loss")
+
+
+def test_attentive_probe_attends_to_frozen_patch_tokens_as_timm():
+    model = build(pooling="attention", freeze_backbone=True)
+    images = torch.randn(3, 3, 32, 32)
+    tokens = model.backbone(images)[-1].flatten(2).transpose(1, 2)  # [3, 16, 24], after the final norm
+    pooled = timm.layers.AttentionPoolLatent(24, num_heads=1, norm_layer=partial(torch.nn.LayerNorm, eps=1e-6))
+    pooled.load_state_dict(model.attend.state_dict())
+    torch.testing.assert_close(model(images), model.head(pooled(tokens)))
+    model.train()
+    model(images, torch.tensor([0, 1, 2]), mode="loss")["loss"].backward()
+    assert all(parameter.grad is None for parameter in model.backbone.parameters())
+    assert all(parameter.grad.abs().sum() > 0 for parameter in (*model.attend.parameters(), *model.head.parameters()))
+    assert not model.backbone.training and model.attend.training
+
+
+def test_attentive_probe_learns_what_the_mean_does_not_show():
+    """Two classes whose tokens have the same mean: where one token differs, another differs the other way."""
+    torch.manual_seed(0)
+    model = build(pooling="attention", freeze_backbone=True).attend
+    head = torch.nn.Linear(24, 2)
+    signs = torch.randint(2, (256,))
+    tokens = torch.randn(256, 16, 24) * 0.1
+    tokens[:, 0, 0] += 3 * signs
+    tokens[:, 1, 0] -= 3 * signs
+    tokens -= tokens.mean(1, keepdim=True)
+    optimizer = torch.optim.AdamW([*model.parameters(), *head.parameters()], lr=3e-3)
+    for _ in range(60):
+        optimizer.zero_grad()
+        F.cross_entropy(head(model(tokens[:128])), signs[:128]).backward()
+        optimizer.step()
+    assert (head(model(tokens[128:])).argmax(1) == signs[128:]).float().mean() > 0.9
+
+
+@pytest.mark.parametrize(("options", "words"), [
+    (dict(pooling="max"), "'mean', 'class' or 'attention'"),
+    (dict(pooling="attention", backbone=VIT | dict(model_kwargs=dict(embed_dim=200, depth=1, num_heads=1))),
+     "each 64 channels, got a backbone of 200"),
+])
+def test_poolings_that_cannot_be_are_refused(options, words):
+    with pytest.raises(UserError, match=words):
+        build(**options)

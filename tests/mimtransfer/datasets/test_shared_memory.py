@@ -1,0 +1,149 @@
+"""Shared memory of a loader's worker is used again, and never while a batch in it is referred to."""
+import weakref
+from multiprocessing.reduction import ForkingPickler
+
+import pytest
+import torch
+from torch.utils.data import DataLoader, Dataset, default_collate
+
+from mimtransfer.datasets import shared_memory
+from mimtransfer.datasets.collate import stack_images
+from mimtransfer.datasets.shared_memory import MOST_PIECES, SharedBatch, stack_as_they_come
+
+
+@pytest.fixture
+def pieces(monkeypatch):
+    """Those of this process, which takes itself for a worker."""
+    monkeypatch.setattr(shared_memory, "_pieces", [])
+    monkeypatch.setattr(shared_memory, "get_worker_info", object)
+    return shared_memory._pieces
+
+
+def images(value, side=4, dtype=torch.uint8):
+    return [torch.full((3, side, side), value + i, dtype=dtype) for i in range(2)]
+
+
+def stacked(images):
+    return stack_as_they_come([{"inputs": image} for image in images], len(images)).images
+
+
+def sent(batch):
+    """Send a batch as a worker's queue does, to this process."""
+    return ForkingPickler.loads(ForkingPickler.dumps(SharedBatch(batch)))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.bfloat16, torch.uint16, torch.int64])
+def test_what_arrives_is_what_was_sent(pieces, dtype):
+    inputs = stacked(images(3, dtype=dtype)).permute(0, 2, 3, 1)
+    others = dict(label=torch.tensor([1, 2]), flip=torch.tensor(True), half=torch.ones(2, dtype=torch.bfloat16),
+                  names=["a", "b"], large=torch.arange(20_000))
+    got = sent(dict(inputs=inputs, **others))
+    assert type(got) is dict and list(got) == ["inputs", *others]
+    assert got["inputs"].dtype == dtype and got["inputs"].stride() == inputs.stride()
+    assert torch.equal(got["inputs"].float(), inputs.float()) and got["names"] == ["a", "b"]
+    for name in ("label", "flip", "half", "large"):
+        assert torch.equal(got[name], others[name]) and got[name].dtype == others[name].dtype
+
+
+def test_a_piece_is_free_when_nothing_refers_to_its_batch(pieces):
+    got = sent(dict(inputs=stacked(images(1))))
+    assert len(pieces) == 1 and pieces[0][-1] == 1
+    view = got["inputs"][1, :, 2:]
+    del got
+    assert pieces[0][-1] == 1
+    assert stacked(images(7)).data_ptr() != pieces[0].data_ptr() and (view == 2).all()
+    del view
+    assert pieces[0][-1] == 0
+    assert stacked(images(9)).data_ptr() == pieces[0].data_ptr() and len(pieces) == 2
+
+
+def test_who_keeps_many_batches_gets_memory_of_their_own(pieces):
+    kept = [sent(dict(inputs=stacked(images(i)))) for i in range(MOST_PIECES + 3)]
+    assert len(pieces) == MOST_PIECES
+    assert [int(batch["inputs"][0, 0, 0, 0]) for batch in kept] == list(range(MOST_PIECES + 3))
+
+
+def test_pieces_grow_with_the_batches_and_serve_smaller_ones(pieces):
+    for side in range(2, 2 + MOST_PIECES + 2):
+        stacked(images(0, side))
+    assert len(pieces) == MOST_PIECES and max(map(len, pieces)) == 2 * 3 * side * side + 1
+    assert stacked(images(5, 2)).tolist() == torch.stack(images(5, 2)).tolist()
+
+
+def test_unlike_images_stay_as_they_are_and_leave_the_piece_free(pieces):
+    for second in (torch.ones(3, 4, 5), torch.ones(3, 4, 4, dtype=torch.int64), torch.ones(4, 5, 3).permute(2, 0, 1)):
+        samples = [{"inputs": torch.zeros(3, 4, 4), "n": 0}, {"inputs": second, "n": 1}, {"inputs": second, "n": 2}]
+        got = stack_as_they_come(iter(samples), 3)
+        assert got.images is None and [sample["n"] for sample in got] == [0, 1, 2]
+        assert all(torch.equal(a["inputs"], b["inputs"]) for a, b in zip(got, samples))
+        if second.shape == (3, 4, 4):
+            assert torch.equal(stack_images(samples)["inputs"], default_collate(samples)["inputs"])
+        else:
+            with pytest.raises(RuntimeError, match="equal size"):
+                stack_images(samples)
+    assert all(not piece[-1] for piece in pieces)
+
+
+@pytest.mark.parametrize("interleaved", [True, False])
+def test_samples_are_those_that_were_given(pieces, interleaved):
+    samples = [{"label": i, "inputs": image.permute(2, 0, 1) if interleaved else image}
+               for i, image in enumerate(torch.rand(5, 4, 6, 3))]
+    got = stack_as_they_come(iter(samples), 5)
+    for number, (a, b) in enumerate(zip(got, samples, strict=True)):
+        assert torch.equal(a["inputs"], b["inputs"]) and a["inputs"].stride() == b["inputs"].stride()
+        assert a["label"] == number and list(a) == list(b)
+        memory = a["inputs"].permute(1, 2, 0) if interleaved else a["inputs"]
+        assert memory.data_ptr() == got.images[number].data_ptr()
+
+
+def test_each_sample_is_dropped_before_the_next_is_made(pieces):
+    last = []
+
+    def samples():
+        for value in range(4):
+            assert not last or last.pop()() is None
+            image = torch.full((3, 2, 2), value)
+            last.append(weakref.ref(image))
+            sample = {"inputs": image}
+            del image
+            yield sample
+            del sample
+
+    assert stack_as_they_come(samples(), 4).images[:, 0, 0, 0].tolist() == [0, 1, 2, 3]
+
+
+class Numbers(Dataset):
+    """Image i is full of i."""
+
+    def __len__(self):
+        return 60
+
+    def __getitem__(self, index):
+        return dict(inputs=torch.full((8, 8, 3), index, dtype=torch.uint8).permute(2, 0, 1), index=index)
+
+
+class Counting:
+    """Collates, and adds how many pieces the worker has."""
+
+    def __call__(self, samples):
+        batch = stack_images(samples)
+        batch["pieces"] = len(shared_memory._pieces)
+        return SharedBatch(batch)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_loader_gives_the_same_batches_however_long_they_are_kept(workers):
+    loader = DataLoader(Numbers(), 3, num_workers=workers, collate_fn=stack_images, persistent_workers=True)
+    expected = [default_collate([Numbers()[i] for i in range(start, start + 3)]) for start in range(0, 60, 3)]
+    for _ in range(2):
+        kept = list(loader)
+        assert all(torch.equal(a["inputs"], b["inputs"]) and torch.equal(a["index"], b["index"])
+                   for a, b in zip(kept, expected, strict=True))
+    first = next(iter(loader))["inputs"]
+    assert all(int(batch["index"][0]) == int(batch["inputs"][0, 0, 0, 0]) for batch in loader)
+    assert torch.equal(first, expected[0]["inputs"])
+
+
+def test_a_worker_needs_few_pieces_when_batches_are_not_kept():
+    loader = DataLoader(Numbers(), 3, num_workers=1, collate_fn=Counting())
+    assert max(batch["pieces"] for batch in loader) <= 5  # one is made, two wait, one is on the way, one is looked at
