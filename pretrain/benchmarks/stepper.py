@@ -32,11 +32,11 @@ def build_step(config: str, batch: int, options: list[str]) -> Callable[[], obje
 
     init_default_scope("mimtransfer")
     cfg = load_config(config, options)
-    cfg.optim_wrapper.accumulative_counts = 1  # as steps.py
     torch.manual_seed(0)
     model = MODELS.build(cfg.model).train()
     if not hasattr(model, "encoder"):
         sys.exit(f"it trains {type(model).__name__}, no method of pretraining; give a config of tools/pretrain.py")
+    cfg.optim_wrapper.accumulative_counts = 1  # as steps.py
     optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     grid = model.encoder.grid_size
     height, width = (cells * patch for cells, patch in zip(grid, model.encoder.patch_size))

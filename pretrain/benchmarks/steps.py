@@ -45,10 +45,10 @@ class PretrainSteps:
         init_default_scope("mimtransfer")
         if compile_loss is not None:
             cfg.model.compile_loss = compile_loss
-        cfg.optim_wrapper.accumulative_counts = 1
         torch.manual_seed(0)
         model: Any = MODELS.build(cfg.model)
         self.cfg, self.model = cfg, model.to(device).train()
+        cfg.optim_wrapper.accumulative_counts = 1
         self.optim_wrapper = build_optim_wrapper(self.model, cfg.optim_wrapper)
         sizes = zip(self.model.encoder.grid_size, self.model.encoder.patch_size)
         self.height, self.width = (cells * patch for cells, patch in sizes)
