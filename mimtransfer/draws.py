@@ -6,7 +6,11 @@ number k of sample b is a hash of (seed_b, k). A `torch.Generator` has one strea
 would depend on where in which rank's batch it lands.
 """
 import math
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -87,3 +91,16 @@ class SampleGenerator:
         """Draw integers from low to high, both included: [B, *shape] int64."""
         # 32 bits against a range of some thousand: the bias of the remainder is below 1e-6.
         return low + _shift(self._bits(shape), 32) % (high - low + 1)
+
+
+@contextmanager
+def random_states_kept() -> Iterator[None]:
+    """Put the random states of python, numpy and torch, on the CPU and the device in use, back at the end."""
+    python, numpy = random.getstate(), np.random.get_state()
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []  # of all it would warn
+    with torch.random.fork_rng(devices):
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)

@@ -72,7 +72,7 @@ def test_is_what_its_name_says(leaf):
     assert phased == any(hook.type == "PhaseHook" for hook in cfg.custom_hooks)
     rest = rest[1:] if masks or phased else rest
     assert cfg.model.type == METHODS[method]
-    variant = None if re.match("vit|swin|resnet", rest[0]) else rest[0].split("-")[0]
+    variant = None if re.match("(rope-)?vit|swin|resnet", rest[0]) else rest[0].split("-")[0]
     if method == "mapet":
         assert cfg.model.get("auxiliary", True) == (variant != "permuted")
         # Else its rows in a table would have the name of MaPeT's.

@@ -28,6 +28,12 @@ def parse_args() -> argparse.Namespace:
         "--save-every-iters", type=int, metavar="N", help="save every N iterations, too; exact to resume from"
     )
     parser.add_argument("--async-save", action="store_true", help="write checkpoints while training goes on")
+    parser.add_argument(
+        "--online",
+        metavar="CONFIG",
+        help="score the encoder while it trains, by the data of this config of k-NN or linear probes, e.g. "
+        "configs/classification/knn_vit-tiny-p4_cifar10.py (docs/online-evaluation.md)",
+    )
     parser.add_argument("--amp", action="store_true", help="bf16 autocast")
     parser.add_argument("--compile", action="store_true", help="compile training steps by torch.compile (docs/gpu.md)")
     parser.add_argument("--seed", type=int, help="seed of the run (default: the config's)")
@@ -63,6 +69,7 @@ def main() -> None:
         from mimtransfer.training.precision import set_amp, set_precision
         from mimtransfer.training.rescale import rescale_schedule
         from mimtransfer.training.safeguards import set_safeguards
+        from pretrain.hooks.online_config import set_online
         from pretrain.runner import build_runner, register_all
 
         shipped = launch.load_config(args.config, [], as_shipped=True)
@@ -71,6 +78,7 @@ def main() -> None:
         launch.set_launcher(cfg, args.launcher)
         launch.enter_scope(cfg)
         register_all()
+        set_online(cfg, args.online)
         check_settings(cfg)
         launch.set_resume(cfg, args.resume)
         launch.set_seed(cfg, args.seed)

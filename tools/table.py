@@ -24,6 +24,11 @@ def parse_args() -> argparse.Namespace:
         metavar="FILE",
         help="add rows of numbers printed elsewhere, with their sources: docs/results/published.json or your own",
     )
+    parser.add_argument(
+        "--across-backbones",
+        action="store_true",
+        help="let runs that differ in the settings of the backbone share a column; a note says what differs",
+    )
     parser.add_argument("--digits", type=int, default=1, help="digits behind the point in md, latex, html (default: 1)")
     parser.add_argument("--title", default="Transfer results", help="heading of the html report")
     parser.add_argument("--out", metavar="FILE", help="write there instead of to the screen")
@@ -76,7 +81,7 @@ def make_table(args: argparse.Namespace):
     from mimtransfer.results.table import ProtocolMismatch, build_table, read_published
 
     try:
-        table = build_table(read_runs(args.work_dirs), args.metrics, args.baseline)
+        table = build_table(read_runs(args.work_dirs), args.metrics, args.baseline, args.across_backbones)
     except ProtocolMismatch as error:
         print("\n".join(error.details), file=sys.stderr)
         raise

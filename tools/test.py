@@ -12,6 +12,7 @@ def parse_args() -> argparse.Namespace:
     add("--pretrained", metavar="CKPT", help="for k-NN: checkpoint of a pretraining (default: random weights)")
     add("--work-dir", help="for logs, result.json (default: folder of the checkpoint; k-NN: work_dirs/CONFIG_NAME)")
     add("--out", metavar="FILE.pkl", help="also write all predictions to this file")
+    add("--save-predictions", action="store_true", help="write predictions.*.json for tools/compare_scores.py")
     add("--tta", action="store_true", help="test-time augmentation: the config's tta_pipeline and tta_model")
     add("--amp", action="store_true", help="trained with --amp: the record keeps its protocol; k-NN: bf16 autocast")
     add("--seed", type=int, help="for k-NN: seed of random weights (default: the config's)")
@@ -34,7 +35,7 @@ def main() -> None:
     with clean_exit():
         from mimtransfer.checks.data import check_data
         from mimtransfer.checks.settings import check_settings
-        from mimtransfer.cli import launch
+        from mimtransfer.cli import launch, outputs_of_test
         from mimtransfer.evaluation.tta import merge_views, set_tta
         from mimtransfer.training.batch import count_processes
         from mimtransfer.training.precision import set_amp, set_precision
@@ -57,7 +58,7 @@ def main() -> None:
         rescale_schedule(cfg, shipped, processes, args.cfg_options)  # as in the training
         launch.count_accumulation(cfg)
         launch.set_pretrained(cfg, args.pretrained)
-        launch.check_out(args.out)
+        outputs_of_test.check_out(args.out)
         if args.tta:
             set_tta(cfg)
         check_data(cfg, splits=("test",))
@@ -71,7 +72,9 @@ def main() -> None:
             runner._init_model_weights()  # mmengine does it for trainings only
         else:
             launch.check_checkpoint(runner.model, args.checkpoint)
-        launch.write_predictions(runner, args.out)
+        outputs_of_test.write_predictions(runner, args.out)
+        if args.save_predictions:
+            outputs_of_test.save_predictions(runner)
         if args.tta:
             merge_views(runner)
         runner.test()

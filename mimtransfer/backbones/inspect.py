@@ -14,14 +14,18 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from timm.layers import Attention
+from timm.layers import Attention, AttentionRope
+from timm.models.eva import EvaAttention, EvaBlock
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from mimtransfer.backbones.attention import BiasAttention, GridBlock
 from mimtransfer.backbones.post_norm import PostNormBlock
+from mimtransfer.backbones.rotary import project, turn
 from mimtransfer.backbones.vit import TimmViT
 from mimtransfer.errors import UserError
+
+_ATTENTIONS = (Attention, BiasAttention, EvaAttention, AttentionRope)
 
 
 class BlockView:
@@ -30,13 +34,17 @@ class BlockView:
 
     Patches are in row-major order, after `num_prefix_tokens` prefix tokens of which the class token is the first.
 
+    Args:
+        place: what the block must know of where its tokens lie, from `TimmViT.places`.
+
     Attributes:
         grid: (h, w) in patches.
         num_prefix_tokens: P.
     """
 
     def __init__(self, block: nn.Module, inputs: Tensor, grid: tuple[int, int], num_prefix_tokens: int,
-                 has_class_token: bool):
+                 has_class_token: bool, place: dict[str, Any] | None = None):
+        self._place = place or {}
         self.grid, self.num_prefix_tokens, self.has_class_token = grid, num_prefix_tokens, has_class_token
         self._block: Any = block
         self._inputs = inputs
@@ -53,13 +61,11 @@ class BlockView:
     @cached_property
     def output(self) -> Tensor:
         """[B, P+L, D] in the encoder's dtype: the block's output, what the next block gets."""
-        if isinstance(self._block, GridBlock):
-            return self._block(self._inputs, grid=self.grid)
-        return self._block(self._inputs)
+        return self._block(self._inputs, **self._place)
 
     @cached_property
     def keys(self) -> Tensor:
-        """[B, L, D] float32: keys of the patches, heads side by side."""
+        """[B, L, D] float32: keys of the patches, heads side by side; not turned where positions are rotary."""
         return self._queries_and_keys[1][:, :, self.num_prefix_tokens :].transpose(1, 2).flatten(2).float()
 
     @cached_property
@@ -81,6 +87,8 @@ class BlockView:
 
     def _attend(self, queries: slice) -> Tensor:
         q, k = self._queries_and_keys
+        if isinstance(self._block, EvaBlock):
+            q, k = (turn(self._block.attn, part, self._place.get("rope")) for part in (q, k))
         with torch.autocast(q.device.type, enabled=False):  # it would multiply in half precision again
             logits = q[:, :, queries].float() * self._block.attn.scale @ k.float().transpose(-2, -1)
         if isinstance(self._block.attn, BiasAttention):
@@ -90,6 +98,9 @@ class BlockView:
     @cached_property
     def _queries_and_keys(self) -> tuple[Tensor, Tensor]:
         attn = self._block.attn
+        if isinstance(self._block, EvaBlock):
+            q, k = project(attn, self._block.norm1(self._inputs), "qk")
+            return q, k
         batch, num_tokens, _ = self._inputs.shape
         seen = self._inputs if type(self._block) is PostNormBlock else self._block.norm1(self._inputs)
         qkv = attn.qkv(seen).reshape(batch, num_tokens, 3, attn.num_heads, -1)
@@ -118,8 +129,8 @@ def view_blocks(encoder: TimmViT, images: Tensor) -> Iterator[BlockView]:
     grid = encoder.patch_grid(images)
     x = encoder.add_position(encoder.embed(images), grid)
     x = encoder.norm_pre(encoder.pos_drop(encoder.prepend_prefix(x)))
-    for block in blocks:
-        found = BlockView(block, x, grid, encoder.num_prefix_tokens, encoder.cls_token is not None)
+    for block, place in zip(blocks, encoder.places(grid)):
+        found = BlockView(block, x, grid, encoder.num_prefix_tokens, encoder.cls_token is not None, place)
         yield found
         x = found.output
 
@@ -128,10 +139,10 @@ def _blocks(encoder: nn.Module) -> nn.ModuleList:
     if not isinstance(encoder, TimmViT):
         raise UserError(f"attention maps need a plain ViT, got {type(encoder).__name__}; expected encoder TimmViT")
     for block in encoder.blocks:
-        if type(block) not in (Block, GridBlock, PostNormBlock):  # parallel ones
+        if type(block) not in (Block, GridBlock, PostNormBlock, EvaBlock):  # parallel ones, windows
             raise UserError(f"attention maps need timm's plain Block, got {type(block).__name__}; "
                             "choose another arch, e.g. 'vit_base_patch16_224'")
-        if getattr(block, "window_size", 0) or type(block.attn) not in (Attention, BiasAttention):
+        if getattr(block, "window_size", 0) or type(block.attn) not in _ATTENTIONS:
             raise UserError("attention maps of the whole image do not exist in blocks with windows or decomposed "
                             "positions; load the checkpoint into a TimmViT without window_size and rel_pos")
     return encoder.blocks

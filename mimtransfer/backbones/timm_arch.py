@@ -1,8 +1,10 @@
-"""Build a plain ViT by its timm name, and say in one line what is wrong with a name or an option."""
+"""Build a ViT, plain or with rotary positions, by its timm name; say in one line what is wrong with the request."""
 import difflib
+from typing import Any
 
 import timm
 from timm.layers import PatchEmbed
+from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
 
 from mimtransfer.checkpoints.channels import check_in_chans
@@ -15,15 +17,16 @@ _RESERVED = ("in_chans", "img_size", "patch_size", "drop_path_rate", "init_value
 
 
 def build_plain_vit(arch: str, *, img_size: tuple[int, int], patch_size: tuple[int, int] | None, drop_path_rate: float,
-                    layer_scale: float | None, model_kwargs: dict, in_chans: int = 3) -> VisionTransformer:
-    """Build a VisionTransformer with timm's initialisation, a final norm over tokens, and no pooling or head.
+                    layer_scale: float | None, model_kwargs: dict, in_chans: int = 3) -> VisionTransformer | Eva:
+    """Build a VisionTransformer, or an Eva whose positions are for any grid, with timm's initialisation, a final norm
+    over tokens, and no pooling or head.
 
     Args:
-        arch: Name of a plain ViT in timm, without weight tag.
+        arch: Name of a plain ViT or an Eva (rotary positions) in timm, without weight tag.
         img_size: (H, W) that the position embedding is made for.
         patch_size: Side of a patch; None keeps the architecture's.
         layer_scale: Initial value of layer scale; None keeps the architecture's choice.
-        model_kwargs: Further arguments of timm's VisionTransformer, e.g. depth, embed_dim, num_heads.
+        model_kwargs: Further arguments of timm's class, e.g. depth, embed_dim, num_heads.
         in_chans: Channels of the images, 1 to 16.
 
     Raises:
@@ -35,16 +38,17 @@ def build_plain_vit(arch: str, *, img_size: tuple[int, int], patch_size: tuple[i
     if taken:
         raise UserError(f"model_kwargs of TimmViT may not hold {', '.join(taken)}: use the arguments of TimmViT itself")
     check_in_chans("TimmViT", in_chans)
+    any_grid: dict[str, Any] = {"dynamic_img_size": True} if is_eva(arch) else {}
     try:
         vit = timm.create_model(arch, pretrained=False, num_classes=0, global_pool="", img_size=img_size,
                                 patch_size=patch_size, drop_path_rate=drop_path_rate, init_values=layer_scale,
-                                in_chans=in_chans, **model_kwargs)
+                                in_chans=in_chans, **any_grid, **model_kwargs)
     except (AssertionError, TypeError, ValueError, RuntimeError) as error:
         _check_family(arch)
         reason = " ".join(str(error).split())
         raise UserError(f"timm cannot build arch={arch!r} with img_size={img_size}, patch_size={patch_size}, "
                         f"model_kwargs={model_kwargs}: {reason}") from error
-    if type(vit) is not VisionTransformer or type(vit.patch_embed) is not PatchEmbed:
+    if type(vit) not in (VisionTransformer, Eva) or type(vit.patch_embed) is not PatchEmbed:
         _check_family(arch)
         raise UserError(f"arch={arch!r} is not a plain ViT but {type(vit).__name__}, embedded by "
                         f"{type(getattr(vit, 'patch_embed', None)).__name__}: take e.g. 'vit_base_patch16_224'")
@@ -52,7 +56,14 @@ def build_plain_vit(arch: str, *, img_size: tuple[int, int], patch_size: tuple[i
         if side % patch:
             raise UserError(f"img_size={img_size} of TimmViT is not a multiple of the patch "
                             f"{vit.patch_embed.patch_size}: take e.g. {side // patch * patch or patch} for {side}")
+    assert isinstance(vit, VisionTransformer | Eva)
+    vit.patch_embed.flatten = True  # to [B, L, D], which an Eva for any grid does later
     return vit
+
+
+def is_eva(arch: str) -> bool:
+    """Say whether timm's name is of an Eva, the class of the ViTs with rotary positions."""
+    return timm.models.model_entrypoint(arch).__module__.rpartition(".")[2] == "eva"
 
 
 def _check_family(arch: str) -> None:
@@ -72,7 +83,7 @@ def _check_name(arch: str) -> None:
     if arch.split(".")[0] in names:
         raise UserError(f"arch={arch!r} names weights: give arch={arch.split('.')[0]!r} and the weights by "
                         f"init_cfg=dict(type='Pretrained', checkpoint=...)")
-    plain = [name for module in ("vision_transformer", "deit") for name in timm.list_models(module=module)]
+    plain = [name for module in ("vision_transformer", "deit", "eva") for name in timm.list_models(module=module)]
     near = difflib.get_close_matches(arch, plain, n=3, cutoff=0.5)
     hint = f"did you mean {', '.join(near)}?" if near else "timm.list_models('vit_*') lists the names"
     raise UserError(f"unknown arch={arch!r} of TimmViT: {hint}")

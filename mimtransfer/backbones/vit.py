@@ -1,15 +1,17 @@
 """TimmViT: one plain ViT for pretraining (any subset of tokens) and transfer (maps of whole images).
 
 ViT (Dosovitskiy et al. 2020, arXiv 2010.11929), built by timm; in transfer optionally with ViTDet's windows (Li et al.
-2022, arXiv 2203.16527) or BEiT's relative position bias. Parameter names are timm's at the top level of the module, and
-timm's state dict loads with strict=True; the options of transfer only add names.
+2022, arXiv 2203.16527) or BEiT's relative position bias; or timm's Eva, with rotary positions (`rotary.py`). Parameter
+names are timm's at the top level of the module, and timm's state dict loads with strict=True; the options of transfer
+only add names.
 """
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from timm.layers import resample_abs_pos_embed, to_2tuple
+from timm.models.eva import Eva
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -17,6 +19,7 @@ from mimtransfer.backbones.attention import GridBlock
 from mimtransfer.backbones.position import sincos2d
 from mimtransfer.backbones.post_norm import PostNormBlock
 from mimtransfer.backbones.pretrained import PretrainedBackbone
+from mimtransfer.backbones.rotary import RotaryGridBlock, check_options, rotary_tables
 from mimtransfer.backbones.timm_arch import build_plain_vit
 from mimtransfer.checkpoints.channels import check_channels
 from mimtransfer.errors import UserError
@@ -37,7 +40,7 @@ class TimmViT(PretrainedBackbone):
     module, without gradient, for the checkpoint. `encode` refuses these two; it takes `rel_pos='bias'`.
 
     Args:
-        arch: Name of a plain ViT in timm, tiny to huge.
+        arch: Name of a plain ViT or an Eva (EVA-02, DINOv3, RoPE-ViT ...) in timm; the latter takes no `rel_pos`.
         img_size: Image side or (H, W) that `pos_embed` is made for; other sizes resample it in the forward pass.
         patch_size: Patch side; None keeps the architecture's.
         out_indices: Blocks whose outputs `forward` returns, in this order; negative ones count from the end.
@@ -52,7 +55,7 @@ class TimmViT(PretrainedBackbone):
         frozen_stages: -1 trains all; n >= 0 freezes the stem and the first n blocks.
         grad_checkpointing: Recompute each block in the backward pass.
         flex_attention: Let FlexAttention add decomposed relative positions in global blocks, in training on CUDA.
-        model_kwargs: Further arguments of timm's VisionTransformer, e.g. depth, embed_dim, num_heads.
+        model_kwargs: Further arguments of timm's class, e.g. depth, embed_dim, num_heads.
         init_cfg: dict(type='Pretrained', checkpoint=PATH) loads a pretraining checkpoint; its report is `load_report`.
         in_chans: Channels of the images, 1 to 16.
         post_norm: Norms behind the sums of each block and one before the first, as data2vec 2.0; no final norm then.
@@ -80,6 +83,9 @@ class TimmViT(PretrainedBackbone):
         vit = build_plain_vit(arch, img_size=self.img_size, drop_path_rate=drop_path_rate, layer_scale=layer_scale,
                               patch_size=None if patch_size is None else tuple(to_2tuple(patch_size)),
                               in_chans=in_chans, model_kwargs=dict(model_kwargs or {}))
+        if isinstance(vit, Eva):
+            check_options(vit, arch, pos_embed, rel_pos, post_norm)
+        self.rope: Any = getattr(vit, "rope", None)
         self.in_chans = in_chans
         # The architecture's depth, though there may be fewer blocks: checkpoint.py tells a cut backbone by it.
         self.depth = depth = len(vit.blocks)
@@ -123,7 +129,10 @@ class TimmViT(PretrainedBackbone):
             norm: Any = vit.norm
             self.norm_pre = nn.LayerNorm(self.embed_dim, eps=norm.eps)
             blocks = [PostNormBlock(block) for block in blocks]
-        if self.uses_grid:
+        if isinstance(vit, Eva) and window_size:
+            blocks = [RotaryGridBlock(block, 0 if i in global_blocks else window_size)
+                      for i, block in enumerate(blocks)]
+        elif self.uses_grid:
             size = self.img_size if rel_pos_size is None else to_2tuple(rel_pos_size)
             blocks = [GridBlock(block, 0 if i in global_blocks else window_size, rel_pos, self._grid_of(size),
                                 flex_attention)
@@ -169,19 +178,19 @@ class TimmViT(PretrainedBackbone):
 
         Args:
             tokens: [B, N, D] patch tokens, positions already added.
-            grid: (h, w) of the whole image; only a relative position bias needs it.
+            grid: (h, w) of the whole image; only a relative position bias and rotary positions need it.
             patches: [B, N] int64, which patches the tokens are; None where they are all of `grid`, row-major.
 
         Returns:
             [B, P+N, D], prefix tokens first, after the final norm.
 
         Raises:
-            UserError: Windows or decomposed relative positions, which have no place for prefix tokens; a bias without
-                `grid`.
+            UserError: Windows or decomposed relative positions, which have no place for prefix tokens; a bias or rotary
+                positions without `grid`.
         """
-        place = self._place(grid, patches)
+        self._check_place(grid)
         x = self.norm_pre(self.pos_drop(self.prepend_prefix(tokens)))
-        for block in self.blocks:
+        for block, place in zip(self.blocks, self.places(grid, patches)):
             x = self._run(block, x, **place)
         return self.norm(x)
 
@@ -192,9 +201,9 @@ class TimmViT(PretrainedBackbone):
         Returns:
             Number of blocks + 1 tensors [B, P+N, D], prefix tokens first; none has passed the final norm.
         """
-        place = self._place(grid, patches)
+        self._check_place(grid)
         seen = [self.norm_pre(self.pos_drop(self.prepend_prefix(tokens)))]
-        for block in self.blocks:
+        for block, place in zip(self.blocks, self.places(grid, patches)):
             seen.append(self._run(block, seen[-1], **place))
         return seen
 
@@ -211,8 +220,8 @@ class TimmViT(PretrainedBackbone):
             x = self.prepend_prefix(x)
         x = self.norm_pre(self.pos_drop(x))
         maps = {}
-        for i, block in enumerate(self.blocks):
-            x = self._run(block, x, grid=grid) if self.uses_grid else self._run(block, x)
+        for i, (block, place) in enumerate(zip(self.blocks, self.places(grid))):
+            x = self._run(block, x, **place)
             if i in self.out_indices:
                 tokens = self.norm(x) if i == self.num_layers - 1 else x
                 tokens = tokens[:, num_prefix_tokens:]
@@ -233,12 +242,29 @@ class TimmViT(PretrainedBackbone):
             prefix = prefix + self.pos_embed[:, :self.num_prefix_positions]
         return torch.cat([prefix.expand(tokens.shape[0], -1, -1), tokens], dim=1)
 
-    def _place(self, grid: tuple[int, int] | None, patches: Tensor | None) -> dict[str, Any]:
-        """Return what blocks must know of where the tokens of `encode` lie."""
+    def places(self, grid: tuple[int, int] | None, patches: Tensor | None = None) -> Iterator[dict[str, Any]]:
+        """Yield what each block must know of where its tokens lie, as keyword arguments.
+
+        Args:
+            grid: (h, w) of the whole image; None only where no block needs it.
+            patches: [B, N] int64, which patches there are; None for all of `grid`, row-major.
+        """
+        place: dict[str, Any] = {"grid": grid} if self.uses_grid else {}
+        if self.rope is not None:
+            assert grid is not None
+            for table in rotary_tables(self.rope, grid, patches, len(self.blocks)):
+                yield {**place, "rope": table}
+            return
+        if self.uses_grid and patches is not None:
+            place["patches"] = patches
+        yield from [place] * len(self.blocks)
+
+    def _check_place(self, grid: tuple[int, int] | None) -> None:
         if self.drops_prefix or (self.uses_grid and grid is None):
             raise UserError(f"TimmViT.encode: window_size and rel_pos={self.rel_pos!r} would be left out: take "
                             f"rel_pos=None without windows, or rel_pos='bias' and give encode the grid")
-        return {"grid": grid, "patches": patches} if self.uses_grid else {}
+        if self.rope is not None and grid is None:
+            raise UserError("TimmViT.encode: rotary positions would be left out: give encode the grid")
 
     def _run(self, block: nn.Module, x: Tensor, **kwargs: Any) -> Tensor:
         if self.grad_checkpointing and torch.is_grad_enabled():
@@ -250,7 +276,7 @@ class TimmViT(PretrainedBackbone):
         patterns = {"decomposed": ("blocks.*.attn.rel_pos_h", "blocks.*.attn.rel_pos_w"),
                     "bias": ("blocks.*.attn.relative_position_bias_table",), None: ()}[self.rel_pos]
         if self.layer_scale is not None:
-            patterns += ("blocks.*.ls1.gamma", "blocks.*.ls2.gamma")
+            patterns += ("blocks.*.ls1.gamma", "blocks.*.ls2.gamma", "blocks.*.gamma_1", "blocks.*.gamma_2")
         if self.fixed_positions:
             patterns += ("pos_embed",)
         if self.drops_prefix:
@@ -267,7 +293,8 @@ class TimmViT(PretrainedBackbone):
     def _frozen_modules(self) -> list[nn.Module]:
         if self.frozen_stages < 0:
             return []
-        return [self.patch_embed, self.pos_drop, self.norm_pre, *self.blocks[:self.frozen_stages]]
+        rope = [] if self.rope is None else [self.rope]
+        return [self.patch_embed, self.pos_drop, self.norm_pre, *rope, *self.blocks[:self.frozen_stages]]
 
     def _freeze(self) -> None:
         prefix = [token for token in (self.cls_token, self.reg_token) if token is not None]

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from mimtransfer.checkpoints.eva import FIXED, from_eva, is_swiglu
 from mimtransfer.checkpoints.names import TABLES, State
 from mimtransfer.errors import UserError
 from mimtransfer.stored import parse_json
@@ -179,6 +180,26 @@ def renamed(state: State) -> Format | None:
     return None
 
 
+def eva(state: State) -> Format | None:
+    """ViTs of timm's class Eva: official DINOv3 and EVA-02, and timm's own files of these and others."""
+    if "blocks.0.norm1.weight" not in state:
+        return None
+    biases = "blocks.0.attn.q_bias" in state  # for queries and values
+    if "storage_tokens" in state:
+        source = "DINOv3"
+    elif any("freqs_cos" in name for name in state) or (biases and any(".mlp.w" in name for name in state)):
+        source = "EVA-02"
+    elif ("rope.freqs" in state or "blocks.0.attn.q_proj.weight" in state or (is_swiglu(state) and biases)
+          or ("blocks.0.gamma_1" in state and "reg_token" in state)):
+        source = "timm's Eva"
+    else:
+        return None
+    tops = ("mask_token", "lm_head.", "head.", "projectors.", "local_cls_norm.", "attn_pool.")
+    rest = [name for name in state if FIXED.search(name) or name.startswith(tops)]
+    masks = [name for name in rest if name.endswith(".bias_mask")]
+    return Format(source, {name: value for name, value in state.items() if name not in rest or name in masks}, rest)
+
+
 def dino(state: State) -> Format | None:
     """DINO and DINOv2: the backbone in timm's names alone, or beside projection heads."""
     if any(name.startswith(("head.last_layer.", "head.mlp.", "dino_head.")) for name in state):
@@ -249,8 +270,9 @@ def _in_timm_terms(encoder: State) -> State:
 
     BEiT has biases for queries and values only (one for keys does not change attention), layer scale as `gamma_*`, in
     pretraining a relative position bias that all blocks share, and after fine-tuning the final norm behind the pooling.
-    DINOv2 calls the registers otherwise, and numbers its blocks inside numbered chunks.
+    DINOv2 calls the registers otherwise, and numbers its blocks inside numbered chunks. For timm's Eva see `from_eva`.
     """
+    encoder = from_eva(encoder)
     blocks = sorted({found[0] for name in encoder if (found := re.match(r"blocks\.\d+(?=\.)", name))})
     chunked = "blocks.0.0.norm1.weight" in encoder
     mine: State = {}
@@ -272,6 +294,6 @@ def _in_timm_terms(encoder: State) -> State:
 
 
 KNOWN_FORMATS = (
-    official_mae, official_mim, official_mapet, renamed, dino, beit, timm_classifier, timm_plain, mimtransfer_method,
-    openmmlab_model, one_prefix,
+    official_mae, official_mim, official_mapet, renamed, eva, dino, beit, timm_classifier, timm_plain,
+    mimtransfer_method, openmmlab_model, one_prefix,
 )

@@ -17,9 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from mimtransfer.checkpoints.channels import fit_channels, stem_of
+from mimtransfer.checkpoints.eva import to_eva
 from mimtransfer.checkpoints.formats import Format, pretraining_of, read_format
 from mimtransfer.checkpoints.resample import Positions, fit_other, fit_positions, fold_prefix, grid_of, split_positions
-from mimtransfer.checkpoints.rotary import check_positions
+from mimtransfer.checkpoints.rotary import check_positions, naming_arch
 from mimtransfer.checkpoints.safe_load import read_checkpoint
 from mimtransfer.errors import UserError
 from mimtransfer.files import sha256_file
@@ -87,7 +88,10 @@ def load_backbone(backbone: nn.Module, path: str | os.PathLike) -> LoadReport:
     assert not any(tensor.is_meta for tensor in wanted.values()), "nothing can be loaded into a backbone on meta"
 
     patterns = tuple(getattr(backbone, "expected_missing_keys", tuple)())
-    check_positions(path, checkpoint, fmt, may_lack="pos_embed" in patterns)
+    family = check_positions(path, checkpoint, fmt, backbone, may_lack="pos_embed" in patterns)
+    read = fmt
+    if any(re.search(r"\.(gamma_1|attn\.q_bias|attn\.q_proj\.weight)$", name) for name in wanted):
+        fmt = fmt._replace(encoder=to_eva(fmt.encoder, wanted))
     fitted, resized, misfits = _fit(backbone, wanted, fmt.encoder, pretraining)
     absent = [name for name in wanted if name not in fitted and name not in misfits]
     # Integer buffers (index tables, batch counters) follow from the configuration.
@@ -97,10 +101,11 @@ def load_backbone(backbone: nn.Module, path: str | os.PathLike) -> LoadReport:
         if not wanted[name].is_floating_point() or any(fnmatchcase(name, pattern) for pattern in patterns)
     ]
     missing = [name for name in absent if name not in expected]
-    if misfits or missing:
-        raise UserError(_misfit_message(path, fmt, wanted, len(fitted), misfits, missing))
     unused = [name for name in fmt.encoder if name not in wanted]
-    _check_unused(path, fmt, wanted, unused, getattr(backbone, "depth", None))
+    with naming_arch(read, family):
+        if misfits or missing:
+            raise UserError(_misfit_message(path, fmt, wanted, len(fitted), misfits, missing))
+        _check_unused(path, fmt, wanted, unused, getattr(backbone, "depth", None))
     _check_finite(path, fitted)
     with torch.no_grad():
         for name, value in fitted.items():
@@ -203,7 +208,7 @@ def _check_unused(
             f"({_structure(fmt.encoder)}, the backbone {_structure(wanted)}); build the backbone with the "
             "architecture of the checkpoint"
         )
-    vital = [name for name in unused if name in ("pos_embed", "reg_token", "norm_pre.weight")]
+    vital = [name for name in unused if name in ("pos_embed", "reg_token", "norm_pre.weight", "rope.freqs")]
     if vital:
         raise UserError(
             f"checkpoint {path!r} ({fmt.source}) has {vital[0]} and the backbone none, so it computes something "

@@ -163,6 +163,21 @@ HF_DINOV2 = Table(
         ("layernorm", "norm"),
     ),
 )
+HF_DINOV3 = Table(
+    "Hugging Face DINOv3",
+    "layer.0.attention.q_proj.weight",
+    "layer.#",
+    (
+        ("embeddings.cls_token", "cls_token"),
+        ("embeddings.register_tokens", "reg_token"),
+        ("embeddings.patch_embeddings", "patch_embed.proj"),
+        *_attention("layer.#", "attention", "q_proj k_proj v_proj", "attention.o_proj"),
+        *_inside("layer.#", norm1="norm1", norm2="norm2", mlp_fc1="mlp.up_proj", mlp_fc2="mlp.down_proj",
+                 ls1_gamma="layer_scale1.lambda1", ls2_gamma="layer_scale2.lambda1"),
+        ("layer.#.mlp.gate_proj", "blocks.#.mlp.fc1_g"),  # where there is one, `up_proj` is `fc1_x`: see `from_eva`
+        ("norm", "norm"),
+    ),
+)
 HF_CLIP = Table(
     "Hugging Face CLIP",
     "embeddings.class_embedding",
@@ -253,4 +268,4 @@ VITDET = Table(
     tuple((f"net.{name}", name) for name in _SAME),
 )
 
-TABLES = (HF_DINOV2, HF_VIT, HF_VIT5, HF_CLIP, OPENAI_CLIP, SAM, OPENMMLAB, VITDET)
+TABLES = (HF_DINOV2, HF_DINOV3, HF_VIT, HF_VIT5, HF_CLIP, OPENAI_CLIP, SAM, OPENMMLAB, VITDET)

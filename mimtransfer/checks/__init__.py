@@ -7,6 +7,8 @@
     data.py          the data of a transfer config, split by split: classes, heads, evaluators, and what follows
     channels.py      images of other channels than RGB
     annotations.py   COCO jsons: what is missing, of another type, or names nothing
+    detections.py    COCO results: boxes and masks that are found
+    comparison.py    stored predictions of two checkpoints: do they belong together
     objects.py       COCO jsons: boxes, areas and masks that cannot be, and whether an object is left to learn from
     index_maps.py    index maps: which files count, their values and sizes
     image_files.py   image files: are they there, can they be decoded, have they the size that is said

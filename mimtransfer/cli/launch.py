@@ -11,7 +11,7 @@ from mmengine.device import is_cuda_available
 from mmengine.dist import barrier
 from mmengine.fileio import file_client
 from mmengine.logging import print_log
-from mmengine.registry import METRICS, init_default_scope
+from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from torch import nn
 
@@ -214,20 +214,6 @@ def check_what_is_tested(cfg: Config, checkpoint: str | None, pretrained: str | 
     meta = read_checkpoint(checkpoint).get("meta")
     batch = recorded_batch(meta) if isinstance(meta, dict) else None
     return None if batch is None else batch.processes
-
-
-def check_out(out: str | None) -> None:
-    """Refuse a name for the predictions that mmengine would refuse after the run."""
-    if out is not None and not out.endswith((".pkl", ".pickle")):
-        raise UserError(f"--out {out}: expected a name that ends in .pkl")
-
-
-def write_predictions(runner: Runner, out: str | None) -> None:
-    """Let the Runner's test write all predictions to `out`, masks as RLE. The config, hence the record, stays."""
-    if out is None:
-        return
-    dump = "mmdet.DumpDetResults" if runner.cfg.get("default_scope") == "mmdet" else "DumpResults"
-    runner.test_loop.evaluator.metrics.append(METRICS.build(dict(type=dump, out_file_path=out)))
 
 
 def check_checkpoint(model: nn.Module, path: str) -> None:

@@ -37,5 +37,5 @@ def pool(backbone: Any, images: Tensor, pooling: str) -> Tensor:
         return backbone(images)[-1].flatten(2).mT
     if pooling == "mean":
         return backbone(images)[-1].mean(dim=(2, 3))
-    tokens = backbone.add_position(backbone.embed(images), backbone.patch_grid(images))
-    return backbone.encode(tokens)[:, 0]
+    grid = backbone.patch_grid(images)
+    return backbone.encode(backbone.add_position(backbone.embed(images), grid), grid)[:, 0]

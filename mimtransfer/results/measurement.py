@@ -20,6 +20,8 @@ MAX_POINTS = 100  # of a learning curve
 _COCO = {"mAP": "", "mAP_50": "50", "mAP_75": "75", "mAP_s": "_small", "mAP_m": "_medium", "mAP_l": "_large",
          "AP": ""}  # the last is of LVIS
 _POINTS = ("top1", "top5", "clean_top1", "corruption_error", "mce", "relative_mce", "fgsm_top1", "pgd_top1")
+# Of `OnlineEvaluationHook`, while pretraining.
+_ONLINE = ("knn_top1", "linear_top1", "fast_knn_top1", "rankme", "image_contrast", "patch_contrast")
 # The evaluator's name -> (ours, factor to points of 0 to 100). What precedes the slash (`coco/`) only says who computed
 # it, except that the votes of k-NN are no classifier that was trained.
 _FROM_RAW = {
@@ -28,11 +30,16 @@ _FROM_RAW = {
     **{name: (name.lower(), 1.0) for name in ("mIoU", "mAcc", "aAcc")},
     **{f"knn/{name}": (f"knn_{name}", 1.0) for name in ("top1", "top5")},
     **{name: (name, 1.0) for name in _POINTS},
+    **{f"online/{name}": (f"online_{name}", 1.0) for name in _ONLINE},
 }
-_UNITS: dict[str, str] = {}  # of metrics that are no points of 0 to 100, by our name
+# Of metrics that are no points of 0 to 100, by our name.
+_UNITS = {"online_rankme": "dimensions", "online_image_contrast": "share", "online_patch_contrast": "share"}
 _TITLES = {
     "top1": "top-1", "top5": "top-5",
     "knn_top1": "k-NN top-1", "knn_top5": "k-NN top-5",
+    "online_knn_top1": "online k-NN top-1", "online_linear_top1": "online linear top-1",
+    "online_fast_knn_top1": "online k-NN top-1, fast", "online_rankme": "RankMe",
+    "online_image_contrast": "contrast over images", "online_patch_contrast": "contrast over patches",
     "clean_top1": "clean top-1", "corruption_error": "corruption error", "mce": "mCE", "relative_mce": "relative mCE",
     "fgsm_top1": "FGSM top-1", "pgd_top1": "PGD top-1",
     "box_ap": "box AP", "mask_ap": "mask AP", "miou": "mIoU", "macc": "mAcc", "aacc": "aAcc",

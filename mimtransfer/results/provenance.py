@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _LIBRARIES = ("torch", "torchvision", "timm", "numpy", "mmengine", "mmcv", "mmdet", "mmseg")
 MEASURING = "map_bank/seconds"  # what a pass that measures maps took, in mmengine's message hub; kept in checkpoints
+EVALUATING = "online/seconds"  # likewise, what an evaluation while pretraining took
 _FILE_KEYS = ("ann_file", "list_file", "proposal_file")
 
 
@@ -97,21 +98,22 @@ def reading(loop: Any) -> dict[str, str | None] | None:
 
 
 def measuring(message_hub: "MessageHub", wall_s: float | None) -> dict[str, Any]:
-    """Return what measuring maps has cost a run with the processes that it continues.
+    """Return what measuring maps and evaluating have cost a pretraining with the processes that it continues.
 
     Args:
         wall_s: seconds of the whole run; None: not known.
 
     Returns:
-        `{"measuring": {"passes": number, "seconds": in sum, "share": of wall_s or None}}`; empty where nothing was
-        measured.
+        `{"measuring": {"passes": number, "seconds": in sum, "share": of wall_s or None}}`, and likewise
+        `online_evaluation`; without what was not done.
     """
-    history = message_hub.log_scalars.get(MEASURING)
-    if history is None:
-        return {}
-    seconds = history.data[0].tolist()
-    share = round(sum(seconds) / wall_s, 4) if wall_s else None
-    return {"measuring": {"passes": len(seconds), "seconds": round(sum(seconds), 3), "share": share}}
+    found = {}
+    for name, key in (("measuring", MEASURING), ("online_evaluation", EVALUATING)):
+        if (history := message_hub.log_scalars.get(key)) is not None:
+            seconds = history.data[0].tolist()
+            share = round(sum(seconds) / wall_s, 4) if wall_s else None
+            found[name] = {"passes": len(seconds), "seconds": round(sum(seconds), 3), "share": share}
+    return found
 
 
 def data_digests(cfg: Mapping, evaluated: str = "val") -> dict[str, str]:

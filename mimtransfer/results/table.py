@@ -28,6 +28,7 @@ from mimtransfer.stored import read_object
 
 _TASK_ORDER = ("classification", "detection", "segmentation")
 _MAX_KEYS = 30
+_BACKBONE = "model.backbone."
 
 
 class ProtocolMismatch(UserError):
@@ -38,13 +39,17 @@ class ProtocolMismatch(UserError):
         self.details = details
 
 
-def build_table(runs: Sequence[Run], metrics: Sequence[str] | None = None, baseline: str | None = None) -> Table:
+def build_table(
+    runs: Sequence[Run], metrics: Sequence[str] | None = None, baseline: str | None = None,
+    across_backbones: bool = False,
+) -> Table:  # fmt: skip
     """Join records.
 
     Args:
         runs: records of transfers and, for the cost columns, of pretrainings.
         metrics: names as in the records, in the order of the columns; by default `PRIMARY`.
         baseline: label of the row that differences are taken to; `random init`, where there is such a row, by default.
+        across_backbones: runs whose protocols differ in the settings of the backbone share a column, with a note.
 
     Raises:
         UserError: a transfer without metrics, no record with any of the metrics, no row with the baseline's label.
@@ -66,7 +71,7 @@ def build_table(runs: Sequence[Run], metrics: Sequence[str] | None = None, basel
     by_label = {label: Row(label) for label in labels.values()}
     rows = {key: by_label[label] for key, label in labels.items()}
 
-    columns = _columns(transfers, metrics)
+    columns = _columns(transfers, metrics, notes if across_backbones else None)
     for run in _one_per_seed(transfers, labels, notes):
         row = rows[run.record["label"], identity(run.record)]
         for column in columns:
@@ -81,20 +86,25 @@ def build_table(runs: Sequence[Run], metrics: Sequence[str] | None = None, basel
     return table
 
 
-def check_one_protocol(name: str, task: str, runs: list[Run]) -> None:
+def check_one_protocol(name: str, task: str, runs: list[Run], notes: list[str] | None = None) -> None:
     """Check that runs whose protocol has the same name did the same on the same data.
+
+    Args:
+        notes: gets which backbones differ; None: they may not.
 
     Raises:
         ProtocolMismatch: they did not.
     """
     groups: list[list[Run]] = []
     for run in runs:
-        group = next((group for group in groups if not _protocol_differences(group[0], run)), None)
+        group = next((group for group in groups if not _protocol_differences(group[0], run, notes is not None)), None)
         if group is None:
             groups.append([run])
         else:
             group.append(run)
     if len(groups) == 1:
+        if notes is not None:
+            _note_backbones(name, runs, notes)
         return
     groups.sort(key=len, reverse=True)  # the others are compared with the most frequent
     letters = [chr(ord("A") + k) if k < 26 else f"Z{k - 25}" for k in range(len(groups))]
@@ -103,7 +113,7 @@ def check_one_protocol(name: str, task: str, runs: list[Run]) -> None:
         details.append(f"  {letter}, fingerprint {group[0].record['protocol']['fingerprint'][:12]}:")
         details += [f"    {run.path} ({run.record['label']}, seed {run.record['seed']})" for run in group]
     for letter, group in list(zip(letters, groups))[1:]:
-        found = _protocol_differences(groups[0][0], group[0])
+        found = _protocol_differences(groups[0][0], group[0], notes is not None)
         keys += [key for key in found if key not in keys]
         details.append(f"  What differs between A and {letter}:")
         for key, (first, second) in list(found.items())[:_MAX_KEYS]:
@@ -153,15 +163,30 @@ def _protocol(run: Run) -> tuple[str, str]:
     return run.record["task"], run.record["protocol"]["name"]
 
 
-def _protocol_differences(first: Run, second: Run) -> dict:
+def _protocol_differences(first: Run, second: Run, across_backbones: bool) -> dict:
     found = {}
     if first.record["protocol"]["fingerprint"] != second.record["protocol"]["fingerprint"]:
         found = differences(first.record["protocol"]["config"], second.record["protocol"]["config"])
+        if across_backbones:
+            found = {key: values for key, values in found.items() if not key.startswith(_BACKBONE)}
     data = first.record["data_fingerprint"], second.record["data_fingerprint"]
     for part in sorted(data[0].keys() & data[1].keys()):  # a machine without the files has no digest
         if data[0][part] != data[1][part]:
             found[f"data_fingerprint.{part}"] = (data[0][part][:12], data[1][part][:12])
     return found
+
+
+def _note_backbones(name: str, runs: list[Run], notes: list[str]) -> None:
+    """Say in which settings the backbones of a column differ from that of the most runs."""
+    by_fingerprint: dict[str, list[Run]] = defaultdict(list)
+    for run in runs:
+        by_fingerprint[run.record["protocol"]["fingerprint"]].append(run)
+    usual, *others = sorted(by_fingerprint.values(), key=len, reverse=True)
+    for group in others:
+        found = differences(usual[0].record["protocol"]["config"], group[0].record["protocol"]["config"])
+        said = ", ".join(f"{key.removeprefix(_BACKBONE)} {new!r}, not {old!r}" for key, (old, new) in found.items())
+        labels = ", ".join(dict.fromkeys(run.record["label"] for run in group))
+        notes.append(f"Another backbone in the column {name!r}: {labels} ({said}).")
 
 
 def _newest(runs: Sequence[Run], notes: list[str]) -> list[Run]:
@@ -191,12 +216,12 @@ def _one_per_seed(transfers: list[Run], labels: dict[tuple[str, str], str], note
     return sorted(kept.values(), key=lambda run: (run.record["seed"] is None, run.record["seed"]))
 
 
-def _columns(transfers: list[Run], metrics: Sequence[str] | None) -> list[Column]:
+def _columns(transfers: list[Run], metrics: Sequence[str] | None, notes: list[str] | None) -> list[Column]:
     by_protocol: dict[tuple[str, str], list[Run]] = defaultdict(list)
     for run in transfers:
         by_protocol[_protocol(run)].append(run)
     for (task, name), runs in by_protocol.items():
-        check_one_protocol(name, task, runs)
+        check_one_protocol(name, task, runs, notes)
     available = {key: {name for run in runs for name in run.record["metrics"]} for key, runs in by_protocol.items()}
     every = sorted(set().union(*available.values()))
     for name in metrics or ():

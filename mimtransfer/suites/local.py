@@ -153,6 +153,9 @@ class LocalRunner:
                 self.say(f"[{job.name}] runs already, started by another call: waiting for it")
                 self._elsewhere.add(job.name)
             return False
+        if state.name == "missing":
+            self._fail(job, state.why)
+            return True
         if len(self.free) < job.gpus:
             return False
         with self.study.started(job) as lock:
@@ -216,7 +219,8 @@ class LocalRunner:
 
     def _fail(self, job: Job, reason: str) -> None:
         self.failures[job.name] = reason
-        self.say(f"[{job.name}] FAILED: {reason}  (all of it: {self.study.suite.folder(job.name) / OUTPUT_FILE})")
+        output = self.study.suite.folder(job.name) / OUTPUT_FILE
+        self.say(f"[{job.name}] FAILED: {reason}" + (f"  (all of it: {output})" if output.exists() else ""))
 
 
 def run_here(study: Study, job: Job) -> None:
@@ -233,6 +237,8 @@ def run_here(study: Study, job: Job) -> None:
     if states[job.name].name == "done":
         print(f"[{job.name}] is done")
         return
+    if states[job.name].name == "missing":
+        raise UserError(f"{job.name}: {states[job.name].why}")
     with study.started(job) as lock:
         if lock is None:
             raise UserError(f"{job.name} runs already; wait for it, or stop it")

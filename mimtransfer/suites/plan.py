@@ -34,6 +34,7 @@ def plan(
     # Records are read only when there is something to estimate.
     records = read_costs([suite.work_dir, suite.work_dir.parent, *suite.records]) if todo else []
     lines, seconds = [], {}
+    absent: dict[str, None] = {}  # a line for each file, whatever number of jobs lack it
     width = max((len(name) for name in suite.jobs), default=0)
     for name, job in suite.jobs.items():
         if states[name].name == "done":
@@ -48,8 +49,10 @@ def plan(
                 seconds[name], source = found
                 cost = f"{duration(seconds[name]):>8}  ({source})"
         gpus = f"{job.gpus} GPUs" if job.gpus > 1 else ""
-        lines.append("  ".join(filter(None, [f"  {name:{width}}", f"{states[name].name:7} {cost}", gpus,
-                                             states[name].why])))
+        missing = states[name].name == "missing"
+        why = f"no file {job.start}" if missing else states[name].why
+        lines.append("  ".join(filter(None, [f"  {name:{width}}", f"{states[name].name:7} {cost}", gpus, why])))
+        absent |= {states[name].why: None} if missing else {}
     head = f"{suite.path}: {len(states)} jobs, {len(states) - len(todo)} done"
     if todo:
         work = sum(seconds[job.name] * job.gpus for job in todo if job.name in seconds)
@@ -58,7 +61,7 @@ def plan(
         head += f": {duration(work)} of work, about {duration(wall)} with {slots} at a time" if seconds else ""
         if unknown := len(todo) - len(seconds):
             head += f", {'and ' * bool(seconds)}{unknown} of unknown cost"
-    return "\n".join([head, *lines])
+    return "\n".join([head, *lines, *absent])
 
 
 def read_costs(places: Iterable[str | Path]) -> list[dict[str, Any]]:
@@ -163,6 +166,9 @@ def table(root: Path, suite: Suite, states: Mapping[str, State], arguments: list
         return 0
     said = []
     for key, value in suite.table.items():
+        if isinstance(value, bool):  # a switch
+            said += [f"--{key.replace('_', '-')}"] * value
+            continue
         said += [f"--{key}", ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)]
     sys.stdout.flush()
     words = [sys.executable, str(Path(root, "tools", "table.py")), *places, *said, *arguments]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mimtransfer.errors import UserError
+from mimtransfer.errors import UserError, near_files
 from mimtransfer.files import sha256_file, write_atomically
 from mimtransfer.results.record import FILE_NAME, read_record
 from mimtransfer.stored import read_object
@@ -30,7 +30,7 @@ class State:
     Args:
         name: `done`; `running`, now, whoever started it; `new`; `begun`, to be resumed; `failed`, to be tried again;
             `stale`, made from other inputs, to be made again; `waiting`, whatever it was, because what it needs is
-            not done.
+            not done; `missing`, likewise, because the checkpoint that it starts from is not there.
         why: what changed, or the last error.
         parts: the inputs; empty for a job that cannot be looked at.
     """
@@ -80,6 +80,8 @@ class Study:
             return State("done" if self.is_done(job) else "new")
         if not ready:
             return State("waiting")
+        if missing := self.missing_start(job):
+            return State("missing", missing)
         made = {name: self._made(name) for name in job.after if self.suite.jobs[name].kind != "data"}
         parts = self.inputs.of(job, made)
         begun, done = self._begun(job), self.is_done(job)
@@ -93,6 +95,12 @@ class Study:
         if done:
             return State("done", "", parts)
         return State("failed", begun["failed"], parts) if begun.get("failed") else State("begun", "", parts)
+
+    def missing_start(self, job: Job) -> str:
+        """Say which checkpoint a job lacks to start from, and where it comes from; "" where nothing is missing."""
+        if job.start is None or job.start in job.after or Path(job.start).expanduser().exists():
+            return ""
+        return f"no file {job.start}" + (f": it comes from {job.source}" if job.source else near_files(job.start))
 
     def _is_locked(self, job: Job) -> bool:
         """Say whether some process works on a job."""

@@ -15,9 +15,11 @@ _VARIABLES = ("work_dir", "seeds", "data", "tokenizers", "pretrainings", "tasks"
 _FIELDS = {
     "data": ("command", "makes"),
     "tokenizers": ("config", "options", "seeds", "slurm"),
-    "pretrainings": ("config", "options", "seeds", "amp", "compile", "gpus", "slurm", "checkpoint"),
+    "pretrainings": ("config", "options", "seeds", "amp", "compile", "gpus", "slurm", "checkpoint",
+                     "backbone", "source"),
     "tasks": ("config", "options", "seeds", "amp", "gpus", "slurm", "of", "only", "skip"),
 }
+_OF_CHECKPOINTS = ("checkpoint", "backbone", "source")  # the fields of a pretraining that is not run
 # variable of the suite file -> kind of its jobs, their tool; the config of a task says whether it trains or tests
 _KINDS = {"tokenizers": ("tokenizer", "fit_tokenizer"), "pretrainings": ("pretrain", "pretrain"),
           "tasks": ("transfer", None)}
@@ -33,6 +35,7 @@ class Job:
         kind: `data`, `tokenizer`, `pretrain` or `transfer`.
         tool: tools/TOOL.py; None for a task, whose config says whether `train` or `test` runs it.
         start: job or checkpoint file that the backbone starts from.
+        source: where that file comes from, for when it is missing.
         of: job whose trained model is tested.
         after: every job that has to be done before, those in `start`, `of` and options included.
         command, makes: of a data job.
@@ -45,6 +48,7 @@ class Job:
     config: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     start: str | None = None
+    source: str = ""
     of: str | None = None
     after: tuple[str, ...] = ()
     amp: bool = False
@@ -178,15 +182,18 @@ class _Expansion:
             return needed[-1]
 
         start = of = None
+        origin = (self.said["pretrainings"][pretraining] if pretraining is not None else None) or {}
         if "of" in entry:
             of = find(f"{entry['of']}_{pretraining}")
-        elif pretraining is not None and (source := self.said["pretrainings"][pretraining]) is not None:
-            start = source["checkpoint"] if "checkpoint" in source else find(pretraining)
+        elif origin:
+            start = origin["checkpoint"] if "checkpoint" in origin else find(pretraining or "")
         kind, tool = _KINDS[variable]
         options = {key: fill(value, lambda other: f"{{{find(other)}}}")
                    for key, value in entry.get("options", {}).items()}
+        options |= {f"model.backbone.{key}": value for key, value in origin.get("backbone", {}).items()}
+        source = origin.get("source", "") if of is None else ""
         return Job(
-            name, kind, seed, tool, entry["config"], options, start, of, after=tuple(dict.fromkeys(needed)),
+            name, kind, seed, tool, entry["config"], options, start, source, of, after=tuple(dict.fromkeys(needed)),
             amp=entry.get("amp", False), compile=entry.get("compile", False), gpus=entry.get("gpus", 1),
             slurm={**self.said.get("slurm", {}), **entry.get("slurm", {})},
         )  # fmt: skip
@@ -218,6 +225,15 @@ def _check_entry(path: str, kind: str, name: str, entry: Any, known: Sequence[st
         needed = ()
         if "config" in entry:
             raise UserError(f"{where} has a config and a checkpoint; keep the one to run or the file to start from")
+    elif kind == "pretrainings":
+        known = [key for key in known if key not in _OF_CHECKPOINTS]
+    unread = [key for key in entry if key not in (known if needed else _OF_CHECKPOINTS)]
+    if unread:
+        what = "is run" if needed else "is a checkpoint, nothing is run"
+        raise UserError(f"{where} {what}, so nothing reads its {unread[0]!r}; leave it out"
+                        + ("" if needed else ", or set it in the tasks"))
+    if not isinstance(entry.get("source", ""), str) or not isinstance(entry.get("backbone", {}), Mapping):
+        raise UserError(f"{where}: expected source='where the file comes from' and backbone=dict(arch=...)")
     for key in needed:
         if key not in entry:
             raise UserError(f"{where} lacks {key!r}")

@@ -22,12 +22,13 @@ from torch.distributed.fsdp import FullyShardedDataParallel
 from mimtransfer.errors import UserError
 from mimtransfer.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
-# Children of the ViT that act before its first block; `norm_pre` is the CLIP family's.
-STEM = ("patch_embed", "pos_embed", "cls_token", "reg_token", "dist_token", "mask_token", "norm_pre")
+# Children of the ViT that act before its first block, or in all of them (`rope`); `norm_pre` is the CLIP family's.
+STEM = ("patch_embed", "pos_embed", "cls_token", "reg_token", "dist_token", "mask_token", "norm_pre", "rope")
 # Last parts of parameter names that are not decayed though they have more than one dimension.
 NO_DECAY_NAMES = (
     "pos_embed", "cls_token", "reg_token", "dist_token", "mask_token",  # absolute positions and extra tokens
     "rel_pos_h", "rel_pos_w", "relative_position_bias_table",  # ViTDet's and BEiT's relative positions
+    "freqs",  # learned angles of rotary positions
 )
 _NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
 _KEYS = (

@@ -118,9 +118,9 @@ class MIMethod(BaseModel):
 
     def _check_positions(self) -> None:
         name, encoder = type(self).__name__, self.encoder
-        if encoder.pos_embed is None and encoder.rel_pos is None:
+        if encoder.pos_embed is None and encoder.rel_pos is None and encoder.rope is None:
             raise UserError(f"{name}: got an encoder without positions, to which all masked patches of an image are "
-                            "the same; expected pos_embed='sincos' or 'learned', or rel_pos='bias'")
+                            "the same; expected pos_embed='sincos' or 'learned', a rotary arch, or rel_pos='bias'")
         if self.encodes_tokens and encoder.drops_prefix:
             raise UserError(f"{name}: got an encoder with windows or rel_pos='decomposed', which are for transfer; "
                             "expected neither (rel_pos='bias' works), and add them in the config of the transfer")

@@ -16,15 +16,19 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from mmengine.model import normal_init
+from timm.models.eva import EvaBlock
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from mimtransfer.backbones.inspect import BlockView
 from mimtransfer.backbones.post_norm import PostNormBlock, forward_block
+from mimtransfer.backbones.rotary import forward_eva_block
 from mimtransfer.errors import UserError
 from mimtransfer.registry import MODELS
 from pretrain.layout import TokenLayout, for_each_mask, take
 from pretrain.methods.teacher import LatentPrediction, Latents, spread_of
+
+_BLOCKS = (Block, PostNormBlock, EvaBlock)
 
 
 class ConvDecoder(nn.Module):
@@ -101,7 +105,7 @@ class Data2Vec2(LatentPrediction):
         if cls_weight and self.encoder.cls_token is None:
             raise UserError(f"Data2Vec2: got cls_weight={cls_weight} and an encoder without a class token; set "
                             "cls_weight=0, or choose an architecture with one")
-        other = next((block for block in self.encoder.blocks if type(block) not in (Block, PostNormBlock)), None)
+        other = next((block for block in self.encoder.blocks if type(block) not in _BLOCKS), None)
         if other is not None:
             raise UserError(f"Data2Vec2: got an encoder of {type(other).__name__}; expected timm's plain Block or "
                             "post_norm=True: take another arch, e.g. 'vit_base_patch16_224', without rel_pos")
@@ -139,26 +143,31 @@ class Data2Vec2(LatentPrediction):
 
     def look(self, images: Tensor) -> tuple[Tensor, BlockView]:
         """Return the targets, and the last block; see `LatentPrediction.look`."""
-        targets, inputs = self._targets(images)
+        targets, inputs, place = self._targets(images)
         teacher, grid = self.teacher, self.teacher.patch_grid(images)
         has_class_token = teacher.cls_token is not None
-        return targets, BlockView(teacher.blocks[-1], inputs, grid, teacher.num_prefix_tokens, has_class_token)
+        return targets, BlockView(teacher.blocks[-1], inputs, grid, teacher.num_prefix_tokens, has_class_token,
+                                  place)
 
-    def _targets(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the targets, and what goes into the last block, [B, P+L, D]."""
+    def _targets(self, images: Tensor) -> tuple[Tensor, Tensor, dict[str, Any]]:
+        """Return the targets, what goes into the last block, [B, P+L, D], and its place."""
         teacher, grid = self.teacher, self.teacher.patch_grid(images)
         x = teacher.prepend_prefix(teacher.add_position(teacher.embed(images), grid))
         x = teacher.norm_pre(teacher.pos_drop(x))
         total: Any = 0
         first = len(teacher.blocks) - self.top_blocks
-        for number, block in enumerate(teacher.blocks):
+        place: dict[str, Any] = {}
+        for number, (block, place) in enumerate(zip(teacher.blocks, teacher.places(grid))):
             inputs = x
-            x, added = forward_block(block, x)
+            if isinstance(block, EvaBlock):
+                x, added = forward_eva_block(block, x, place.get("rope"))
+            else:
+                x, added = forward_block(block, x)
             if number >= first:
                 added = added[:, teacher.num_prefix_tokens :].float().transpose(1, 2)  # [B, D, L]
                 total = total + F.instance_norm(added)
         mean = (total / self.top_blocks).transpose(1, 2)
-        return F.layer_norm(mean, mean.shape[-1:]), inputs
+        return F.layer_norm(mean, mean.shape[-1:]), inputs, place
 
     @torch.no_grad()
     def reset_parameters(self) -> None:

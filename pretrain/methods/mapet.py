@@ -59,7 +59,9 @@ class MaPeT(TokenPrediction):
             tokens = torch.cat([tokens, queries], dim=1)
         num_context = encoder.num_prefix_tokens + visible.shape[1]
         mask = two_stream_mask(num_context, masked.shape[1], self.auxiliary, images.device)
-        return self.head(encode_two_streams(encoder, tokens, queries, mask))
+        # Content, auxiliary tokens if there are any, queries.
+        patches = torch.cat([visible, *[masked] * (3 if self.auxiliary else 2)], dim=1)
+        return self.head(encode_two_streams(encoder, tokens, queries, mask, grid=grid, patches=patches))
 
     def reset_parameters(self) -> None:
         """Initialise as the official code: mask token and head normal with 0.02; the encoder stays as timm does it."""

@@ -18,11 +18,13 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from timm.layers import Attention
+from timm.layers import Attention, AttentionRope
+from timm.models.eva import EvaAttention, EvaBlock
 from timm.models.vision_transformer import Block
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from mimtransfer.backbones.rotary import add_branches, project, turn
 from mimtransfer.backbones.vit import TimmViT
 
 
@@ -44,15 +46,20 @@ def two_stream_mask(
     return torch.cat(parts if auxiliary else parts[:2], dim=1)
 
 
-def encode_two_streams(encoder: TimmViT, tokens: Tensor, queries: Tensor, mask: Tensor, whole: bool = False) -> Tensor:
-    """Run the blocks of a plain ViT on both streams; all weights are shared, and so is drop path.
+def encode_two_streams(
+    encoder: TimmViT, tokens: Tensor, queries: Tensor, mask: Tensor, whole: bool = False,
+    grid: tuple[int, int] | None = None, patches: Tensor | None = None,
+) -> Tensor:
+    """Run the blocks of a ViT on both streams; all weights are shared, and so is drop path.
 
     Args:
-        encoder: plain blocks only, see `has_plain_blocks`.
+        encoder: plain or rotary blocks only, see `has_plain_blocks`.
         tokens: [B, N, D] content stream without prefix tokens, positions added.
         queries: [B, M, D] query stream, positions added.
         mask: from `two_stream_mask`.
         whole: also compute the last block's content stream, which nothing predicts from.
+        grid: (h, w) of the whole image; only rotary positions need it.
+        patches: [B, N+M] int64, which patches both streams are of; only rotary positions need it.
 
     Returns:
         [B, M, D] queries after the final norm; with `whole` [B, P+N+M, D], both streams.
@@ -61,22 +68,25 @@ def encode_two_streams(encoder: TimmViT, tokens: Tensor, queries: Tensor, mask: 
     num_keys = content.shape[1]
     x = encoder.norm_pre(encoder.pos_drop(torch.cat([content, queries], dim=1)))
     blocks: Any = encoder.blocks
-    for i, block in enumerate(blocks):
+    for i, (block, place) in enumerate(zip(blocks, encoder.places(grid, patches))):
         first = 0 if whole or i < len(encoder.blocks) - 1 else num_keys
         if encoder.grad_checkpointing and torch.is_grad_enabled():
-            x = checkpoint(run_rows, block, x, num_keys, first, mask, use_reentrant=False)
+            x = checkpoint(run_rows, block, x, num_keys, first, mask, use_reentrant=False, **place)
         else:
-            x = run_rows(block, x, num_keys, first, mask)
+            x = run_rows(block, x, num_keys, first, mask, **place)
     return encoder.norm(x)
 
 
 def has_plain_blocks(encoder: TimmViT) -> bool:
-    """Tell whether the blocks are timm's plain ones, whose parts are called one by one here."""
-    return all(type(block) is Block and type(block.attn) is Attention for block in encoder.blocks)
+    """Tell whether the blocks are timm's plain ones, or Eva's, whose parts are called one by one here."""
+    known = (Block, Attention), (EvaBlock, EvaAttention), (EvaBlock, AttentionRope)
+    return all((type(block), type(block.attn)) in known for block in encoder.blocks)
 
 
-def run_rows(block: Block, x: Tensor, num_keys: int, first: int, mask: Tensor | None = None) -> Tensor:
-    """Run a block as timm's `Block.forward` does, for the rows from `first` on.
+def run_rows(
+    block: Any, x: Tensor, num_keys: int, first: int, mask: Tensor | None = None, rope: Tensor | None = None
+) -> Tensor:
+    """Run a block as the forward pass of timm's `Block` or `EvaBlock` does, for the rows from `first` on.
 
     Args:
         block: a plain one, see `has_plain_blocks`.
@@ -84,13 +94,21 @@ def run_rows(block: Block, x: Tensor, num_keys: int, first: int, mask: Tensor | 
         num_keys: the first rows, which are keys and values.
         first: the first row that is computed.
         mask: [N, num_keys] bool, True = seen; None: every row sees every key.
+        rope: rotary positions of an `EvaBlock`.
 
     Returns:
         [B, N - first, D].
     """
     normed = block.norm1(x)
     attn: Any = block.attn
-    attended = _attend(attn, normed[:, first:], normed[:, :num_keys], None if mask is None else mask[first:])
+    seen = None if mask is None else mask[first:]
+    if isinstance(block, EvaBlock):
+        q, k, v = project(attn, normed, "qkv")
+        q, k = turn(attn, q, rope)[:, :, first:], turn(attn, k, rope)[:, :, :num_keys]
+        rows = normed[:, first:]
+        attended = _add_values(attn, rows, q, k, v[:, :, :num_keys], seen)
+        return add_branches(block, x[:, first:], attended)[0]
+    attended = _attend(attn, normed[:, first:], normed[:, :num_keys], seen)
     x = x[:, first:] + block.drop_path1(block.ls1(attended))
     return x + block.drop_path2(block.ls2(block.mlp(block.norm2(x))))
 
@@ -102,9 +120,12 @@ def _attend(attn: Attention, rows: Tensor, keys: Tensor, mask: Tensor | None) ->
     q_bias, kv_bias = (None, None) if bias is None else (bias[:width], bias[width:])
     q = F.linear(rows, weight[:width], q_bias).unflatten(2, heads).transpose(1, 2)  # [B, K, rows, d]
     k, v = F.linear(keys, weight[width:], kv_bias).unflatten(2, (2, *heads)).permute(2, 0, 3, 1, 4)
-    y = F.scaled_dot_product_attention(
-        attn.q_norm(q), attn.k_norm(k), v, attn_mask=mask, dropout_p=attn.attn_drop.p if attn.training else 0.0
-    )
+    return _add_values(attn, rows, attn.q_norm(q), attn.k_norm(k), v, mask)
+
+
+def _add_values(attn: Any, rows: Tensor, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    dropout = attn.attn_drop.p if attn.training else 0.0
+    y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
     y = attn.norm(y.transpose(1, 2).flatten(2))
     if attn.gate is not None:
         y = y * attn.gate(rows).sigmoid()

@@ -2,5 +2,7 @@
 
     features.py      one vector for each image; features of a labelled memory, read once in a Runner
     knn.py           -> votes of the nearest neighbours
+    patches.py       segmentation by patch tokens: neighbours, logistic regression
     linear_sweep.py  -> linear probes of many settings at once, and the loop that chooses one
+    spread.py        -> RankMe and contrast: how far features spread, without labels
 """

@@ -2,6 +2,7 @@
 read once, which k-NN and the sweep of linear probes share.
 """
 import time
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from mmengine.dist import all_gather_object, get_world_size
@@ -46,11 +47,7 @@ class FeatureLoop(TestLoop):
         self.memory_dataloader = runner.build_dataloader(memory_dataloader, seed=runner.seed)
         self.amp = amp
         self.classes = self.memory_dataloader.dataset.metainfo["classes"]
-        tested = self.dataloader.dataset.metainfo["classes"]
-        if tested != self.classes:
-            odd = sorted(set(tested) ^ set(self.classes))[:5]
-            raise UserError(f"{type(self).__name__}: the test data have {len(tested)} classes, the memory "
-                            f"{len(self.classes)}, expected the same; not in both: {', '.join(odd)}")
+        check_classes(self.dataloader.dataset.metainfo["classes"], self.classes, type(self).__name__)
 
     def scores(self, features: Tensor) -> Tensor:
         """Return scores [B, C] of the classes for features [B, D]; the highest is the prediction."""
@@ -83,19 +80,45 @@ class FeatureLoop(TestLoop):
     @torch.no_grad()
     def _read_memory(self) -> tuple[Tensor, Tensor]:
         start = time.perf_counter()
-        features, truths = [], []
-        for batch in self.memory_dataloader:
-            features.append(self.features(batch))
-            truths.append(batch["label"])
-        memory, labels = torch.cat(features), torch.cat(truths)
-        device = memory.device
-        if get_world_size() > 1:
-            parts = all_gather_object((memory.cpu(), labels))
-            memory, labels = (torch.cat(part).to(device) for part in zip(*parts))
+        memory, labels = read_features(self.memory_dataloader, self.features)
         seconds = time.perf_counter() - start
         print_log(f"memory of {len(memory)} images in {len(self.classes)} classes, features of {memory.shape[1]}, "
                   f"{seconds:.0f} s", logger="current")
-        return memory, labels.to(device)
+        return memory, labels
+
+
+def check_classes(tested: Sequence[str], memory: Sequence[str], owner: str) -> None:
+    """Check that the test images have the classes of the memory.
+
+    Raises:
+        UserError: they have others; it names `owner`.
+    """
+    if tested != memory:
+        odd = sorted(set(tested) ^ set(memory))[:5]
+        raise UserError(f"{owner}: the test data have {len(tested)} classes, the memory {len(memory)}, expected the "
+                        f"same; not in both: {', '.join(odd)}")
+
+
+def read_features(batches: Iterable[dict], describe: Callable[[dict], Tensor]) -> tuple[Tensor, Tensor]:
+    """Describe all images once; with several processes, those of all, rank after rank.
+
+    Args:
+        batches: of dict(inputs=..., label=[B]).
+        describe: batch -> features [B, D].
+
+    Returns:
+        features [N, D], and their labels [N] int64 on the same device.
+    """
+    features, truths = [], []
+    for batch in batches:
+        features.append(describe(batch))
+        truths.append(batch["label"])
+    memory, labels = torch.cat(features), torch.cat(truths)
+    device = memory.device
+    if get_world_size() > 1:
+        parts = all_gather_object((memory.cpu(), labels))
+        memory, labels = (torch.cat(part).to(device) for part in zip(*parts))
+    return memory, labels.to(device)
 
 
 @MODELS.register_module()

@@ -5,14 +5,9 @@ codebase at its default sizes, as its own code builds the model; `0-11` stands f
 mmselfsup 1.x and of its MAE of 0.x are mmpretrain's, but for the fine-tuned MAE of 0.x.) Features are compared
 with those of the source in test_families, backbones/test_vitdet_official and tests/pretrain/methods/*_official.
 """
-import json
-import math
-import re
-import zlib
-from pathlib import Path
-
 import pytest
 import torch
+from published_shapes import published
 
 from mimtransfer.backbones.cnn import TimmCNN
 from mimtransfer.backbones.swin import TimmSwin
@@ -22,7 +17,6 @@ from mimtransfer.checkpoints.formats import read_format
 from mimtransfer.checkpoints.load import load_backbone
 from mimtransfer.checkpoints.safe_load import read_checkpoint
 
-FAMILIES = json.loads((Path(__file__).parent / "fixtures" / "published_shapes.json").read_text())["families"]
 VIT = dict(arch="vit_base_patch16_224")
 BEIT = dict(VIT, rel_pos="bias", pos_embed="none", layer_scale=0.1)
 WINDOWS = dict(VIT, img_size=1024, window_size=14, global_blocks=(2, 5, 8, 11), rel_pos="decomposed", final_norm=False)
@@ -64,29 +58,6 @@ CHANGED = {  # family: tensors that are not taken as they are
     "sam": {"pos_embed"},  # gets a row for the class token
     "dinov2_registers": {"pos_embed", "cls_token"},  # timm adds the position of the class token to it
 }
-NOISE = torch.randn(2**22, generator=torch.Generator().manual_seed(0)) * 0.02
-
-
-def published(family, deepest=99):
-    """Return the state dict of a family; its tensors are different windows of one storage, which a file holds once."""
-    state = {}
-    for name, shape in FAMILIES[family].items():
-        found = re.search(r"(?<=\.)(\d+)-(\d+)(?=\.)", name)
-        first, last = map(int, found.groups()) if found else (0, 0)
-        for number in range(first, min(last, deepest) + 1):
-            full = name[: found.start()] + str(number) + name[found.end():] if found else name
-            state[full] = values(full, shape)
-    return state
-
-
-def values(name, shape):
-    if name.endswith(("relative_position_index", "attn_mask", "num_batches_tracked", "position_ids")):
-        return torch.zeros(shape, dtype=torch.long)
-    size = math.prod(shape)
-    if size > len(NOISE):  # the words of CLIP, of no interest to an image encoder: a byte each
-        return torch.zeros(shape, dtype=torch.bool)
-    start = zlib.crc32(name.encode()) % max(len(NOISE) - size, 1)
-    return NOISE[start : start + size].view(shape)
 
 
 def backbone(options):

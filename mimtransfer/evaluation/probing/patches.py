@@ -1,0 +1,259 @@
+"""Segmentation by frozen patch tokens, with nothing trained through the backbone: neighbours or logistic regression.
+
+Each patch of the training images is a labelled point: its class is that of most of its labelled pixels. Each patch of a
+test image gets scores, which are resized to the image as a segmentation head's are; so mIoU is comparable with that of
+a trained head. The protocols of dense k-NN and linear probes (CAPI, arXiv 2502.08769, sec. 4; Hummingbird, arXiv
+2306.01667) differ in such details from one another; these are ours.
+"""
+import time
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from mmengine.dist import all_gather_object, get_world_size
+from mmengine.evaluator import Evaluator
+from mmengine.logging import print_log
+from mmengine.model import BaseModel
+from mmengine.runner import Runner, TestLoop
+from mmengine.structures import PixelData
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from mimtransfer.errors import UserError
+from mimtransfer.evaluation.probing.knn import knn_votes
+from mimtransfer.registry import LOOPS, MODELS
+from mimtransfer.training.precision import full_fp32
+
+IGNORED = 255  # label of pixels that do not count, as in mmseg
+
+
+@MODELS.register_module()
+class FrozenMaps(BaseModel):
+    """Describe each patch of an image by one vector of the backbone.
+
+    Args:
+        backbone: config of a backbone; its last map counts. `--pretrained` sets its `init_cfg`.
+        data_preprocessor: config of mmseg's preprocessor, which pads to multiples of the patch.
+        init_cfg: of mmengine.
+    """
+
+    def __init__(self, backbone: dict, data_preprocessor: dict | None = None, init_cfg: dict | None = None):
+        super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
+        self.backbone = MODELS.build(backbone)
+
+    def forward(self, inputs: Tensor, data_samples: list | None = None, mode: str = "tensor") -> Tensor:
+        """Return the last map [B, D, h, w] of images [B, C, H, W]; the labels are not looked at."""
+        if mode == "loss":
+            raise ValueError("FrozenMaps has no loss: nothing is trained")
+        return self.backbone(inputs)[-1]
+
+
+def patch_labels(labels: Tensor, shown: tuple[int, int], padded: tuple[int, int], grid: tuple[int, int]) -> Tensor:
+    """Return the class of each patch: that of most of its labelled pixels, the lowest of equal ones.
+
+    Args:
+        labels: [H, W] int64 of the image in its own size; 255 does not count.
+        shown: height and width to which the image was resized.
+        padded: height and width with padding below and on the right; multiples of the grid.
+        grid: (h, w), patches.
+
+    Returns:
+        [h, w] int64; 255 where no pixel is labelled.
+    """
+    pixels = F.interpolate(labels[None, None].float(), size=shown, mode="nearest-exact")[0, 0].long()
+    pixels = F.pad(pixels, (0, padded[1] - shown[1], 0, padded[0] - shown[0]), value=IGNORED)
+    rows, columns = padded[0] // grid[0], padded[1] // grid[1]
+    patches = pixels.view(grid[0], rows, grid[1], columns).transpose(1, 2).reshape(grid[0] * grid[1], -1)
+    counts = torch.zeros(len(patches), IGNORED + 1, dtype=torch.int64, device=labels.device)
+    counts.scatter_add_(1, patches, torch.ones_like(patches))
+    most, winner = counts[:, :IGNORED].max(1)
+    return torch.where(most > 0, winner, IGNORED).view(grid)
+
+
+def fit_logistic(
+    features: Tensor, labels: Tensor, num_classes: int, strength: float = 1.0, max_iter: int = 200
+) -> tuple[Tensor, Tensor]:
+    """Fit a multinomial logistic regression by L-BFGS on all points at once.
+
+    It minimises the sum of the cross-entropies plus `strength` / 2 times the squared weights, biases not included:
+    scikit-learn's `LogisticRegression(C=1 / strength)`.
+
+    Args:
+        features: [N, D] float32 or float64.
+        labels: [N] int64, 0 to C - 1.
+
+    Returns:
+        Weights [C, D] and biases [C].
+    """
+    weight = features.new_zeros(num_classes, features.shape[1], requires_grad=True)
+    bias = features.new_zeros(num_classes, requires_grad=True)
+    solver = torch.optim.LBFGS(
+        [weight, bias], max_iter=max_iter, tolerance_grad=1e-6, tolerance_change=1e-10, history_size=20,
+        line_search_fn="strong_wolfe",
+    )
+
+    def objective() -> Tensor:
+        solver.zero_grad()
+        loss = F.cross_entropy(F.linear(features, weight, bias), labels)
+        loss = loss + 0.5 * strength / len(features) * weight.square().sum()
+        loss.backward()
+        return loss
+
+    with torch.enable_grad(), full_fp32():
+        solver.step(objective)
+    return weight.detach(), bias.detach()
+
+
+class PatchLoop(TestLoop):
+    """Collect the labelled patches of the memory, then segment the test images. A subclass gives `fit` and `scores`.
+
+    Both data sets are mmseg's, with the same classes and the test pipeline (labels loaded behind the resize).
+
+    Args:
+        runner: the Runner; its model is `FrozenMaps`.
+        dataloader: the test images, built or as config.
+        evaluator: mmseg's `IoUMetric`.
+        memory_dataloader: config of the loader of the training images; with several processes `round_up=False`.
+        patches_per_image: so many labelled patches of each image are kept, drawn by the run's seed; None: all.
+        amp: extract features under bf16 autocast.
+
+    Raises:
+        UserError: the classes differ, or no patch of the memory is labelled.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        dataloader: DataLoader | dict,
+        evaluator: Evaluator | dict | list,
+        memory_dataloader: dict,
+        patches_per_image: int | None = None,
+        amp: bool = False,
+    ):
+        super().__init__(runner, dataloader, evaluator)
+        self.memory_dataloader = runner.build_dataloader(memory_dataloader, seed=runner.seed)
+        self.patches_per_image, self.amp = patches_per_image, amp
+        self.classes = self.memory_dataloader.dataset.metainfo["classes"]
+        tested = self.dataloader.dataset.metainfo["classes"]
+        if tuple(tested) != tuple(self.classes):
+            raise UserError(f"{type(self).__name__}: the classes of the test data ({len(tested)}) and of the memory "
+                            f"({len(self.classes)}) differ, expected the same in the same order")
+
+    def fit(self, features: Tensor, labels: Tensor) -> None:
+        """Take the memory: features [N, D] float32 and classes [N] int64."""
+        raise NotImplementedError
+
+    def scores(self, features: Tensor) -> Tensor:
+        """Return scores [N, C] of features [N, D]."""
+        raise NotImplementedError
+
+    def run(self) -> dict[str, float]:
+        """Fill the memory, fit, then test."""
+        self.runner.model.eval()
+        self.fit(*self._read_memory())
+        return super().run()
+
+    @torch.inference_mode()
+    def run_iter(self, idx: int, data_batch: dict) -> None:
+        """Segment a batch."""
+        self.runner.call_hook("before_test_iter", batch_idx=idx, data_batch=data_batch)
+        maps, samples, padded = self._maps(data_batch)
+        for map_, sample in zip(maps, samples):
+            scores = self.scores(map_.flatten(1).T).T.reshape(1, -1, *map_.shape[1:])
+            height, width = sample.metainfo["img_shape"]
+            scores = F.interpolate(scores, size=padded, mode="bilinear", align_corners=False)[..., :height, :width]
+            scores = F.interpolate(scores, size=sample.metainfo["ori_shape"], mode="bilinear", align_corners=False)
+            sample.pred_sem_seg = PixelData(data=scores.argmax(1))
+        self.evaluator.process(data_samples=samples, data_batch=data_batch)
+        self.runner.call_hook("after_test_iter", batch_idx=idx, data_batch=data_batch, outputs=samples)
+
+    def _maps(self, batch: dict) -> tuple[Tensor, Any, tuple[int, int]]:
+        """Return maps [B, D, h, w] float32, the samples, and height and width of the padded images."""
+        model: Any = getattr(self.runner.model, "module", self.runner.model)
+        data = model.data_preprocessor(batch, False)
+        device = next(model.parameters()).device.type
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=self.amp):
+            return model(data["inputs"]).float(), data["data_samples"], tuple(data["inputs"].shape[2:])
+
+    @torch.no_grad()
+    def _read_memory(self) -> tuple[Tensor, Tensor]:
+        start = time.perf_counter()
+        features, truths = [], []
+        draws = torch.Generator().manual_seed(self.runner.seed)
+        for batch in self.memory_dataloader:
+            maps, samples, padded = self._maps(batch)
+            for map_, sample in zip(maps, samples):
+                labels = sample.gt_sem_seg.data[0].to(map_.device).long()
+                labels = patch_labels(labels, sample.metainfo["img_shape"], padded, tuple(map_.shape[1:])).flatten()
+                kept = (labels != IGNORED).nonzero()[:, 0]
+                kept = kept[torch.randperm(len(kept), generator=draws)[: self.patches_per_image].to(kept.device)]
+                features.append(map_.flatten(1).T[kept])
+                truths.append(labels[kept])
+        memory, labels = torch.cat(features), torch.cat(truths)
+        device = memory.device
+        if get_world_size() > 1:
+            parts = all_gather_object((memory.cpu(), labels.cpu()))
+            memory, labels = (torch.cat(part).to(device) for part in zip(*parts))
+        if not len(labels):
+            raise UserError(f"{type(self).__name__}: no patch of the memory has a labelled pixel: look at its labels")
+        if int(labels.max()) >= len(self.classes):
+            raise UserError(f"{type(self).__name__}: the memory has label {int(labels.max())}, but there are "
+                            f"{len(self.classes)} classes")
+        print_log(f"memory of {len(memory)} patches, {len(labels.unique())} of {len(self.classes)} classes, features "
+                  f"of {memory.shape[1]}, {time.perf_counter() - start:.0f} s", logger="current")
+        return memory, labels
+
+
+@LOOPS.register_module()
+class PatchKNNLoop(PatchLoop):
+    """Segment by the nearest patches of the memory (`knn_votes`), on features of length 1; votes are made to sum to 1.
+
+    Args:
+        k: number of neighbours, at most the patches of the memory.
+        temperature: of the votes.
+        options: see `PatchLoop`.
+    """
+
+    def __init__(self, *args: Any, k: int = 20, temperature: float = 0.07, **options: Any):
+        super().__init__(*args, **options)
+        self.k, self.temperature = k, temperature
+
+    def fit(self, features: Tensor, labels: Tensor) -> None:
+        """Keep the memory."""
+        if not 0 < self.k <= len(labels):
+            raise UserError(f"PatchKNNLoop: got k={self.k} and {len(labels)} patches, expected 1 <= k <= that")
+        self.memory, self.labels = F.normalize(features, dim=1), labels
+
+    def scores(self, features: Tensor) -> Tensor:
+        """Return shares of the votes."""
+        queries = F.normalize(features, dim=1)
+        votes = knn_votes(queries, self.memory, self.labels, len(self.classes), self.k, self.temperature)
+        return votes / votes.sum(1, keepdim=True)
+
+
+@LOOPS.register_module()
+class PatchLogisticLoop(PatchLoop):
+    """Segment by a logistic regression on the patches of the memory (`fit_logistic`).
+
+    Features are brought to mean 0 and std 1 in each channel, by the memory.
+
+    Args:
+        strength: of the penalty on squared weights.
+        max_iter: steps of L-BFGS at most.
+        options: see `PatchLoop`.
+    """
+
+    def __init__(self, *args: Any, strength: float = 1.0, max_iter: int = 200, **options: Any):
+        super().__init__(*args, **options)
+        self.strength, self.max_iter = strength, max_iter
+
+    def fit(self, features: Tensor, labels: Tensor) -> None:
+        """Fit weights and biases."""
+        std, self.mean = torch.std_mean(features, dim=0, correction=0)
+        self.scale = 1 / std.clamp(min=1e-6)
+        self.weight, self.bias = fit_logistic(
+            (features - self.mean) * self.scale, labels, len(self.classes), self.strength, self.max_iter)
+
+    def scores(self, features: Tensor) -> Tensor:
+        """Return logits."""
+        return F.linear((features - self.mean) * self.scale, self.weight, self.bias)
