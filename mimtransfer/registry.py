@@ -15,7 +15,8 @@ def _child(parent: Registry, *locations: str) -> Registry:
 
 
 MODELS = _child(_mmengine.MODELS, "mimtransfer.backbones", "mimtransfer.evaluation", "mimtransfer.training.losses")
-DATASETS = _child(_mmengine.DATASETS, "mimtransfer.datasets.classification", "mimtransfer.datasets.published")
+DATASETS = _child(_mmengine.DATASETS, "mimtransfer.datasets.classification", "mimtransfer.datasets.published",
+                  "mimtransfer.datasets.label_subset")
 DATA_SAMPLERS = _child(_mmengine.DATA_SAMPLERS, "mimtransfer.datasets.sampler")
 TRANSFORMS = _child(_mmengine.TRANSFORMS, "mimtransfer.datasets.bands")
 HOOKS = _child(

@@ -10,14 +10,8 @@ _base_ = [
     "../_base_/data/cifar10_classification.py",
     "../_base_/classification_runtime.py",
 ]
+from mimtransfer.training.recipes import linear_sweep
+
 protocol = "linear probe, CIFAR-10, cached features of 10000"
-test_cfg = dict(
-    type="LinearSweepLoop",
-    lrs=(0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0),  # small data need high ones
-    weight_decays=(0.0, 1e-4, 1e-2),
-    optimizer=dict(type="LARS", momentum=0.9),
-    epochs=90,
-    warmup_epochs=10,
-    batch_size=512,
-)
+test_cfg = linear_sweep(batch_size=512)
 test_evaluator = dict(type="TopAccuracy", topk=(1, 5))

@@ -3,6 +3,7 @@
     launch.py      a config with options, work dir, processes, resume, seed, start weights
     options.py     KEY=VALUE overrides, read and written
     overrides.py   overrides applied to a config, refused where nothing reads the key
+    labels.py      label_share, label_shots, label_seed: a part of the labels by one option
     explain.py     clean_exit: what the user did wrong, told from the error
     prediction.py  a trained detector or segmentor on any images
     prediction_files.py  the JSON files of that

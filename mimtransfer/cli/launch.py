@@ -18,6 +18,7 @@ from torch import nn
 from mimtransfer.checkpoints.newest import newest_checkpoint, newest_or_why, why_not_whole
 from mimtransfer.checkpoints.safe_load import allow_mmengine_checkpoints, read_checkpoint, state_dict_of
 from mimtransfer.cli.bands import set_bands
+from mimtransfer.cli.labels import set_labels
 from mimtransfer.cli.overrides import apply_options
 from mimtransfer.datasets.configured import dicts_in
 from mimtransfer.errors import UserError
@@ -44,6 +45,7 @@ def load_config(path: str, cfg_options: list[str], as_shipped: bool = False) -> 
     cfg = read_config(path)
     _count_anew(cfg)
     apply_options(cfg, cfg_options, path)
+    set_labels(cfg)
     if not as_shipped:
         set_bands(cfg)
     for loader in dicts_in(cfg._cfg_dict):

@@ -6,6 +6,8 @@
     unreadable.py      files that are no readable image
     reading.py         images and labels for mmdet and mmseg, with the names of files that break
     class_names.py     which classes a data set has, of those of a classifier
+    label_order.py     which labelled images come first: stratified shares, k shots
+    label_subset.py    LabelSubset: that part of a data set of mmdet or mmseg
     published.py       CIFAR, STL-10, Tiny ImageNet in their authors' layout
     sampler.py         (epoch, index) in the order of a run, and the seed of a sample
     configured.py      the data sets that a config names

@@ -6,6 +6,7 @@ import math
 import statistics
 import warnings
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from mimtransfer.errors import UserError, near_matches
 from mimtransfer.results.description import RANDOM_INIT
@@ -61,7 +62,7 @@ def note_single_pretrainings(table: Table) -> None:
         )
 
 
-def paired_test(first: Mapping[int, float], second: Mapping[int, float]) -> PairedTest | None:
+def paired_test(first: Mapping[Any, float], second: Mapping[Any, float]) -> PairedTest | None:
     """Test the differences `first - second` of the seeds that both have.
 
     Args:
@@ -70,7 +71,7 @@ def paired_test(first: Mapping[int, float], second: Mapping[int, float]) -> Pair
     Returns:
         None with less than two such seeds, or when both are equal in all of them: nothing varies that could be tested.
     """
-    seeds = sorted(first.keys() & second.keys())
+    seeds = sorted(first.keys() & second.keys(), key=str)
     if len(seeds) < 2:
         return None
     from scipy import stats  # a second, which a table of single seeds does without

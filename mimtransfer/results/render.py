@@ -152,8 +152,7 @@ def notes_of(table: Table, plus_minus: str = _PLUS_MINUS) -> list[str]:
         notes.append(f"mean {plus_minus} standard deviation of the sample over n seeds.")
     if table.baseline is not None and len(table.rows) > 1:
         notes.append(f"(+/-): difference of the means to {table.baseline!r}.")
-    protocols = sorted({(column.task, column.protocol, column.fingerprint) for column in table.columns})
-    notes += [f"{task}: protocol {name!r}, fingerprint {fingerprint[:12]}." for task, name, fingerprint in protocols]
+    notes += [f"{task}: protocol {name!r}, fingerprint{text}." for task, name, text in sorted(_protocols(table))]
     empty = [
         f"{column.title} of {row.label!r}, seed {' and '.join(str(run.record['seed']) for run in cell.nothing_found)}"
         for row in table.rows
@@ -172,6 +171,17 @@ def notes_of(table: Table, plus_minus: str = _PLUS_MINUS) -> list[str]:
     if published:
         published.append("Published numbers are not measured here: no record, no seeds, in no comparison.")
     return notes + table.notes + published
+
+
+def _protocols(table: Table) -> set[tuple[str, str, str]]:
+    """Return task, name and fingerprint of each protocol; several are those of subsets of the labels by other seeds."""
+    found = set()
+    for column in table.columns:
+        runs = [run for row in table.rows if column in row.cells for run in row.cells[column].runs]
+        codes = dict.fromkeys([column.fingerprint, *(run.record["protocol"]["fingerprint"] for run in runs)])
+        several = "s of its subsets" if len(codes) > 1 else ""
+        found.add((column.task, column.protocol, f"{several} {', '.join(code[:12] for code in codes)}"))
+    return found
 
 
 def _numbers(cell: Cell | None) -> list[Any]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from mimtransfer.results.fingerprint import differences
+from mimtransfer.results.label_shares import sample_of
 from mimtransfer.results.measurement import NO_DETECTIONS, lower_is_better
 from mimtransfer.results.record import Run
 
@@ -55,12 +56,12 @@ class Cell:
         return statistics.stdev(self.values) if len(self.values) > 1 else None
 
     @property
-    def by_seed(self) -> dict[int, float]:
-        """Mean of the runs of each seed: several pretrainings may share the seed of the transfer."""
+    def by_seed(self) -> dict[int | str, float]:
+        """Mean of the runs of each seed (`sample_of`): several pretrainings may share the seed of the transfer."""
         found = defaultdict(list)
         for value, run in zip(self.values, self.runs):
             if run.record["seed"] is not None:
-                found[run.record["seed"]].append(value)
+                found[sample_of(run.record)].append(value)
         return {seed: statistics.fmean(values) for seed, values in found.items()}
 
 

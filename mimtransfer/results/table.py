@@ -1,6 +1,7 @@
 """Join records into the transfer table: a row for each pretraining, a column for each metric of a protocol.
 
-A column holds one protocol on one data set; records that differ in either are refused (`check_one_protocol`).
+A column holds one protocol on one data set; records that differ in either are refused (`check_one_protocol`), but for
+the seed of a subset of the labels, which is a seed of the run.
 """
 from collections import defaultdict
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from mimtransfer.errors import UserError, near_matches
 from mimtransfer.results.compare import compare, note_single_pretrainings
 from mimtransfer.results.description import RANDOM_INIT
 from mimtransfer.results.fingerprint import differences
+from mimtransfer.results.label_shares import by_labels, sample_of, seed_keys
 from mimtransfer.results.measurement import PRIMARY, title_of
 from mimtransfer.results.record import Run
 from mimtransfer.results.rows import (
@@ -166,7 +168,9 @@ def _protocol(run: Run) -> tuple[str, str]:
 def _protocol_differences(first: Run, second: Run, across_backbones: bool) -> dict:
     found = {}
     if first.record["protocol"]["fingerprint"] != second.record["protocol"]["fingerprint"]:
-        found = differences(first.record["protocol"]["config"], second.record["protocol"]["config"])
+        configs = first.record["protocol"]["config"], second.record["protocol"]["config"]
+        drawn = seed_keys(configs[0]) | seed_keys(configs[1])
+        found = {key: values for key, values in differences(*configs).items() if key not in drawn}
         if across_backbones:
             found = {key: values for key, values in found.items() if not key.startswith(_BACKBONE)}
     data = first.record["data_fingerprint"], second.record["data_fingerprint"]
@@ -209,7 +213,7 @@ def _one_per_seed(transfers: list[Run], labels: dict[tuple[str, str], str], note
     for run in sorted(transfers, key=lambda run: (run.record["finished_at"], run.path)):
         record = run.record
         label = labels[record["label"], identity(record)]
-        key = (label, *_protocol(run), pretraining_run(record), record["seed"])
+        key = (label, *_protocol(run), pretraining_run(record), sample_of(record))
         if key in kept:
             notes.append(f"{kept[key].path} repeats the seed {record['seed']} of {run.path}; the newer one counts.")
         kept[key] = run
@@ -243,7 +247,7 @@ def _columns(transfers: list[Run], metrics: Sequence[str] | None, notes: list[st
 
 def _task_order(key: tuple[str, str]) -> tuple:
     task, protocol = key
-    return (_TASK_ORDER.index(task) if task in _TASK_ORDER else len(_TASK_ORDER), task, protocol)
+    return (_TASK_ORDER.index(task) if task in _TASK_ORDER else len(_TASK_ORDER), task, *by_labels(protocol))
 
 
 def _check_published(row: Any, where: str) -> None:

@@ -60,10 +60,12 @@ class Inputs:
 
     def _resolve(self, path: str, texts: list[str], processes: int) -> tuple[dict[str, Any], list[str]]:
         shipped, files = self._read.get(path, lambda: _read(path))
+        from mimtransfer.cli.labels import set_labels
         from mimtransfer.training.rescale import rescale_schedule  # with mmengine, which takes 2 s
 
         cfg = copy.deepcopy(shipped)
         cfg.merge_from_dict(read_options(texts))
+        set_labels(cfg)
         rescale_schedule(cfg, shipped, processes, texts)
         plain = json.dumps(cfg.to_dict(), default=lambda kind: getattr(kind, "__name__", str(kind)))
         return json.loads(plain), files

@@ -23,6 +23,7 @@ _OF_CHECKPOINTS = ("checkpoint", "backbone", "source")  # the fields of a pretra
 # variable of the suite file -> kind of its jobs, their tool; the config of a task says whether it trains or tests
 _KINDS = {"tokenizers": ("tokenizer", "fit_tokenizer"), "pretrainings": ("pretrain", "pretrain"),
           "tasks": ("transfer", None)}
+_SEED = "seed"  # in an option {seed} is that of the job
 _PLACEHOLDER = re.compile(r"\{([\w.-]+)\}")
 
 
@@ -181,6 +182,9 @@ class _Expansion:
             needed.append(self._find(other, seed, name))
             return needed[-1]
 
+        def filled(other: str) -> str:
+            return str(seed) if other == _SEED else f"{{{find(other)}}}"
+
         start = of = None
         origin = (self.said["pretrainings"][pretraining] if pretraining is not None else None) or {}
         if "of" in entry:
@@ -188,7 +192,7 @@ class _Expansion:
         elif origin:
             start = origin["checkpoint"] if "checkpoint" in origin else find(pretraining or "")
         kind, tool = _KINDS[variable]
-        options = {key: fill(value, lambda other: f"{{{find(other)}}}")
+        options = {key: seed if value == f"{{{_SEED}}}" else fill(value, filled)  # alone it stays a number
                    for key, value in entry.get("options", {}).items()}
         options |= {f"model.backbone.{key}": value for key, value in origin.get("backbone", {}).items()}
         source = origin.get("source", "") if of is None else ""
@@ -211,6 +215,8 @@ class _Expansion:
 
 def _check_entry(path: str, kind: str, name: str, entry: Any, known: Sequence[str]) -> None:
     where = f"{path}: {kind}[{name!r}]"
+    if name == _SEED:
+        raise UserError(f"{where}: {{seed}} in an option is the seed of the job; give the entry another name")
     if not re.fullmatch(r"[A-Za-z0-9][\w.+]*", name):
         raise UserError(f"{where}: a name is made of letters, digits and . _ +, since it names folders")
     if entry is None and kind == "pretrainings":

@@ -73,6 +73,32 @@ class Charts:
         _label(axes, dots)
         return self._svg(figure, titles)
 
+    def over_amounts(self, lines: list[tuple[str, int, list[tuple[float, float, float | None]]]], x_title: str,
+                     unit: str) -> str:
+        """Draw scores over amounts of labels on a logarithmic axis; vertical bars are standard deviations.
+
+        Args:
+            lines: title, number of the row, and (amount, score, standard deviation or None) of each line.
+            x_title: what is counted.
+            unit: behind the numbers of the axis, e.g. " %".
+        """
+        figure, axes = _empty(x_title)
+        axes.set_xscale("log")
+        titles = {}
+        for number, (title, row, points) in enumerate(lines):
+            x, y, std = zip(*sorted(points))
+            style = line_style(row)
+            (drawn,) = axes.plot(x, y, marker="o", markersize=5, linewidth=1.4, **style)
+            drawn.set_gid(name := f"line-{number}")
+            titles[name] = f"{title}: " + ", ".join(f"{value:g} at {at:g}{unit}" for at, value in zip(x, y))
+            for at, value, spread in zip(x, y, std):
+                if spread:
+                    axes.plot([at] * 2, [value - spread, value + spread], linewidth=1.4, **style)
+        amounts = sorted({at for _, _, points in lines for at, _, _ in points})
+        axes.set_xticks(amounts, [f"{at:g}{unit}" for at in amounts])
+        axes.minorticks_off()
+        return self._svg(figure, titles)
+
     def _svg(self, figure: Figure, titles: dict[str, str]) -> str:
         """Return a figure as an `svg` element.
 

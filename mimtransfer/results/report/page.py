@@ -13,10 +13,12 @@ import jinja2
 from mimtransfer import __version__
 from mimtransfer.results.compare import mark
 from mimtransfer.results.description import RANDOM_INIT
+from mimtransfer.results.label_shares import seed_text
 from mimtransfer.results.measurement import PRIMARY, curves_of, title_of
 from mimtransfer.results.record import Run
 from mimtransfer.results.render import NOTHING_FOUND, cost_text, difference_text, notes_of, prints_best
 from mimtransfer.results.report.charts import COLOURS, Charts, Dot, Line
+from mimtransfer.results.report.label_shares import share_figures
 from mimtransfer.results.report.pictures import KINDS, Picture, pictures_of
 from mimtransfer.results.rows import HOURS, Cell, Table, pretraining_run
 
@@ -43,6 +45,7 @@ def html_page(table: Table, digits: int, title: str, folder: Path) -> str:
         notes=notes_of(table),
         column_groups=[list(columns) for _, columns in by_protocol],
         scatters=_scatters(table, charts),
+        shares=share_figures(table, charts),
         curves=_curves(table, row_of, charts),
         picture_kinds=KINDS,
         pictures=_pictures(table, row_of),
@@ -90,7 +93,7 @@ def _template(table: Table, digits: int, folder: Path) -> jinja2.Template:
 
 def _explanation(table: Table, cell: Cell) -> str:
     """Return what a reader sees who points at a score."""
-    lines = [f"seed {run.record['seed']}: {value:g}" for run, value in zip(cell.runs, cell.values)]
+    lines = [f"seed {seed_text(run.record)}: {value:g}" for run, value in zip(cell.runs, cell.values)]
     if cell.test is not None:
         test = cell.test
         lines.append(f"against {table.baseline}, {test.pairs} pairs: {test.difference:+.3g}, 95 % confidence interval "

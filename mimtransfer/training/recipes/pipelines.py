@@ -82,7 +82,6 @@ def small_image_loaders(
         dict(type="RandomResizedCrop", size=image_size, scale=scale, interpolation="bicubic"),
         dict(type="RandomHorizontalFlip"),
     ]
-    resize = [dict(type="Resize", size=(image_size, image_size), interpolation="bicubic")]
     shared = dict(num_workers=num_workers, collate_fn=dict(type="default_collate"))
     train_dataloader = dict(
         batch_size=128,
@@ -95,7 +94,34 @@ def small_image_loaders(
     val_dataloader = dict(
         batch_size=100,
         sampler=dict(type="DefaultSampler", shuffle=False),
-        dataset=dict(test, transform=resize),
+        dataset=dict(test, transform=whole_image(image_size)),
         **shared,
     )
     return train_dataloader, val_dataloader
+
+
+def whole_image(image_size: int) -> list[dict]:
+    """Return the transform that shows a square image whole, bicubic; one of `image_size` pixels stays as it is."""
+    return [dict(type="Resize", size=(image_size, image_size), interpolation="bicubic")]
+
+
+def frozen_loaders(train: dict, test: dict, image_size: int, num_workers: int = 2) -> tuple[dict, dict]:
+    """Return `test_cfg, test_dataloader` for frozen features of square images, of which nothing is cropped.
+
+    k-NN and probes learn from `test_cfg.memory_dataloader`, the whole training split without augmentation.
+
+    Args:
+        train, test: data sets, without transforms.
+        image_size: side in pixels.
+        num_workers: of each loader.
+    """
+    def loader(dataset: dict, **sampler: bool) -> dict:
+        return dict(
+            batch_size=100,
+            num_workers=num_workers,
+            sampler=dict(type="DefaultSampler", shuffle=False, **sampler),
+            collate_fn=dict(type="default_collate"),
+            dataset=dict(dataset, transform=whole_image(image_size)),
+        )
+
+    return dict(memory_dataloader=loader(train, round_up=False)), loader(test)

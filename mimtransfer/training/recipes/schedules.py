@@ -99,6 +99,23 @@ def mae_detection_schedule(
     return _long_loop(iters, val_interval), schedule
 
 
+def linear_sweep(batch_size: int) -> dict:
+    """Return `test_cfg` of linear probes on cached features of small data: 7 learning rates x 3 weight decays.
+
+    Args:
+        batch_size: of the probes; the lr is scaled by it.
+    """
+    return dict(
+        type="LinearSweepLoop",
+        lrs=(0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0),  # small data need high ones
+        weight_decays=(0.0, 1e-4, 1e-2),
+        optimizer=dict(type="LARS", momentum=0.9),
+        epochs=90,
+        warmup_epochs=10,
+        batch_size=batch_size,
+    )
+
+
 def _warmup(length: int, start_factor: float, **unit: bool) -> dict:
     return dict(type="LinearLR", start_factor=start_factor, begin=0, end=length, **unit)
 
