@@ -61,6 +61,9 @@ class LabelSubset:
         else:
             assert self.shots is not None
             chosen = shot_order(counts, names, self.seed, self.shots)
+            if not len(chosen):
+                raise UserError(f"LabelSubset: no image of {type(self.dataset).__name__} has a label of the classes "
+                                "that it trains on; check its annotations, metainfo and label_map")
         self.dataset.get_subset_(sorted(chosen.tolist()))
         self._chosen = True
         print_log(f"{what_is_kept(self.share, self.shots)}, drawn by seed {self.seed}: {len(chosen)} of {len(names)} "
