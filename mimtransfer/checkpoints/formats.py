@@ -244,7 +244,7 @@ def _sincos(positions: Tensor | None) -> bool:
 
     MAE's files of the encoder alone have timm's names; timm's own ViTs learn their positions.
     """
-    if positions is None or positions.ndim != 3 or positions.shape[-1] % 4 or positions.is_meta:
+    if positions is None or positions.ndim != 3 or len(positions) != 1 or positions.shape[-1] % 4 or positions.is_meta:
         return False
     table = positions[0].float()
     table = table[table.abs().sum(-1) > 0]  # without the class token, whose position is 0

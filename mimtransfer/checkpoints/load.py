@@ -285,7 +285,8 @@ def _structure(state: Mapping[str, Tensor]) -> str:
     block = re.compile(r"(?:(?:layers|stages)\.(\d+)\.)?blocks\.(\d+)\.|s(\d)\.b(\d+)\.|layer(\d)\.(\d+)\.")
     blocks = {tuple(part for part in found.groups() if part) for name in state if (found := block.match(name))}
     depths = Counter(place[:-1] for place in sorted(blocks))
-    return f"{f'width {stem.shape[0]}, ' if stem is not None and stem.ndim else ''}{'-'.join(map(str, depths.values())) or 0} blocks"
+    width = f"width {stem.shape[0]}, " if stem is not None and stem.ndim else ""
+    return f"{width}{'-'.join(map(str, depths.values())) or 0} blocks"
 
 
 def _depth(state: Mapping[str, Tensor]) -> int:

@@ -64,10 +64,23 @@ def test_one_line_and_the_backbone_as_it_was(case, tmp_path, monkeypatch):
     state = BROKEN[case](timms()[1])
     torch.save(state, tmp_path / "broken.pth")
     vit, before = timms()
-    with pytest.raises(UserError, match="broken.pth") as caught:
+    with pytest.raises(UserError, match=r"broken\.pth") as caught:
         load_backbone(vit, tmp_path / "broken.pth")
     assert "\n" not in str(caught.value)
     assert all(torch.equal(value, before[name]) for name, value in vit.state_dict().items())
+
+
+@pytest.mark.parametrize("arch", ["eva02_tiny_patch14_224", "vit_tiny_patch16_224"])
+@pytest.mark.parametrize(("name", "shape"), [
+    ("pos_embed", ()), ("pos_embed", (816,)), ("pos_embed", (0, 17, 48)), ("pos_embed", (2, 17, 48)),
+    ("pos_embed", (2, 4, 4, 48)), ("cls_token", ()), ("cls_token", (48,)),
+])
+def test_positions_and_tokens_of_other_axes(arch, name, shape, tmp_path, monkeypatch):
+    monkeypatch.setattr(rotary, "matching_archs", lambda encoder, archs: [])
+    vit, state = timms(arch)
+    torch.save(state | {name: torch.ones(shape)}, tmp_path / "broken.pth")
+    with pytest.raises(UserError, match=rf"broken\.pth.* fit: .*{name} is "):
+        load_backbone(vit, tmp_path / "broken.pth")
 
 
 def test_parts_that_are_whole_are_joined_and_keys_alone_may_lack_a_bias(tmp_path):
