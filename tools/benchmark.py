@@ -53,6 +53,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="override keys of all configs"
     )
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as tools/pretrain.py
     return parser.parse_args()
 
 

@@ -52,6 +52,7 @@ def parse_args() -> argparse.Namespace:
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
     # Read when torch is loaded. On a busy machine, threads that spin while they wait cost a factor of four.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # mimtransfer/training/host_memory.py
     return args
 
 

@@ -34,6 +34,7 @@ def main() -> None:
     args = parse_args()
     # Read when torch is loaded: waiting threads sleep. Spinning made training 4 times slower on two shared cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # mimtransfer/training/host_memory.py
     import mimtransfer  # noqa: F401  before mmdet and mmseg, which need mmcv's operators
     from mimtransfer.cli.explain import clean_exit
 

@@ -3,9 +3,10 @@ the same representation for less.
 
 Command   TIMM_FUSED_ATTN=0 python tools/time_to_accuracy.py configs/suites/time-to-accuracy_cifar10-cpu.py
 Data      data/cifar10/{train,test} as class folders (docs/classification.md)
-Time      one thread of a busy x86-64 machine with AVX-512, without AMX: an epoch of MAE takes 186 to 204 CPU s, 60 take
-          3.1 to 3.4 h; a step of AMT or FAMT 0.6 of MAE's; each task at a mark about a minute (estimated)
-Score     not yet run
+Time      one thread of a busy x86-64 machine with AVX-512, without AMX: an epoch of MAE takes 150 to 204 CPU s, 60 take
+          2.5 to 3.4 h; a step of AMT 0.6 of MAE's, a pass that measures maps 0.65 of an epoch of MAE; a task at a mark
+          about a minute
+Score     not yet run; docs/time-to-accuracy.md has what a run of 10 epochs showed that was not finished
 
 lr, schedule and batch are those of the 10-epoch configs for all contenders, as they were before the first run; nothing
 was chosen on the scores that are reported. Maps are measured as published: first after 10 % of the training, then every
@@ -29,6 +30,7 @@ _pretraining = {
     "param_scheduler.1.T_max": _epochs - _warmup,
 }
 _maps = {"custom_hooks.4.begin": _epochs // 10, "custom_hooks.4.interval": _epochs // 10, "custom_hooks.4.amp": _amp}
+_cross = {"model.decoder.type": "CrossDecoder", "model.decoder.depth": 4, "model.decoder.predict_ratio": 0.25}
 
 
 def _contender(config, **options):
@@ -40,6 +42,7 @@ pretrainings = dict(
     mae=_contender("mae"),
     mae_amt=_contender("mae_amt", **_maps),
     mae_famt=_contender("mae_famt", **_maps),
+    mae_cross_amt=_contender("mae_amt", **_maps, **_cross),
     # e.g. famt_light=_contender("mae_famt", **_maps, **{"model.strategy.mask_ratio": 0.45}),
 )
 _frozen = {f"model.backbone.model_kwargs.{key}": value for key, value in _vit.items()}

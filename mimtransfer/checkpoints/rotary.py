@@ -52,8 +52,7 @@ def check_positions(
     arch = getattr(backbone, "arch", "") if getattr(backbone, "rope", None) is not None else ""
     own = family_of_arch(arch)
     recorded = (pretraining or {}).get("arch")
-    says_arch = isinstance(recorded, str)
-    if says_arch:
+    if says_arch := isinstance(recorded, str):
         family = family_of_arch(recorded)  # which no names need to tell
     if family is not None and own is None:
         raise UserError(

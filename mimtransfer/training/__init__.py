@@ -2,6 +2,7 @@
 
     layer_decay.py  parameter groups: layer-wise lr decay, and which parameters are not decayed
     precision.py    what a GPU may round, and how its memory is laid out: TF32, autocast, DDP's buckets
+    host_memory.py  how a training on the CPU keeps the memory of its tensors
     optimizers.py   LARS and LAMB for mmengine, bf16 autocast
     batch.py        images of a step, and what a checkpoint says of it
     rescale.py      a schedule in iterations, brought to the batch of a run

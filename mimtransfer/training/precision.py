@@ -7,6 +7,7 @@
 | cuDNN benchmark | the configs' `env_cfg`: tasks whose images have one size, so not detection |
 | channels_last | convolutional backbones on CUDA (`backbones/cnn.py`), the dVAE tokenizer |
 | fused optimizer | CUDA, unless the config says `fused` or `foreach` |
+| freed memory stays with the process | where no CUDA is (`host_memory.py`) |
 | gradients in the buckets of DDP | every run of several processes; `static_graph` only where the config says it |
 
 Nothing here changes a number on the CPU. What was in force goes into the record and the log (`in_force`).
@@ -22,6 +23,8 @@ from mmengine.config import Config
 from mmengine.device import is_cuda_available
 from mmengine.model import is_model_wrapper
 from torch import nn
+
+from mimtransfer.training.host_memory import keep_freed_memory
 
 # Those of torch whose fused kernels compute what the others do.
 _FUSED = ("Adam", "AdamW", "SGD", "Adagrad")
@@ -48,6 +51,8 @@ def set_precision(cfg: Config) -> None:
     What the config itself says stays: `optimizer.fused`, `optimizer.foreach`, each key of `model_wrapper_cfg`.
     """
     allow_tf32()
+    if not is_cuda_available():
+        keep_freed_memory()
     wrapper = cfg.get("optim_wrapper") or {}
     if is_cuda_available() and isinstance(wrapper.get("optimizer"), dict):
         fuse(wrapper["optimizer"])

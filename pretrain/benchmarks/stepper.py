@@ -18,6 +18,7 @@ def build_step(config: str, batch: int, options: list[str]) -> Callable[[], obje
     Raises:
         SystemExit: a config of something else; one line says so.
     """
+    keep_memory()
     import torch
     from mmengine.optim import build_optim_wrapper
     from mmengine.registry import init_default_scope
@@ -35,6 +36,7 @@ def build_step(config: str, batch: int, options: list[str]) -> Callable[[], obje
     model = MODELS.build(cfg.model).train()
     if not hasattr(model, "encoder"):
         sys.exit(f"it trains {type(model).__name__}, no method of pretraining; give a config of tools/pretrain.py")
+    cfg.optim_wrapper.accumulative_counts = 1  # as steps.py
     optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     grid = model.encoder.grid_size
     height, width = (cells * patch for cells, patch in zip(grid, model.encoder.patch_size))
@@ -45,6 +47,16 @@ def build_step(config: str, batch: int, options: list[str]) -> Callable[[], obje
     if isinstance(model.strategy, Measured):
         model.strategy.bank = MapBank(torch.rand(batch, *grid).half())
     return lambda: model.train_step(dict(inputs=inputs, record=record), optim_wrapper)
+
+
+def keep_memory() -> None:
+    """Let freed memory stay with the process, as in a training, where the revision does so. Before the first tensor."""
+    try:
+        from mimtransfer.training.host_memory import keep_freed_memory
+    except ImportError:
+        return
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    keep_freed_memory()
 
 
 def time_steps(step: Callable[[], object], steps: int) -> dict[str, float]:

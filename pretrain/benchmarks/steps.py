@@ -31,6 +31,9 @@ COUNTED = 2  # images whose operations are counted: unfused attention of a whole
 class PretrainSteps:
     """A method of a config on a device, with a batch of made-up images; strategies that read maps get random ones.
 
+    Each step updates the weights, whatever `accumulative_counts` of the config says: configs that accumulate over
+    different numbers of batches compare, and other code, too.
+
     Args:
         cfg: of a pretraining, precision set.
         batch_size: images of a step.
@@ -45,6 +48,7 @@ class PretrainSteps:
         torch.manual_seed(0)
         model: Any = MODELS.build(cfg.model)
         self.cfg, self.model = cfg, model.to(device).train()
+        cfg.optim_wrapper.accumulative_counts = 1
         self.optim_wrapper = build_optim_wrapper(self.model, cfg.optim_wrapper)
         sizes = zip(self.model.encoder.grid_size, self.model.encoder.patch_size)
         self.height, self.width = (cells * patch for cells, patch in sizes)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from mimtransfer.backbones.position import sincos2d
 from mimtransfer.registry import MODELS
 from pretrain.layout import TokenLayout, take
+from pretrain.methods.two_stream import run_rows
 
 
 class PatchDecoder(nn.Module):
@@ -49,8 +50,8 @@ class PixelDecoder(PatchDecoder):
     """Predict the pixels of the masked patches (He et al., CVPR 2022, arXiv 2111.06377, sec. 3 and table 1).
 
     The sequence is [prefix, visible, masked] with each token's own position: attention does not depend on the order, so
-    nothing is un-shuffled, and normalisation and prediction run on masked tokens only. The official code decodes and
-    predicts all patches and drops most of them in the loss.
+    nothing is un-shuffled. Normalisation and prediction run on masked tokens only, and so does the last block, its keys
+    and values apart. The official code decodes and predicts all patches and drops the visible ones in the loss.
 
     Args:
         encoder: the method's encoder, of which only the sizes are read. The decoder sees its prefix tokens without a
@@ -96,5 +97,11 @@ class PixelDecoder(PatchDecoder):
             ],
             dim=1,
         )
-        decoded = self.blocks(sequence)[:, tokens.shape[1] :]
-        return self.pred(self.norm(decoded))
+        return self.pred(self.norm(self._run_blocks(sequence, tokens.shape[1])))
+
+    def _run_blocks(self, sequence: Tensor, first: int) -> Tensor:
+        # Nobody reads the visible tokens of the last block; they are its keys and values only.
+        blocks: list[Any] = list(self.blocks)
+        for block in blocks[:-1]:
+            sequence = block(sequence)
+        return run_rows(blocks[-1], sequence, sequence.shape[1], first) if blocks else sequence[:, first:]

@@ -71,9 +71,9 @@ def encode_two_streams(
     for i, (block, place) in enumerate(zip(blocks, encoder.places(grid, patches))):
         first = 0 if whole or i < len(encoder.blocks) - 1 else num_keys
         if encoder.grad_checkpointing and torch.is_grad_enabled():
-            x = checkpoint(_run_block, block, x, num_keys, first, mask, use_reentrant=False, **place)
+            x = checkpoint(run_rows, block, x, num_keys, first, mask, use_reentrant=False, **place)
         else:
-            x = _run_block(block, x, num_keys, first, mask, **place)
+            x = run_rows(block, x, num_keys, first, mask, **place)
     return encoder.norm(x)
 
 
@@ -83,22 +83,37 @@ def has_plain_blocks(encoder: TimmViT) -> bool:
     return all((type(block), type(block.attn)) in known for block in encoder.blocks)
 
 
-def _run_block(block: Any, x: Tensor, num_keys: int, first: int, mask: Tensor, rope: Tensor | None = None) -> Tensor:
-    # As the forward pass of timm's Block or EvaBlock, for the rows from `first` on.
+def run_rows(
+    block: Any, x: Tensor, num_keys: int, first: int, mask: Tensor | None = None, rope: Tensor | None = None
+) -> Tensor:
+    """Run a block as the forward pass of timm's `Block` or `EvaBlock` does, for the rows from `first` on.
+
+    Args:
+        block: a plain one, see `has_plain_blocks`.
+        x: [B, N, D].
+        num_keys: the first rows, which are keys and values.
+        first: the first row that is computed.
+        mask: [N, num_keys] bool, True = seen; None: every row sees every key.
+        rope: rotary positions of an `EvaBlock`.
+
+    Returns:
+        [B, N - first, D].
+    """
     normed = block.norm1(x)
     attn: Any = block.attn
+    seen = None if mask is None else mask[first:]
     if isinstance(block, EvaBlock):
         q, k, v = project(attn, normed, "qkv")
         q, k = turn(attn, q, rope)[:, :, first:], turn(attn, k, rope)[:, :, :num_keys]
         rows = normed[:, first:]
-        attended = _add_values(attn, rows, q, k, v[:, :, :num_keys], mask[first:])
+        attended = _add_values(attn, rows, q, k, v[:, :, :num_keys], seen)
         return add_branches(block, x[:, first:], attended)[0]
-    attended = _attend(attn, normed[:, first:], normed[:, :num_keys], mask[first:])
+    attended = _attend(attn, normed[:, first:], normed[:, :num_keys], seen)
     x = x[:, first:] + block.drop_path1(block.ls1(attended))
     return x + block.drop_path2(block.ls2(block.mlp(block.norm2(x))))
 
 
-def _attend(attn: Attention, rows: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
+def _attend(attn: Attention, rows: Tensor, keys: Tensor, mask: Tensor | None) -> Tensor:
     # As timm's Attention.forward, but queries are computed for rows, keys and values for keys alone.
     width, heads = attn.attn_dim, (attn.num_heads, attn.head_dim)
     weight, bias = attn.qkv.weight, attn.qkv.bias
@@ -108,7 +123,7 @@ def _attend(attn: Attention, rows: Tensor, keys: Tensor, mask: Tensor) -> Tensor
     return _add_values(attn, rows, attn.q_norm(q), attn.k_norm(k), v, mask)
 
 
-def _add_values(attn: Any, rows: Tensor, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+def _add_values(attn: Any, rows: Tensor, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     dropout = attn.attn_drop.p if attn.training else 0.0
     y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
     y = attn.norm(y.transpose(1, 2).flatten(2))

@@ -133,6 +133,38 @@ def test_masked_pixels_do_not_reach_the_prediction():
     assert torch.equal(model.predict(images, layout), pred)
 
 
+@pytest.mark.parametrize("depth", [0, 1, 3])
+def test_masked_tokens_are_decoded_as_if_the_last_block_ran_on_all(depth):
+    model = build(decoder=dict(DECODER, depth=depth)).double()
+    layout = random_layout(2, 16, 9, 3)
+    encoded = numbers("encoded", (2, 5, 48), 1.0).double().requires_grad_()
+
+    def decode(whole: bool) -> list[torch.Tensor]:
+        decoder = model.decoder
+        if whole:
+            tokens = decoder.embed(encoded)
+            places = decoder.pos_embed[0]
+            masked = decoder.mask_token + places[layout.masked]
+            seen = tokens[:, 1:] + places[layout.visible]
+            found = decoder.pred(decoder.norm(decoder.blocks(torch.cat([tokens[:, :1], seen, masked], 1))[:, 5:]))
+        else:
+            found = decoder(encoded, layout, (4, 4))
+        inputs = [encoded, *decoder.parameters()]
+        return [found, *torch.autograd.grad(found.square().sum(), inputs)]
+
+    for one, other in zip(decode(whole=True), decode(whole=False), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
+
+
+def test_visible_tokens_pass_no_mlp_of_the_last_block():
+    model = build(decoder=dict(DECODER, depth=2))
+    lengths = []
+    for block in model.decoder.blocks:
+        block.mlp.register_forward_hook(lambda module, args, out: lengths.append(args[0].shape[1]))
+    model.decoder(torch.zeros(2, 5, 48), random_layout(2, 16, 9, 3), (4, 4))
+    assert lengths == [5 + 9, 9]
+
+
 def test_order_inside_a_role_has_no_meaning():
     model = build()
     images = torch.randn(2, 3, 32, 32)
