@@ -10,6 +10,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 
+from mimtransfer.datasets.configured import dicts_in, name_of
 from mimtransfer.datasets.label_order import shot_order, stratified_order
 from mimtransfer.errors import UserError
 from mimtransfer.registry import DATASETS
@@ -87,6 +88,13 @@ class LabelSubset:
 def what_is_kept(share: float | None, shots: int | None) -> str:
     """Return `1 % of the labels`, or `10 shots`, as names of protocols end."""
     return f"{shots} shot{'s' * (shots != 1)}" if share is None else f"{100 * share:.6g} % of the labels"
+
+
+def label_subsets(cfg: Mapping) -> list[str]:
+    """Return which subsets the training data of a config are, in words; empty for whole data sets."""
+    dataset = (cfg.get("train_dataloader") or {}).get("dataset")
+    return [f"{what_is_kept(node.get('share'), node.get('shots'))} by seed {node.get('seed', 0)}"
+            for node in dicts_in(dataset) if name_of(node) == "LabelSubset"]
 
 
 def check_subset(where: str, share: Any, shots: Any, seed: Any) -> None:
