@@ -103,9 +103,12 @@ class BatchNormMaps(BaseModule):
         """Return maps [B, C_i, h_i, w_i] of as many maps of the same shapes.
 
         Raises:
-            UserError: another number of maps.
+            UserError: another number of maps, or other channels.
         """
         if len(inputs) != len(self.norms):
             raise UserError(f"BatchNormMaps has channels of {len(self.norms)} maps, got {len(inputs)}: "
                             "give one for each of the backbone's out_indices")
+        channels, found = [norm.num_features for norm in self.norms], [map_.shape[1] for map_ in inputs]
+        if channels != found:
+            raise UserError(f"BatchNormMaps has channels={channels}, got maps of {found}: give those of the backbone")
         return tuple(norm(map_) for norm, map_ in zip(self.norms, inputs))

@@ -29,7 +29,7 @@ def from_eva(encoder: Mapping[str, Tensor]) -> State:
     for name, value in encoder.items():
         if FIXED.search(name):
             continue
-        if f"{name}_mask" in encoder:
+        if f"{name}_mask" in encoder and value.ndim and len(value) % 3 == 0:
             q, k, v = value.chunk(3)
             value = torch.cat([q, torch.zeros_like(k), v])
         found[_THEIRS.sub(lambda match: _NAMES[match[0]], name)] = value
@@ -45,7 +45,10 @@ def from_eva(encoder: Mapping[str, Tensor]) -> State:
 def is_swiglu(state: Mapping[str, Tensor]) -> bool:
     """Say whether the blocks have a gate, packed or not."""
     inner, outer = (state.get(f"blocks.0.mlp.{layer}.weight") for layer in ("fc1", "fc2"))
-    packed = inner is not None and outer is not None and inner.shape[0] == 2 * outer.shape[1]
+    if inner is not None and outer is not None and inner.ndim == outer.ndim == 2:
+        packed = inner.shape[0] == 2 * outer.shape[1]
+    else:
+        packed = False
     return packed or "blocks.0.mlp.fc1_g.weight" in state
 
 
@@ -61,7 +64,7 @@ def to_eva(encoder: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> State
     found: State = {}
     for name, value in encoder.items():
         before, fused, kind = name.partition("qkv.")
-        if not fused or name in wanted:
+        if not fused or name in wanted or not value.ndim:
             found[re.sub(r"\bls([12])\.gamma$", r"gamma_\1", name)] = value
         elif kind == "weight" and f"{before}q_proj.weight" in wanted:
             found |= _parts(value, before, "{}_proj.weight", wanted)
@@ -79,7 +82,7 @@ def _parts(value: Tensor, before: str, names: str, wanted: Mapping[str, Tensor])
     width = len(value) // 3
     key = wanted.get(f"{before}k_proj.weight")
     if key is not None and len(key) < len(wanted[f"{before}q_proj.weight"]):
-        width = len(key)
+        width = min(width, len(key))
     sizes = [len(value) - 2 * width, width, width]
     return {before + names.format(part): tensor for part, tensor in zip("qkv", value.split(sizes))}
 

@@ -244,7 +244,7 @@ def _sincos(positions: Tensor | None) -> bool:
 
     MAE's files of the encoder alone have timm's names; timm's own ViTs learn their positions.
     """
-    if positions is None or positions.ndim != 3 or positions.shape[-1] % 4 or positions.is_meta:
+    if positions is None or positions.ndim != 3 or len(positions) != 1 or positions.shape[-1] % 4 or positions.is_meta:
         return False
     table = positions[0].float()
     table = table[table.abs().sum(-1) > 0]  # without the class token, whose position is 0
@@ -277,18 +277,22 @@ def _in_timm_terms(encoder: State) -> State:
     chunked = "blocks.0.0.norm1.weight" in encoder
     mine: State = {}
     for name, value in encoder.items():
-        if name.endswith("attn.v_bias") or re.match(r"(blocks\.\d+\.attn|rel_pos_bias)\.relative_position_index", name):
+        if name.endswith(("attn.q_bias", "attn.v_bias")):
+            pair = [encoder.get(f"{name[:-6]}{part}_bias") for part in "qv"]
+            q, v = (bias if bias is not None and bias.ndim == 1 else None for bias in pair)
+            if q is not None and v is not None:  # one that is alone stays, for loading to refuse it
+                if name.endswith("v_bias"):
+                    continue
+                name, value = f"{name[:-6]}qkv.bias", torch.cat([q, torch.zeros_like(q), v])
+        if re.match(r"(blocks\.\d+\.attn|rel_pos_bias)\.relative_position_index", name):
             continue
         if name == "rel_pos_bias.relative_position_bias_table":
             mine |= {f"{block}.attn.relative_position_bias_table": value for block in blocks}
             continue
-        if name.endswith("attn.q_bias"):
-            value = torch.cat([value, torch.zeros_like(value), encoder[name.replace("q_bias", "v_bias")]])
         if name.startswith("fc_norm.") and "norm.weight" not in encoder:
             name = name.removeprefix("fc_")
         if chunked:
             name = re.sub(r"^blocks\.\d+\.(?=\d+\.)", "blocks.", name)
-        name = re.sub(r"attn\.q_bias$", "attn.qkv.bias", name)
         mine[re.sub(r"\bgamma_([12])$", r"ls\1.gamma", name).replace("register_tokens", "reg_token")] = value
     return mine
 

@@ -106,7 +106,7 @@ def load_backbone(backbone: nn.Module, path: str | os.PathLike) -> LoadReport:
         if misfits or missing:
             raise UserError(_misfit_message(path, fmt, wanted, len(fitted), misfits, missing))
         _check_unused(path, fmt, wanted, unused, getattr(backbone, "depth", None))
-    _check_finite(path, fitted)
+    _check_numbers(path, fitted)
     with torch.no_grad():
         for name, value in fitted.items():
             wanted[name].copy_(value)
@@ -229,7 +229,12 @@ def _check_unused(
         )
 
 
-def _check_finite(path: str, fitted: Mapping[str, Tensor]) -> None:
+def _check_numbers(path: str, fitted: Mapping[str, Tensor]) -> None:
+    if unreal := [name for name, value in fitted.items() if value.is_complex()]:
+        raise UserError(
+            f"checkpoint {path!r} holds complex numbers in {len(unreal)} backbone tensors, first {unreal[0]!r}: their "
+            "imaginary parts would be left out; take another checkpoint"
+        )
     # Of finite numbers if its sum is, found in a fraction of the time; a sum may also overflow.
     broken = [name for name, value in fitted.items()
               if not (torch.isfinite(value.sum()) or torch.isfinite(value).all())]
@@ -280,7 +285,8 @@ def _structure(state: Mapping[str, Tensor]) -> str:
     block = re.compile(r"(?:(?:layers|stages)\.(\d+)\.)?blocks\.(\d+)\.|s(\d)\.b(\d+)\.|layer(\d)\.(\d+)\.")
     blocks = {tuple(part for part in found.groups() if part) for name in state if (found := block.match(name))}
     depths = Counter(place[:-1] for place in sorted(blocks))
-    return f"{f'width {stem.shape[0]}, ' if stem is not None else ''}{'-'.join(map(str, depths.values())) or 0} blocks"
+    width = f"width {stem.shape[0]}, " if stem is not None and stem.ndim else ""
+    return f"{width}{'-'.join(map(str, depths.values())) or 0} blocks"
 
 
 def _depth(state: Mapping[str, Tensor]) -> int:

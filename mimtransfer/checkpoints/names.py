@@ -90,14 +90,22 @@ def _renamed(name: str, rows: list[tuple[re.Pattern, str]]) -> str | None:
 
 
 def fuse_qkv(state: State) -> State:
-    """Join `attn.q`, `attn.k` and `attn.v` to timm's `attn.qkv`; a bias that keys lack (BEiT) is zero."""
+    """Join `attn.q`, `attn.k` and `attn.v` to timm's `attn.qkv`; a bias that keys lack (BEiT) is zero.
+
+    Parts that make no whole stay as they are, for loading to refuse them.
+    """
     fused: State = {}
     for name, value in state.items():
         if found := re.fullmatch(r"(.*\.attn\.)([qkv])\.(weight|bias)", name):
             before, part, kind = found.groups()
-            if part == "q":
-                parts = [state.get(f"{before}{one}.{kind}", torch.zeros_like(value)) for one in "qkv"]
-                fused[f"{before}qkv.{kind}"] = torch.cat(parts)
+            parts = [state.get(f"{before}{one}.{kind}") for one in "qkv"]
+            if kind == "bias" and parts[1] is None and parts[0] is not None:
+                parts[1] = torch.zeros_like(parts[0])
+            whole = [tensor for tensor in parts if tensor is not None and tensor.ndim]
+            if len(whole) < 3 or len({tensor.shape[1:] for tensor in whole}) > 1:
+                fused[name] = value
+            elif part == "q":
+                fused[f"{before}qkv.{kind}"] = torch.cat(whole)
         else:
             fused[name] = value
     return fused

@@ -50,9 +50,12 @@ def split_positions(
     Returns:
         None when the rows make no grid.
     """
+    if value.ndim not in (3, 4) or len(value) != 1:
+        return None
     if value.ndim == 4:
         return Positions(value[:, :0, 0], value.flatten(1, 2), (value.shape[1], value.shape[2]))
-    num_tokens = sum(encoder[name].shape[1] for name in _PREFIX_TOKENS if name in encoder)
+    tokens = [encoder[name] for name in _PREFIX_TOKENS if name in encoder]
+    num_tokens = sum(token.shape[1] for token in tokens if token.ndim > 1)
     # All prefix tokens have a position (MAE), or only the class token (DINOv2 with registers), or none (DeiT-3). ViTDet
     # keeps the position of a class token that it has no more.
     for num_prefix in dict.fromkeys((num_tokens, min(num_tokens, 1), 0, 1)):

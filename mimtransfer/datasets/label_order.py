@@ -79,7 +79,8 @@ def _in_turns(counts: np.ndarray, order: np.ndarray, turns: int) -> list[int]:
     members = {label: iter(order[counts[order, label] > 0].tolist()) for label in classes}
     chosen: dict[int, None] = {}
     taken = np.zeros(counts.shape[1], dtype=np.int64)
-    for turn in range(1, turns + 1):
+    most = int(counts.sum(0).max(initial=0))  # of any class; later turns add nothing
+    for turn in range(1, min(turns, most) + 1):
         for label in classes:
             while taken[label] < turn and (image := next(members[label], None)) is not None:
                 if image not in chosen:

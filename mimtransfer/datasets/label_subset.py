@@ -10,6 +10,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 
+from mimtransfer.datasets.configured import dicts_in, name_of
 from mimtransfer.datasets.label_order import shot_order, stratified_order
 from mimtransfer.errors import UserError
 from mimtransfer.registry import DATASETS
@@ -61,6 +62,9 @@ class LabelSubset:
         else:
             assert self.shots is not None
             chosen = shot_order(counts, names, self.seed, self.shots)
+            if not len(chosen):
+                raise UserError(f"LabelSubset: no image of {type(self.dataset).__name__} has a label of the classes "
+                                "that it trains on; check its annotations, metainfo and label_map")
         self.dataset.get_subset_(sorted(chosen.tolist()))
         self._chosen = True
         print_log(f"{what_is_kept(self.share, self.shots)}, drawn by seed {self.seed}: {len(chosen)} of {len(names)} "
@@ -84,6 +88,13 @@ class LabelSubset:
 def what_is_kept(share: float | None, shots: int | None) -> str:
     """Return `1 % of the labels`, or `10 shots`, as names of protocols end."""
     return f"{shots} shot{'s' * (shots != 1)}" if share is None else f"{100 * share:.6g} % of the labels"
+
+
+def label_subsets(cfg: Mapping) -> list[str]:
+    """Return which subsets the training data of a config are, in words; empty for whole data sets."""
+    dataset = (cfg.get("train_dataloader") or {}).get("dataset")
+    return [f"{what_is_kept(node.get('share'), node.get('shots'))} by seed {node.get('seed', 0)}"
+            for node in dicts_in(dataset) if name_of(node) == "LabelSubset"]
 
 
 def check_subset(where: str, share: Any, shots: Any, seed: Any) -> None:

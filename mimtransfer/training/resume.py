@@ -14,6 +14,8 @@ from mmengine.hooks import CheckpointHook
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 
+from mimtransfer.checkpoints.recorded_config import read_values
+from mimtransfer.datasets.label_subset import label_subsets
 from mimtransfer.errors import UserError
 from mimtransfer.training.batch import META_KEY, Batch, recorded_batch
 
@@ -36,9 +38,10 @@ def continue_schedule(checkpoint: dict[str, Any], runner: Runner, batch: Batch) 
 
     Raises:
         UserError: the schedule differs and cannot be rebuilt, since it depends on scores of the past; or the checkpoint
-            is of another model.
+            is of another model, or learned from another part of the labels.
     """
     _check_parameters(checkpoint, runner)
+    _check_labels(checkpoint["meta"], runner.cfg)
     meta, loop = checkpoint["meta"], runner.train_loop
     before, done = recorded_batch(meta), checkpoint["meta"]["iter"]
     iteration = _iteration(meta, before, loop, batch)
@@ -71,6 +74,22 @@ def _check_parameters(checkpoint: Mapping[str, Any], runner: Runner) -> None:
         raise UserError(f"--resume: the checkpoint is of another model: {type(model).__name__} "
                         f"{f'has {absent[0]}, which it lacks' if absent else 'trains other parameters'}; resume with "
                         "the config of before, or begin a run in another --work-dir")
+
+
+def _check_labels(meta: Mapping[str, Any], cfg: Mapping[str, Any]) -> None:
+    """Refuse another subset of the labels: the score would be recorded as that of images it did not learn from alone.
+
+    A checkpoint whose config cannot be read passes.
+    """
+    try:
+        before = label_subsets(read_values(meta["cfg"]))
+    except (KeyError, TypeError, ValueError, SyntaxError, AttributeError):
+        return
+    now = label_subsets(cfg)
+    if before != now:
+        was, is_ = (", ".join(part) or "all labels" for part in (before, now))
+        raise UserError(f"--resume: the checkpoint learned from {was}, this run from {is_}: give label_share or "
+                        "label_shots and label_seed of before, or begin a run in another --work-dir")
 
 
 def _iteration(meta: Mapping[str, Any], before: Batch | None, loop: BaseLoop, batch: Batch) -> int:

@@ -39,7 +39,7 @@ def record(work_dir):
     return json.loads(Path(work_dir, "result.json").read_text())
 
 
-def test_from_one_option_to_the_record_and_its_config(call):
+def test_from_one_option_to_the_record_and_its_config(call, capsys):
     options = ["label_share=0.25", "label_seed=1"]
     assert not call("train", SEG, "--work-dir", "seg", "--cfg-options", *SHORT, *options)
     log = "".join(path.read_text() for path in Path("seg").glob("*/*.log"))
@@ -54,6 +54,15 @@ def test_from_one_option_to_the_record_and_its_config(call):
     again = load_config(f"seg/{Path(SEG).name}", [])
     assert fingerprint(protocol_config(again)) == found["protocol"]["fingerprint"]
     assert again.protocol == found["protocol"]["name"] and not {"label_share", "label_seed"} & set(again)
+    # Weights that have seen other images are none of the subset that a resume would be recorded under.
+    for others, said in ((["label_share=0.5"], "50 % of the labels by seed 0"), (["label_share=1"], "all labels")):
+        resume = ["--work-dir", "seg", "--resume", "--cfg-options", *SHORT, "train_cfg.max_iters=2", *others]
+        capsys.readouterr()
+        assert call("train", SEG, *resume) == 2
+        assert f"learned from 25 % of the labels by seed 1, this run from {said}" in capsys.readouterr().err
+    assert record("seg") == found
+    resume = ["--work-dir", "seg", "--resume", "--cfg-options", *SHORT, "train_cfg.max_iters=2", *options]
+    assert not call("train", SEG, *resume)
 
 
 def test_shots_of_boxes(call):

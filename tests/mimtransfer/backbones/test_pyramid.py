@@ -116,3 +116,5 @@ def test_norms_of_maps_are_the_batch_norm_of_all_maps_side_by_side() -> None:
         reference.eval()
     with pytest.raises(UserError, match="2 maps, got 1"):
         neck(maps[:1])
+    with pytest.raises(UserError, match=r"channels=\[6, 8\], got maps of \[8, 6\]"):
+        neck(maps[::-1])

@@ -123,6 +123,7 @@ def test_shots_by_hand():
         # Turn 2: class 1 has its two objects, class 0 one, so it gets the next image in the order of the hashes.
         assert shot_order(counts, "abc", seed, 2).tolist() == [2, order[0]]
         assert shot_order(counts, "abc", seed, 9).tolist() == [2, *order]
+        assert shot_order(counts, "abc", seed, 10**15).tolist() == [2, *order]  # at once
 
 
 @pytest.mark.parametrize("share", [0.01, 0.02, 0.05, 0.1])

@@ -135,3 +135,12 @@ def test_refuses_data_without_labels(folder):
         subset(unlabelled, share=0.5)
     with pytest.raises(UserError, match="no step of the pipeline loads index maps"):
         subset(dict(segmentation(folder), pipeline=[]), share=0.5)
+
+
+def test_refuses_data_of_which_no_image_has_an_object(folder, tmp_path):
+    """Training would have no image to read."""
+    content = json.loads((folder / "train.json").read_text())
+    (tmp_path / "none.json").write_text(json.dumps(dict(content, annotations=[])))
+    dataset = dict(detection(folder), ann_file=str(tmp_path / "none.json"), filter_cfg=None)
+    with pytest.raises(UserError, match="LabelSubset: no image of CocoDataset has a label"):
+        subset(dataset, shots=1)
