@@ -11,6 +11,7 @@ _base_ = [
     "../_base_/frozen_segmentation_runtime.py",
 ]
 protocol = "patch logistic regression, ADE20K 512, 64 patches an image"
+train_dataloader = None
 train_cfg = None
 val_cfg = None
 val_dataloader = None

@@ -108,8 +108,9 @@ def _name_the_file(transform: Callable[[], dict], results: dict) -> dict:
         what = f"index map {printable(path)!r}" if path else f"annotations of image {printable(image)!r}"
         raise UserError(f"{what} cannot be read ({why}); repair it, or remove it with its image") from None
     labels = results.get("gt_seg_map")
-    if labels is not None and labels.ndim < 2 and labels.size == np.prod(results["ori_shape"]):
-        labels = results["gt_seg_map"] = labels.reshape(results["ori_shape"])  # mmseg drops sides of one pixel
+    shape = results.get("ori_shape")  # not where index maps alone are read
+    if labels is not None and shape is not None and labels.ndim < 2 and labels.size == np.prod(shape):
+        labels = results["gt_seg_map"] = labels.reshape(shape)  # mmseg drops sides of one pixel
     if labels is not None and labels.ndim == 2 and labels.shape != tuple(results.get("ori_shape", labels.shape)):
         height, width = results["ori_shape"]
         raise UserError(f"index map {printable(path)!r} is {labels.shape[1]} x {labels.shape[0]}, its image {width} x "

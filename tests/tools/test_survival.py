@@ -253,7 +253,7 @@ def test_no_child_is_left(tmp_path):
                "train_dataloader.persistent_workers=True"]
     process = start_tool(log, *command[2:])
     end = time.monotonic() + 240
-    while not list((tmp_path / "run").glob("epoch_*.pth")) and process.is_alive() and time.monotonic() < end:
+    while not (tmp_path / "run/last_checkpoint").exists() and process.is_alive() and time.monotonic() < end:
         time.sleep(0.05)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     process.terminate()

@@ -10,6 +10,7 @@ from PIL import Image
 import mimtransfer  # noqa: F401  before mmdet and mmseg
 from mimtransfer.datasets.label_order import shot_order, stratified_order
 from mimtransfer.datasets.label_subset import class_counts, image_names
+from mimtransfer.datasets.reading import stand_in
 from mimtransfer.errors import UserError
 
 # objects of the classes "a" and "b" in an image; the third has a crowd of "b" and one of a class left out
@@ -45,6 +46,7 @@ def detection(folder, **changes):
 
 def segmentation(folder, classes=("p", "q", "r"), **changes):
     init_default_scope("mmseg")
+    stand_in("mmseg")  # as the tools: maps of one row are read as such
     prefix = dict(img_path="img", seg_map_path="maps")
     return dict(type="BaseSegDataset", data_root=str(folder), data_prefix=prefix, img_suffix=".png",
                 metainfo=dict(classes=classes), pipeline=[dict(type="LoadAnnotations"), dict(type="PackSegInputs")],

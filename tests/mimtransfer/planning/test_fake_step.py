@@ -118,7 +118,8 @@ def test_real_values_stay_real_and_fake_ones_are_invented():
 
 
 def test_flops_of_mae_vit_base_by_hand():
-    """Encoder on 49 visible patches and the class token, decoder on all 196 and it, prediction of the 147 masked ones.
+    """Encoder on 49 visible patches and the class token, decoder on all 196 and it, prediction of the 147 masked ones,
+    for which the last block computes all but keys and values.
 
     A product of [m, k] and [k, n] is 2mkn; backward twice that, for the pixels none; attention 2 products forward, 5
     backward, since flash computes its map anew.
@@ -127,7 +128,9 @@ def test_flops_of_mae_vit_base_by_hand():
         return depth * (3 * 2 * 12 * width**2 * tokens + (2 + 5) * 2 * tokens**2 * width)
 
     projection = 2 * 2 * 196 * (16 * 16 * 3) * 768
-    decoder = 3 * 2 * 50 * 768 * 512 + blocks(8, 512, 197) + 3 * 2 * 147 * 512 * (16 * 16 * 3)
+    keys_and_values, rest = 3 * 2 * 2 * 512**2 * 197, 3 * 2 * 10 * 512**2 * 147 + (2 + 5) * 2 * 147 * 197 * 512
+    last = keys_and_values + rest
+    decoder = 3 * 2 * 50 * 768 * 512 + blocks(7, 512, 197) + last + 3 * 2 * 147 * 512 * (16 * 16 * 3)
     cfg = load("pretrain/mae_vit-base_800e_in1k.py")
     found = FakeStep(cfg, pretraining_task(cfg), amp=True)
     assert found.run(2).flops == 2 * (projection + blocks(12, 768, 50) + decoder)
