@@ -1,8 +1,8 @@
 """From the names in a checkpoint to timm's.
 
 A format is a function `(state) -> Format | None`: it recognises its files by their keys and says which tensors belong
-to the encoder, and how timm calls them. Codebases that only call the same tensors otherwise are a table in
-`foreign_names`; for another kind of file write such a function and add it to `KNOWN_FORMATS`.
+to the encoder, and how timm calls them. Codebases that only call the same tensors otherwise are a table in `names`; for
+another kind of file write such a function and add it to `KNOWN_FORMATS`.
 """
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def official_mapet(state: State) -> Format | None:
 
 
 def renamed(state: State) -> Format | None:
-    """Files of a codebase in `foreign_names`, the ViT alone or inside a larger model."""
+    """Files of a codebase in `names`, the ViT alone or inside a larger model."""
     for table in TABLES:
         prefix = table.find(state)
         if prefix is not None:
