@@ -1,9 +1,11 @@
 """PostNormBlock: a transformer block whose norms lie behind the sums (Vaswani et al. 2017, arXiv 1706.03762), as in
 data2vec 2.0 (Baevski et al. 2023, arXiv 2212.07525). Names of parameters are those of timm's Block.
 """
+from timm.models.eva import EvaBlock
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
+from mimtransfer.backbones.rotary import add_branches
 from mimtransfer.errors import UserError
 
 
@@ -31,8 +33,17 @@ class PostNormBlock(Block):
         return forward_block(self, x)[0]
 
 
-def forward_block(block: Block, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Run a plain or a post-norm block: return its output and what its feed-forward network adds, [B, N, D] each."""
+def forward_block(block: Block | EvaBlock, x: Tensor, rope: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Run a plain, a post-norm or an Eva's block: return its output and what its feed-forward network adds, [B, N, D]
+    each.
+
+    Args:
+        block: one of these.
+        x: [B, N, D] tokens.
+        rope: rotary positions of an `EvaBlock`, see `rotary_tables`.
+    """
+    if type(block) is EvaBlock:
+        return add_branches(block, x, block.attn(block.norm1(x), rope=rope))
     if type(block) is PostNormBlock:
         x = block.norm1(x + block.drop_path1(block.ls1(block.attn(x))))
         added = block.mlp(x)

@@ -109,12 +109,6 @@ def _window_tables(table: Tensor, grid: tuple[int, int], size: int) -> Tensor:
     return windows.flatten(1, 2).unflatten(0, (len(heads), -1)).transpose(0, 1)
 
 
-def forward_eva_block(block: EvaBlock, x: Tensor, rope: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Run a plain EvaBlock: return its output and what its feed-forward network adds, [B, N, D] each."""
-    assert type(block) is EvaBlock, "others add something else"
-    return add_branches(block, x, block.attn(block.norm1(x), rope=rope))
-
-
 def add_branches(block: EvaBlock, x: Tensor, attended: Tensor) -> tuple[Tensor, Tensor]:
     """Add what the attention and the feed-forward network make to tokens, as timm's EvaBlock: return the sum and the
     latter, [B, N, D] each.
@@ -132,29 +126,39 @@ def project(attn: Any, x: Tensor, parts: str) -> list[Tensor]:
     """Project tokens [B, N, D] to queries, keys or values [B, K, N, d]; queries and keys are normed, and not turned.
 
     Args:
-        attn: timm's EvaAttention or AttentionRope.
-        parts: Any of 'q', 'k' and 'v', in the order of the result.
+        attn: timm's Attention, EvaAttention or AttentionRope.
+        parts: A piece of 'qkv', e.g. 'kv': what is returned, in this order.
     """
     if attn.qkv is None:
-        layers = {part: getattr(attn, f"{part}_proj") for part in parts}
-        found = {part: layer(x) for part, layer in layers.items()}
+        found = tuple(getattr(attn, f"{part}_proj")(x) for part in parts)
     else:
-        weights = dict(zip("qkv", attn.qkv.weight.chunk(3)))
-        if attn.qkv.bias is not None:
-            biases = dict(zip("qkv", attn.qkv.bias.chunk(3)))
-        else:
-            biases = {part: getattr(attn, f"{part}_bias", None) for part in "qkv"}
-        found = {part: F.linear(x, weights[part], biases[part]) for part in parts}
-    norms = {"q": attn.q_norm, "k": attn.k_norm, "v": nn.Identity()}
-    heads = {part: norms[part](value.unflatten(2, (-1, attn.head_dim)).transpose(1, 2))
-             for part, value in found.items()}
+        weight, bias, first = attn.qkv.weight, attn.qkv.bias, "qkv".index(parts)
+        if bias is None and getattr(attn, "q_bias", None) is not None:
+            bias = torch.cat([attn.q_bias, attn.k_bias, attn.v_bias])
+        width = len(weight) // 3
+        rows = slice(first * width, (first + len(parts)) * width)
+        found = F.linear(x, weight[rows], None if bias is None else bias[rows]).chunk(len(parts), dim=-1)
+    heads = [value.unflatten(2, (-1, attn.head_dim)).transpose(1, 2) for value in found]
+    norms = {"q": attn.q_norm, "k": attn.k_norm}
+    heads = [norms[part](value) if part in norms else value for part, value in zip(parts, heads)]
     # Of grouped queries several share a key and a value.
-    return [value.repeat_interleave(attn.num_heads // value.shape[1], 1) for value in heads.values()]
+    return [value if value.shape[1] == attn.num_heads
+            else value.repeat_interleave(attn.num_heads // value.shape[1], dim=1) for value in heads]
 
 
-def turn(attn: Any, x: Tensor, rope: Tensor | None) -> Tensor:
-    """Turn queries or keys [B, K, P+N, d] by a table of the N patches."""
+def turn(attn: Any, x: Tensor, rope: Tensor | None, first: int = 0) -> Tensor:
+    """Turn queries or keys [B, K, n, d] of some of a sequence of P+N tokens, by the table of its N patches.
+
+    Args:
+        attn: timm's EvaAttention or AttentionRope.
+        x: Those of the n tokens from `first` on.
+        rope: See `rotary_tables`; None turns nothing.
+        first: 0 is the first prefix token.
+    """
     if rope is None:
         return x
-    prefix, patches = x[:, :, : attn.num_prefix_tokens], x[:, :, attn.num_prefix_tokens :]
+    num_prefix = max(attn.num_prefix_tokens - first, 0)
+    begin = max(first - attn.num_prefix_tokens, 0)
+    prefix, patches = x[:, :, :num_prefix], x[:, :, num_prefix:]
+    rope = rope[..., begin : begin + patches.shape[2], :]
     return torch.cat([prefix, apply_rot_embed_cat(patches, rope, half=attn.rotate_half)], dim=2)

@@ -38,7 +38,7 @@ def build_plain_vit(arch: str, *, img_size: tuple[int, int], patch_size: tuple[i
     if taken:
         raise UserError(f"model_kwargs of TimmViT may not hold {', '.join(taken)}: use the arguments of TimmViT itself")
     check_in_chans("TimmViT", in_chans)
-    any_grid: dict[str, Any] = {"dynamic_img_size": True} if is_eva(arch) else {}
+    any_grid: dict[str, Any] = {"dynamic_img_size": True} if timm.models.is_model_in_modules(arch, "eva") else {}
     try:
         vit = timm.create_model(arch, pretrained=False, num_classes=0, global_pool="", img_size=img_size,
                                 patch_size=patch_size, drop_path_rate=drop_path_rate, init_values=layer_scale,
@@ -59,11 +59,6 @@ def build_plain_vit(arch: str, *, img_size: tuple[int, int], patch_size: tuple[i
     assert isinstance(vit, VisionTransformer | Eva)
     vit.patch_embed.flatten = True  # to [B, L, D], which an Eva for any grid does later
     return vit
-
-
-def is_eva(arch: str) -> bool:
-    """Say whether timm's name is of an Eva, the class of the ViTs with rotary positions."""
-    return timm.models.model_entrypoint(arch).__module__.rpartition(".")[2] == "eva"
 
 
 def _check_family(arch: str) -> None:

@@ -17,7 +17,8 @@ from mimtransfer.checkpoints.names import State, fuse_qkv
 FIXED = re.compile(r"(^|\.)rope(_embed|_embeddings)?\.(?!freqs$)|\.bias_mask$")
 _NAMES = {"storage_tokens": "reg_token", "attn.inner_attn_ln": "attn.norm", "mlp.ffn_ln": "mlp.norm",
           "mlp.w12": "mlp.fc1", "mlp.w1": "mlp.fc1_g", "mlp.w2": "mlp.fc1_x", "mlp.w3": "mlp.fc2",
-          "attn.q_proj": "attn.q", "attn.k_proj": "attn.k", "attn.v_proj": "attn.v"}
+          "attn.q_proj": "attn.q", "attn.k_proj": "attn.k", "attn.v_proj": "attn.v",
+          "attn.q_bias": "attn.q.bias", "attn.v_bias": "attn.v.bias"}
 _THEIRS = re.compile("|".join(rf"(?:^|(?<=\.)){re.escape(name)}(?=\.|$)" for name in _NAMES))
 
 
@@ -64,16 +65,15 @@ def to_eva(encoder: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> State
     found: State = {}
     for name, value in encoder.items():
         before, fused, kind = name.partition("qkv.")
-        if not fused or name in wanted or not value.ndim:
-            found[re.sub(r"\bls([12])\.gamma$", r"gamma_\1", name)] = value
-        elif kind == "weight" and f"{before}q_proj.weight" in wanted:
-            found |= _parts(value, before, "{}_proj.weight", wanted)
-        elif kind == "bias" and f"{before}q_proj.weight" in wanted:
-            found |= _without_zeros(_parts(value, before, "{}_proj.bias", wanted), wanted)
-        elif kind == "bias":
-            found |= _without_zeros(_parts(value, before, "{}_bias", wanted), wanted)
+        if f"{before}q_proj.weight" in wanted:
+            names = {"weight": "{}_proj.weight", "bias": "{}_proj.bias"}
         else:
-            found[name] = value
+            names = {"bias": "{}_bias"}
+        if not fused or name in wanted or not value.ndim or kind not in names:
+            found[re.sub(r"\bls([12])\.gamma$", r"gamma_\1", name)] = value
+        else:
+            parts = _parts(value, before, names[kind], wanted)
+            found |= {part: tensor for part, tensor in parts.items() if part in wanted or tensor.any()}
     return found
 
 
@@ -85,7 +85,3 @@ def _parts(value: Tensor, before: str, names: str, wanted: Mapping[str, Tensor])
         width = min(width, len(key))
     sizes = [len(value) - 2 * width, width, width]
     return {before + names.format(part): tensor for part, tensor in zip("qkv", value.split(sizes))}
-
-
-def _without_zeros(parts: State, wanted: Mapping[str, Tensor]) -> State:
-    return {part: value for part, value in parts.items() if part in wanted or value.any()}

@@ -1,8 +1,8 @@
 """From the names in a checkpoint to timm's.
 
 A format is a function `(state) -> Format | None`: it recognises its files by their keys and says which tensors belong
-to the encoder, and how timm calls them. Codebases that only call the same tensors otherwise are a table in
-`foreign_names`; for another kind of file write such a function and add it to `KNOWN_FORMATS`.
+to the encoder, and how timm calls them. Codebases that only call the same tensors otherwise are a table in `names`; for
+another kind of file write such a function and add it to `KNOWN_FORMATS`.
 """
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def official_mapet(state: State) -> Format | None:
 
 
 def renamed(state: State) -> Format | None:
-    """Files of a codebase in `foreign_names`, the ViT alone or inside a larger model."""
+    """Files of a codebase in `names`, the ViT alone or inside a larger model."""
     for table in TABLES:
         prefix = table.find(state)
         if prefix is not None:
@@ -268,22 +268,15 @@ def _split_head(state: State) -> tuple[State, list[str]]:
 def _in_timm_terms(encoder: State) -> State:
     """Bring a ViT of BEiT's or DINOv2's build to the tensors of timm's plain ViT.
 
-    BEiT has biases for queries and values only (one for keys does not change attention), layer scale as `gamma_*`, in
-    pretraining a relative position bias that all blocks share, and after fine-tuning the final norm behind the pooling.
-    DINOv2 calls the registers otherwise, and numbers its blocks inside numbered chunks. For timm's Eva see `from_eva`.
+    BEiT has layer scale as `gamma_*`, in pretraining a relative position bias that all blocks share, and after
+    fine-tuning the final norm behind the pooling. DINOv2 calls the registers otherwise, and numbers its blocks inside
+    numbered chunks. For timm's Eva, and biases of queries and values apart, see `from_eva`.
     """
     encoder = from_eva(encoder)
     blocks = sorted({found[0] for name in encoder if (found := re.match(r"blocks\.\d+(?=\.)", name))})
     chunked = "blocks.0.0.norm1.weight" in encoder
     mine: State = {}
     for name, value in encoder.items():
-        if name.endswith(("attn.q_bias", "attn.v_bias")):
-            pair = [encoder.get(f"{name[:-6]}{part}_bias") for part in "qv"]
-            q, v = (bias if bias is not None and bias.ndim == 1 else None for bias in pair)
-            if q is not None and v is not None:  # one that is alone stays, for loading to refuse it
-                if name.endswith("v_bias"):
-                    continue
-                name, value = f"{name[:-6]}qkv.bias", torch.cat([q, torch.zeros_like(q), v])
         if re.match(r"(blocks\.\d+\.attn|rel_pos_bias)\.relative_position_index", name):
             continue
         if name == "rel_pos_bias.relative_position_bias_table":

@@ -22,7 +22,6 @@ from torch import Tensor, nn
 
 from mimtransfer.backbones.inspect import BlockView
 from mimtransfer.backbones.post_norm import PostNormBlock, forward_block
-from mimtransfer.backbones.rotary import forward_eva_block
 from mimtransfer.errors import UserError
 from mimtransfer.registry import MODELS
 from pretrain.layout import TokenLayout, for_each_mask, take
@@ -159,10 +158,7 @@ class Data2Vec2(LatentPrediction):
         place: dict[str, Any] = {}
         for number, (block, place) in enumerate(zip(teacher.blocks, teacher.places(grid))):
             inputs = x
-            if isinstance(block, EvaBlock):
-                x, added = forward_eva_block(block, x, place.get("rope"))
-            else:
-                x, added = forward_block(block, x)
+            x, added = forward_block(block, x, **place)
             if number >= first:
                 added = added[:, teacher.num_prefix_tokens :].float().transpose(1, 2)  # [B, D, L]
                 total = total + F.instance_norm(added)

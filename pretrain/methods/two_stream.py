@@ -99,34 +99,19 @@ def run_rows(
     Returns:
         [B, N - first, D].
     """
-    normed = block.norm1(x)
-    attn: Any = block.attn
-    seen = None if mask is None else mask[first:]
+    attn, normed = block.attn, block.norm1(x)
+    rows = normed[:, first:]
+    (q,), (k, v) = project(attn, rows, "q"), project(attn, normed[:, :num_keys], "kv")
     if isinstance(block, EvaBlock):
-        q, k, v = project(attn, normed, "qkv")
-        q, k = turn(attn, q, rope)[:, :, first:], turn(attn, k, rope)[:, :, :num_keys]
-        rows = normed[:, first:]
-        attended = _add_values(attn, rows, q, k, v[:, :, :num_keys], seen)
-        return add_branches(block, x[:, first:], attended)[0]
-    attended = _attend(attn, normed[:, first:], normed[:, :num_keys], seen)
-    x = x[:, first:] + block.drop_path1(block.ls1(attended))
-    return x + block.drop_path2(block.ls2(block.mlp(block.norm2(x))))
-
-
-def _attend(attn: Attention, rows: Tensor, keys: Tensor, mask: Tensor | None) -> Tensor:
-    # As timm's Attention.forward, but queries are computed for rows, keys and values for keys alone.
-    width, heads = attn.attn_dim, (attn.num_heads, attn.head_dim)
-    weight, bias = attn.qkv.weight, attn.qkv.bias
-    q_bias, kv_bias = (None, None) if bias is None else (bias[:width], bias[width:])
-    q = F.linear(rows, weight[:width], q_bias).unflatten(2, heads).transpose(1, 2)  # [B, K, rows, d]
-    k, v = F.linear(keys, weight[width:], kv_bias).unflatten(2, (2, *heads)).permute(2, 0, 3, 1, 4)
-    return _add_values(attn, rows, attn.q_norm(q), attn.k_norm(k), v, mask)
-
-
-def _add_values(attn: Any, rows: Tensor, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+        assert rope is None or rope.shape[-2] == x.shape[1] - attn.num_prefix_tokens, "a row for each patch"
+        q, k = turn(attn, q, rope, first), turn(attn, k, rope)
     dropout = attn.attn_drop.p if attn.training else 0.0
-    y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
+    y = F.scaled_dot_product_attention(q, k, v, attn_mask=None if mask is None else mask[first:], dropout_p=dropout)
     y = attn.norm(y.transpose(1, 2).flatten(2))
     if attn.gate is not None:
         y = y * attn.gate(rows).sigmoid()
-    return attn.proj_drop(attn.proj(y))
+    attended = attn.proj_drop(attn.proj(y))
+    if isinstance(block, EvaBlock):
+        return add_branches(block, x[:, first:], attended)[0]
+    x = x[:, first:] + block.drop_path1(block.ls1(attended))
+    return x + block.drop_path2(block.ls2(block.mlp(block.norm2(x))))

@@ -97,3 +97,15 @@ def test_both_streams_are_turned_as_the_patches_that_they_are_of(arch):
     torch.testing.assert_close(found, encoder.norm(x), atol=1e-5, rtol=0)
     elsewhere = encode_two_streams(encoder, tokens, query, mask, grid=(4, 4), patches=patches.roll(1, 1))
     assert (elsewhere - found[:, -1:]).abs().max() > 1e-4
+
+
+def test_only_what_is_read_is_projected():
+    """Queries of all rows but those of the last block's content; keys of the content alone."""
+    encoder = MODELS.build(dict(ENCODER, arch="eva02_base_patch14_224"))
+    lengths = {"q_proj": [], "k_proj": []}
+    for block in encoder.blocks:
+        for layer, seen in lengths.items():
+            getattr(block.attn, layer).register_forward_hook(lambda _, args, out, seen=seen: seen.append(out.shape[1]))
+    patches, mask = torch.arange(7)[None], two_stream_mask(6, 1, auxiliary=False)
+    encode_two_streams(encoder, torch.zeros(1, 6, 48), torch.zeros(1, 1, 48), mask, grid=(4, 4), patches=patches)
+    assert lengths == {"q_proj": [8, 1], "k_proj": [7, 7]}
