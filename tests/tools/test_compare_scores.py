@@ -44,8 +44,7 @@ def place(folder, monkeypatch):
 
 def words_of_test(task, work_dir):
     return [CONFIGS[task], f"{task}.pth", "--work-dir", work_dir, "--save-predictions", "--cfg-options",
-            "test_dataloader.num_workers=0", "test_dataloader.dataset.serialize_data=False",
-            "custom_hooks.1.num_images=1"]  # fmt: skip
+            "test_dataloader.num_workers=0", "custom_hooks.1.num_images=1"]  # fmt: skip
 
 
 def run_test(task, work_dir):
