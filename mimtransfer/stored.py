@@ -29,22 +29,22 @@ def parse_json(text: str) -> Any:
     return value
 
 
-def read_json(path: str | os.PathLike, fix: str) -> Any:
-    """Read a JSON file.
+def read_text(path: str | os.PathLike, fix: str, largest: int = _LARGEST) -> str:
+    """Read a text file.
 
     Args:
         fix: what to do about a broken one, for the message.
+        largest: bytes that it may have.
 
     Raises:
-        UserError: there is no such file, it cannot be read, is a folder, pipe or device, is too large, or `parse_json`
-            refuses it.
+        UserError: there is no such file, it cannot be read, is a folder, pipe or device, or is too large.
     """
     try:
         if not Path(path).is_file():
             raise ValueError(f"is a {what_is(path)}, expected a file")
-        if os.path.getsize(path) > _LARGEST:
-            raise ValueError(f"has {os.path.getsize(path):,} bytes, expected at most {_LARGEST:,}")
-        text = Path(path).read_text(encoding="utf-8")
+        if os.path.getsize(path) > largest:
+            raise ValueError(f"has {os.path.getsize(path):,} bytes, expected at most {largest:,}")
+        return Path(path).read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file{near_files(str(path))}") from error
     except OSError as error:
@@ -53,6 +53,18 @@ def read_json(path: str | os.PathLike, fix: str) -> Any:
         raise UserError(f"{path}: cannot be read ({error}); {fix}") from error
     except ValueError as error:
         raise UserError(f"{path}: {error}; {fix}") from error
+
+
+def read_json(path: str | os.PathLike, fix: str) -> Any:
+    """Read a JSON file.
+
+    Args:
+        fix: as of `read_text`.
+
+    Raises:
+        UserError: as `read_text`, or `parse_json` refuses it.
+    """
+    text = read_text(path, fix)
     try:
         return parse_json(text)
     except ValueError as error:

@@ -80,8 +80,10 @@ def made_up_images(cfg, folder: Path, given: list[str]) -> list[str]:
     return [f"train_dataloader.dataset.root={folder}", "train_dataloader.dataset.num_images=None"]
 
 
-def train(tree: Path, config: Path, work_dir: Path, args: argparse.Namespace) -> list[dict[str, float]]:
-    """Run the training tool of a checkout until it has logged enough steps; return their losses."""
+def train(
+    revision: str, tree: Path, config: Path, work_dir: Path, args: argparse.Namespace
+) -> list[dict[str, float]]:  # fmt: skip
+    """Train with the code of a revision, checked out in `tree`, until enough steps are logged; return their losses."""
     from mmengine.config import Config
 
     from mimtransfer.errors import UserError
@@ -111,7 +113,7 @@ def train(tree: Path, config: Path, work_dir: Path, args: argparse.Namespace) ->
     if len(losses) < args.steps and run.returncode != 0:
         lines = output.read_text().strip().splitlines() or ["no output"]
         reason = next((line for line in lines if line.startswith("error: ")), lines[-1]).removeprefix("error: ")
-        raise UserError(f"{Path(command[1]).name} of {tree} stopped after {len(losses)} steps: {reason}")
+        raise UserError(f"{Path(command[1]).name} of {revision} stopped after {len(losses)} steps: {reason}")
     return losses
 
 
@@ -133,7 +135,7 @@ def main() -> None:
         for number, config in enumerate(configs):
             runs = folder / str(number)
             runs.mkdir()
-            curves = [train(tree, config, runs / f"run{i}", args) for i, tree in enumerate(trees)]
+            curves = [train(names[i], tree, config, runs / f"run{i}", args) for i, tree in enumerate(trees)]
             difference = first_difference(curves, names, args.tolerance)
             differs |= difference is not None
             print(f"{config}: {difference or f'equal, {len(curves[0])} steps'}", flush=True)

@@ -117,7 +117,7 @@ def _entries(coco: dict[str, Any], with_crowds: bool, lvis: bool) -> Iterator[Fi
             "image_id": (_whole, "is no integer"),
             "category_id": (_whole, "is no integer"),
             "bbox": (_box, "is not four numbers"),
-            "area": (_number, "is no number"),
+            "area": (is_number, "is no number"),
             "iscrowd": (_flag, "is not 0 or 1"),
         },
     }
@@ -204,7 +204,7 @@ def _all_plain(values: list, sound: Callable[[Any], bool]) -> bool:
         return kinds == {int}
     if sound is _flag:
         return kinds == {int} and set(values) <= {0, 1}
-    if sound is _number:
+    if sound is is_number:
         return _numbers(kinds) and _within(values)
     if sound is _box:
         inside = chain.from_iterable
@@ -233,12 +233,13 @@ def _whole(value: Any) -> bool:
     return type(value) is int or (type(value) is float and value.is_integer())
 
 
-def _number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Say whether a value of a JSON is a number that a coordinate, an area or a score can have."""
     return type(value) in (int, float) and -_LARGE < value < _LARGE  # not for NaN, either
 
 
 def _size(value: Any) -> bool:
-    return _number(value) and value > 0
+    return is_number(value) and value > 0
 
 
 def _text(value: Any) -> bool:

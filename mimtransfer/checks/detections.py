@@ -8,11 +8,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from mimtransfer.checks.annotations import no_collection
+from mimtransfer.checks.annotations import is_number, no_collection
 from mimtransfer.checks.objects import run_lengths
-from mimtransfer.errors import UserError, near_files, what_is
+from mimtransfer.checks.values import shown
+from mimtransfer.errors import UserError
+from mimtransfer.stored import read_text
 
-_LARGE = 1e12  # no coordinate is larger
 _LARGEST = 8 << 30  # bytes; boxes and masks of COCO's 5,000 images have some 300 MB
 _RUNS = re.compile("([P-o]{0,7}[0-O])+")  # numbers of five bits a character, the last of each below "P"; below 2 ** 40
 _FIX = "write it again by tools/test.py --save-predictions, or as COCO's server wants results"
@@ -40,20 +41,20 @@ def read_detections(path: str | os.PathLike, coco: Mapping[str, Any]) -> list[di
     for number, one in enumerate(found):
         where = f"{path}: detection {number}"
         if type(one) is not dict:
-            raise UserError(f"{where} is {_short(one)}, expected an object; {_FIX}")
+            raise UserError(f"{where} is {shown(one)}, expected an object; {_FIX}")
         for key, known in (("image_id", sizes), ("category_id", categories)):
             if type(one.get(key)) is not int or one[key] not in known:
-                raise UserError(f"{where}: {key} {_short(one.get(key))} is not in the annotation file; give the one "
+                raise UserError(f"{where}: {key} {shown(one.get(key))} is not in the annotation file; give the one "
                                 "that was tested on, --ann-file JSON")
-        if not _is_number(one.get("score")):
-            raise UserError(f"{where}: score is {_short(one.get('score'))}, expected a number; {_FIX}")
+        if not is_number(one.get("score")):
+            raise UserError(f"{where}: score is {shown(one.get('score'))}, expected a number; {_FIX}")
         own = {key for key in ("bbox", "segmentation") if key in one}
         shapes = own if shapes is None else shapes
         if not own or own != shapes:
             expected = " and ".join(sorted(shapes)) or "bbox or segmentation"
             raise UserError(f"{where} has {' and '.join(sorted(own)) or 'neither'}, expected {expected}; {_FIX}")
         if "bbox" in own and not _is_box(one["bbox"]):
-            raise UserError(f"{where}: bbox is {_short(one['bbox'])}, expected x, y, width and height; {_FIX}")
+            raise UserError(f"{where}: bbox is {shown(one['bbox'])}, expected x, y, width and height; {_FIX}")
         if "segmentation" in own and not _is_mask(one["segmentation"], sizes[one["image_id"]]):
             raise UserError(f"{where}: segmentation is no compressed RLE of {sizes[one['image_id']]}, the size of its "
                             f"image; {_FIX}")
@@ -62,33 +63,19 @@ def read_detections(path: str | os.PathLike, coco: Mapping[str, Any]) -> list[di
 
 
 def _read_list(path: str | os.PathLike) -> list[Any]:
+    text = read_text(path, _FIX, _LARGEST)
     try:
-        if not os.path.isfile(path):
-            kind = what_is(path)
-            raise UserError(f"{path}: is a {kind}, expected a file; {_FIX}")
-        if os.path.getsize(path) > _LARGEST:
-            raise UserError(f"{path}: has {os.path.getsize(path):,} bytes, expected at most {_LARGEST:,}; {_FIX}")
-        with open(path, encoding="utf-8") as file, no_collection():
-            found = json.load(file)
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file{near_files(str(path))}; {_FIX}") from error
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); {_FIX}") from error
-    except UserError:
-        raise
+        with no_collection():
+            found = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not valid JSON ({' '.join(str(error).split())[:120]}); {_FIX}") from error
     if not isinstance(found, list):
-        raise UserError(f"{path}: holds {_short(found)}, expected a list of detections; {_FIX}")
+        raise UserError(f"{path}: holds {shown(found)}, expected a list of detections; {_FIX}")
     return found
 
 
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and -_LARGE < value < _LARGE  # not for NaN, either
-
-
 def _is_box(value: Any) -> bool:
-    return type(value) is list and len(value) == 4 and all(map(_is_number, value)) and min(value[2:]) >= 0
+    return type(value) is list and len(value) == 4 and all(map(is_number, value)) and min(value[2:]) >= 0
 
 
 def _is_mask(value: Any, size: list[int]) -> bool:
@@ -100,8 +87,3 @@ def _is_mask(value: Any, size: list[int]) -> bool:
         return False
     runs = run_lengths(text)
     return min(runs) >= 0 and sum(runs) == math.prod(size)
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:60]} ..."

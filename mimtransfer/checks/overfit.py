@@ -16,7 +16,8 @@ from mmengine.dataset import Compose
 from mmengine.registry import DATASETS
 
 from mimtransfer.datasets.coco_ids import file_names
-from mimtransfer.datasets.configured import classes_of, dicts_in, leaves, name_of
+from mimtransfer.datasets.configured import classes_of, leaves
+from mimtransfer.datasets.label_subset import label_subsets
 from mimtransfer.errors import UserError
 
 MAX_ITERS = 600
@@ -50,7 +51,7 @@ def set_overfit(cfg: Config, num_images: int, max_iters: int | None = None) -> s
         raise UserError(f"--overfit {num_images}: expected at least 1 image")
     if max_iters is not None and max_iters < 1:
         raise UserError(f"--overfit-iters {max_iters}: expected at least 1 iteration")
-    if any(name_of(node) == "LabelSubset" for node in dicts_in(cfg.train_dataloader.dataset)):
+    if label_subsets(cfg):
         raise UserError(f"--overfit {num_images} chooses its own images; leave out label_share and label_shots")
     dataset = next(leaves(cfg.train_dataloader.dataset))
     subset = _coco_subset if str(dataset.get("ann_file", "")).endswith(".json") else _map_subset

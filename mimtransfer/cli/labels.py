@@ -5,14 +5,12 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
-from mimtransfer.datasets.configured import leaves, name_of
+from mimtransfer.datasets.configured import keeps_a_part, leaves
 from mimtransfer.datasets.label_subset import check_subset, what_is_kept
 from mimtransfer.errors import UserError
 from mimtransfer.results.description import protocol_of, training_loader
 
 KEYS = ("label_share", "label_shots", "label_seed")
-_WRAPPER = "LabelSubset"
-_OTHER_SUBSETS = ("fraction", "num_images", "images_per_class", "list_file", "indices")
 
 
 def set_labels(cfg: Config) -> None:
@@ -41,16 +39,15 @@ def set_labels(cfg: Config) -> None:
                         "training data")
     if share == 1:
         return
-    parts, classified = list(leaves(dataset)), cfg.get("task") == "classification"
-    if name_of(dataset) == _WRAPPER or any(part.get(key) is not None for part in parts for key in _OTHER_SUBSETS):
+    if keeps_a_part(dataset):
         raise UserError("the training data are a subset already; leave out label_share and label_shots, or take a "
                         "config of the whole data set")
-    for part in parts:
-        if classified:
+    for part in list(leaves(dataset)):
+        if cfg.get("task") == "classification":
             part.update({"fraction" if shots is None else "images_per_class": share or shots, "seed": seed})
         else:
             whole = ConfigDict(part)
             part.clear()
             chosen = {"share": share} if shots is None else {"shots": shots}
-            part.update(type=f"mimtransfer.{_WRAPPER}", **chosen, seed=seed, dataset=whole)
+            part.update(type="mimtransfer.LabelSubset", **chosen, seed=seed, dataset=whole)
     cfg.protocol = f"{protocol_of(cfg)}, {what_is_kept(share, shots)}"

@@ -50,7 +50,7 @@ def save_predictions(runner: Runner) -> None:
                 stored.write_manifest(runner.work_dir, "detection", classes, own["ann_file"])
             return
         if kind == "IoUMetric":
-            areas = PixelAreas(osp.join(runner.work_dir, stored.AREAS), metric.ignore_index)
+            areas = PixelAreas(osp.join(runner.work_dir, stored.AREAS), metric)
             areas.dataset_meta = evaluator.dataset_meta
             evaluator.metrics.append(areas)
             if is_main_process():

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from mimtransfer.cli import labels
 from mimtransfer.cli.options import read_options
 from mimtransfer.errors import UserError, near_matches
 from mimtransfer.training import rescale
@@ -15,8 +16,7 @@ from mimtransfer.training import rescale
 _RUNNER_KEYS = ("compile", "sync_bn", "find_unused_parameters", "activation_checkpointing", "efficient_conv_bn_eval",
                 "runner_type", "tta_model", "tta_pipeline", "custom_imports", rescale.SWITCH)
 # Keys that our own tools read.
-_OWN_KEYS = ("in_chans", "task", "protocol", "seed", "features", "kmeans", "tokenizer", "view", "online",
-             "label_share", "label_shots", "label_seed")
+_OWN_KEYS = ("in_chans", "task", "protocol", "seed", "features", "kmeans", "tokenizer", "view", "online", *labels.KEYS)
 
 
 def apply_options(cfg: Config, cfg_options: list[str], path: str) -> None:

@@ -9,6 +9,9 @@ from typing import Any
 from mimtransfer.checkpoints.channels import RGB
 from mimtransfer.errors import UserError
 
+# Arguments that keep a part of the images: of mmengine's data sets, of ours for classification, of `LabelSubset`.
+_PARTIAL = ("indices", "fraction", "num_images", "images_per_class", "list_file", "share", "shots")
+
 
 def dicts_in(node: Any) -> Iterator[dict]:
     """Yield every dict of a config, or of a part of it, outer ones before inner ones, in their order."""
@@ -27,6 +30,11 @@ def leaves(dataset: Any) -> Iterator[Any]:
         yield dataset
     for child in inner:
         yield from leaves(child)
+
+
+def keeps_a_part(dataset: Any) -> bool:
+    """Say whether a data set, or one inside of it, is said to keep a part of its images, whichever."""
+    return any(node.get(key) is not None for node in dicts_in(dataset) for key in _PARTIAL)
 
 
 def classes_of(dataset: dict) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from mmengine.config import Config
 from mmengine.registry import DATASETS
 
-from mimtransfer.datasets.configured import dicts_in, leaves
+from mimtransfer.datasets.configured import keeps_a_part, leaves
 from mimtransfer.training.batch import accumulation_of
 from mimtransfer.training.rescale import SWITCH, recipe_batch
 
@@ -17,7 +17,6 @@ PUBLISHED = {
     "imagenet": 1281167, "coco": 117266, "lvis": 99388, "ADEChallengeData2016": 20210, "cityscapes": 2975,
     "camvid": 367, "cifar10": 50000, "cifar100": 50000, "tiny-imagenet-200": 100000,
 }  # fmt: skip
-_PARTIAL = ("indices", "list_file", "fraction", "num_images", "images_per_class", "share", "shots")
 
 
 class Length(NamedTuple):
@@ -60,7 +59,7 @@ def images_of_epoch(cfg: Config) -> tuple[int, str] | None:
         return len(DATASETS.build(copy.deepcopy(dataset))), "counted here"
     folders = [str(part.get("root") or part.get("data_root") or "").split("/") for part in parts]
     names = [next((name for name in PUBLISHED if name in folder), None) for folder in folders]
-    if None in names or any(part.get(key) is not None for part in dicts_in(dataset) for key in _PARTIAL):
+    if None in names or keeps_a_part(dataset):
         return None
     times = dataset.get("times", 1) if str(dataset.get("type")).endswith("RepeatDataset") else 1
     return sum(PUBLISHED[str(name)] for name in names) * times, f"the published {', '.join(map(str, names))}"

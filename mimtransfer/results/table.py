@@ -3,6 +3,7 @@
 A column holds one protocol on one data set; records that differ in either are refused (`check_one_protocol`), but for
 the seed of a subset of the labels, which is a seed of the run.
 """
+import json
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -182,13 +183,15 @@ def _protocol_differences(first: Run, second: Run, across_backbones: bool) -> di
 
 def _note_backbones(name: str, runs: list[Run], notes: list[str]) -> None:
     """Say in which settings the backbones of a column differ from that of the most runs."""
-    by_fingerprint: dict[str, list[Run]] = defaultdict(list)
+    by_backbone: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
-        by_fingerprint[run.record["protocol"]["fingerprint"]].append(run)
-    usual, *others = sorted(by_fingerprint.values(), key=len, reverse=True)
+        own = {key: value for key, value in run.record["protocol"]["config"].items() if key.startswith(_BACKBONE)}
+        by_backbone[json.dumps(own, sort_keys=True)].append(run)
+    usual, *others = sorted(by_backbone.values(), key=len, reverse=True)
     for group in others:
         found = differences(usual[0].record["protocol"]["config"], group[0].record["protocol"]["config"])
-        said = ", ".join(f"{key.removeprefix(_BACKBONE)} {new!r}, not {old!r}" for key, (old, new) in found.items())
+        said = ", ".join(f"{key.removeprefix(_BACKBONE)} {new!r}, not {old!r}" for key, (old, new) in found.items()
+                         if key.startswith(_BACKBONE))  # fmt: skip
         labels = ", ".join(dict.fromkeys(run.record["label"] for run in group))
         notes.append(f"Another backbone in the column {name!r}: {labels} ({said}).")
 

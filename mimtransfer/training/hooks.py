@@ -8,6 +8,7 @@ import torch
 from mmengine.dist import get_rank, is_main_process
 from mmengine.fileio import get
 from mmengine.hooks import Hook
+from mmengine.runner import BaseLoop
 from PIL import Image
 
 from mimtransfer.datasets.bands import read_bands, show_bands
@@ -61,6 +62,8 @@ class PredictionPictureHook(Hook):
     def _draw(self, runner, samples: list) -> None:
         if not is_main_process():
             return
+        # Of a test alone there is no iteration: asked for it, mmengine would load the training data.
+        step = runner.iter if isinstance(runner._train_loop, BaseLoop) else 0
         for sample in samples[: self.num_images - self._drawn]:
             content = get(sample.img_path)
             if self._in_chans is not None:
@@ -69,7 +72,7 @@ class PredictionPictureHook(Hook):
                 image = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
             # mmdet's takes a threshold; mmseg's can write names on every part, which hides small pictures.
             options = {"pred_score_thr": self.score_threshold} if "pred_instances" in sample else {"with_labels": False}
-            runner.visualizer.add_datasample(f"prediction_{self._drawn}", image, sample, step=runner.iter, **options)
+            runner.visualizer.add_datasample(f"prediction_{self._drawn}", image, sample, step=step, **options)
             self._drawn += 1
 
 

@@ -31,3 +31,12 @@ def test_each_step_updates_the_weights_of_a_config_that_accumulates(tmp_path, mo
     # The same images and masks each time: only an update changes the loss.
     assert len(set(losses)) == 3
     assert torch.tensor(losses).isfinite().all()
+
+
+def test_a_config_of_something_else_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", "0")
+    optim = "optim_wrapper = dict(optimizer=dict(type='SGD', lr=1))\n"
+    (tmp_path / "loss.py").write_text("model = dict(type='torch.nn.L1Loss')\n" + optim)
+    with pytest.raises(SystemExit) as stopped:
+        stepper.build_step(str(tmp_path / "loss.py"), 2, [])
+    assert stopped.value.code == "it trains L1Loss, no method of pretraining; give a config of tools/pretrain.py"

@@ -89,7 +89,7 @@ def test_first_difference_of_a_working_tree(repo, tmp_path):
 @pytest.mark.parametrize("args, message", [
     (("old", "gone", "plain.py"), "revision 'gone': "),
     (("old", "new", "later.py"), "config later.py: not in revision 'old'"),
-    (("old", "new", "fail.py"), "stopped after 0 steps: no data at data/coco; download them"),
+    (("old", "new", "fail.py"), "error: train.py of old stopped after 0 steps: no data at data/coco; download them"),
     (("old", "new", "plain.py", "--steps", "0"), "got --steps 0"),
 ])  # fmt: skip
 def test_mistakes_are_one_line(repo, tmp_path, args, message):

@@ -28,7 +28,7 @@ def evaluate(coco: dict[str, Any], detections: list[dict[str, Any]], kind: str, 
 
     Args:
         coco: content of a COCO json. Its annotations are changed: masks become RLE.
-        detections: in COCO's format for results; changed, too.
+        detections: in COCO's format for results.
         kind: `bbox` or `segm`.
         categories: ids of those that count.
 

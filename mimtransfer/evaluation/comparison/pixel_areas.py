@@ -10,19 +10,18 @@ from mimtransfer.evaluation.comparison.stored import write_areas
 
 
 class PixelAreas(BaseMetric):
-    """Write a file with the pixels of each class in each image; it adds no score.
+    """Write a file with the pixels of each class in each image, as mmseg counts them; it adds no score.
 
     Args:
         path: of the file.
-        ignore_index: label of pixels that do not count.
-        collect_device: of mmengine.
+        metric: the IoUMetric that counts, and knows the label that does not count.
     """
 
     default_prefix = ""
 
-    def __init__(self, path: str | Path, ignore_index: int = 255, collect_device: str = "cpu"):
-        super().__init__(collect_device)
-        self.path, self.ignore_index = Path(path), ignore_index
+    def __init__(self, path: str | Path, metric: Any):
+        super().__init__()
+        self.path, self.metric = Path(path), metric
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Count the pixels of each image.
@@ -33,13 +32,11 @@ class PixelAreas(BaseMetric):
         """
         num_classes = len(self.dataset_meta["classes"])
         for sample in data_samples:
-            guess = sample["pred_sem_seg"]["data"].flatten().long()
-            label = sample["gt_sem_seg"]["data"].flatten().to(guess)
-            counts = label != self.ignore_index
-            guess, label = guess[counts], label[counts]
-            parts = (guess[guess == label], guess, label)
-            areas = [torch.bincount(part[(part >= 0) & (part < num_classes)], minlength=num_classes) for part in parts]
-            self.results.append((str(sample["img_path"]), torch.stack(areas).tolist()))
+            guess = sample["pred_sem_seg"]["data"]
+            label = sample["gt_sem_seg"]["data"].to(guess)
+            count = self.metric.intersect_and_union
+            hit, _, guessed, true = count(guess, label, num_classes, self.metric.ignore_index)
+            self.results.append((str(sample["img_path"]), torch.stack([hit, guessed, true]).long().tolist()))
 
     def compute_metrics(self, results: list[tuple[str, list[list[int]]]]) -> dict[str, float]:
         """Write the file."""

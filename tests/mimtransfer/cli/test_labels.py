@@ -85,6 +85,16 @@ def test_refuses_what_has_no_labels_or_a_subset(leaf, message):
         load(leaf, "label_share=0.1")
 
 
+def test_refuses_a_subset_within_a_wrapper(tmp_path):
+    (tmp_path / "repeated.py").write_text(f"""
+_base_ = [{str(ROOT / SEG)!r}]
+train_dataloader = dict(dataset=dict(_delete_=True, type='RepeatDataset', times=3, dataset=dict(
+    type='mimtransfer.LabelSubset', share=0.1, dataset=dict(type='BaseSegDataset', data_root='one', pipeline=[]))))
+""")
+    with pytest.raises(UserError, match="the training data are a subset already"):
+        load_config(str(tmp_path / "repeated.py"), ["label_share=0.1"])
+
+
 def test_a_plan_does_not_take_the_whole_for_a_part():
     """COCO is not here, so its published size is taken, for all of it only."""
     leaf = "detection/mask-rcnn_resnet50-fpn_1x_coco.py"

@@ -44,6 +44,17 @@ def test_seeds_of_subsets_are_seeds():
     assert not [note for note in table.notes if "repeats" in note]
 
 
+def test_a_seed_of_the_labels_is_no_other_backbone():
+    plain, rotary = ({f"model.backbone.{key}": value for key, value in settings.items()}
+                     for settings in ({"arch": "vit"}, {"arch": "vit", "rope": True}))  # fmt: skip
+    runs = [run({**subset(labels, share=0.01), **backbone}, "U", 1.0, label=label)
+            for label, backbone in (("random init", plain), ("MAE", plain), ("DINOv3", rotary))
+            for labels in (0, 1)]  # fmt: skip
+    notes = [note for note in build_table(runs, across_backbones=True).notes if "backbone" in note]
+    (note,) = notes
+    assert note.startswith("Another backbone in the column 'U': DINOv3 (rope True, not ") and "seed" not in note
+
+
 def test_a_repeated_subset_is_no_new_sample():
     table = build_table([run(subset(1, share=0.1), "U", score, seed=1, code=f"run {score}") for score in (5.0, 7.0)])
     assert [cell.values for row in table.rows for cell in row.cells.values()] in ([[5.0]], [[7.0]])

@@ -1,8 +1,11 @@
 """PredictionPictureHook: which images are drawn, when, and with what."""
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
+import pytest
 from mmengine.config import Config
+from mmengine.runner import BaseLoop
 from mmengine.structures import BaseDataElement, InstanceData
 from PIL import Image
 
@@ -20,6 +23,22 @@ def samples(folder, first, count, detector=True):
     return made
 
 
+class Runner:
+    """What of mmengine's the hook reads; its training data are loaded when the iteration is asked for."""
+
+    max_iters = 8
+
+    def __init__(self, iteration, **given):
+        self.__dict__.update(given)
+        self._train_loop = dict(type="IterBasedTrainLoop") if iteration is None else Mock(spec=BaseLoop)
+        self._iteration = iteration
+
+    @property
+    def iter(self):
+        assert self._iteration is not None, "loads the training data"
+        return self._iteration
+
+
 def runner(iteration):
     drawn = []
 
@@ -30,7 +49,7 @@ def runner(iteration):
     visualizer = SimpleNamespace(add_datasample=add_datasample, dataset_meta=None)
     loader = dict(dataset=dict(type="mmdet.CocoDataset"))
     cfg = Config(dict(val_dataloader=loader, test_dataloader=loader))
-    return SimpleNamespace(cfg=cfg, iter=iteration, max_iters=8, visualizer=visualizer), drawn
+    return Runner(iteration, cfg=cfg, visualizer=visualizer), drawn
 
 
 def test_only_the_last_validation(tmp_path):
@@ -44,10 +63,12 @@ def test_only_the_last_validation(tmp_path):
         assert drawn == [(f"prediction_{k}", k, 8, {"pred_score_thr": 0.4}) for k in expected]
 
 
-def test_every_test_and_segmentations_without_names(tmp_path):
-    fake, drawn = runner(0)
+@pytest.mark.parametrize(("iteration", "step"), [(None, 0), (8, 8)])
+def test_every_test_and_segmentations_without_names(iteration, step, tmp_path):
+    """A test alone leaves the training data alone."""
+    fake, drawn = runner(iteration)
     hook = PredictionPictureHook(num_images=1)
     for _ in range(2):
         hook.before_test_epoch(fake)
         hook.after_test_iter(fake, 0, outputs=samples(tmp_path, 5, 2, detector=False))
-    assert drawn == [("prediction_0", 5, 0, {"with_labels": False})] * 2
+    assert drawn == [("prediction_0", 5, step, {"with_labels": False})] * 2
