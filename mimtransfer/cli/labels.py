@@ -5,7 +5,7 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
-from mimtransfer.datasets.configured import leaves, name_of
+from mimtransfer.datasets.configured import dicts_in, leaves, name_of
 from mimtransfer.datasets.label_subset import check_subset, what_is_kept
 from mimtransfer.errors import UserError
 from mimtransfer.results.description import protocol_of, training_loader
@@ -42,7 +42,8 @@ def set_labels(cfg: Config) -> None:
     if share == 1:
         return
     parts, classified = list(leaves(dataset)), cfg.get("task") == "classification"
-    if name_of(dataset) == _WRAPPER or any(part.get(key) is not None for part in parts for key in _OTHER_SUBSETS):
+    wrapped = any(name_of(node) == _WRAPPER for node in dicts_in(dataset))
+    if wrapped or any(part.get(key) is not None for part in parts for key in _OTHER_SUBSETS):
         raise UserError("the training data are a subset already; leave out label_share and label_shots, or take a "
                         "config of the whole data set")
     for part in parts:
