@@ -44,6 +44,18 @@ def test_seeds_of_subsets_are_seeds():
     assert not [note for note in table.notes if "repeats" in note]
 
 
+def test_other_subsets_are_no_other_backbones():
+    """Across backbones, a note for each backbone: the seed of a subset is no setting of it."""
+    name, vit, wide = "U, 1 % of the labels", {"model.backbone.arch": "vit"}, {"model.backbone.arch": "wide"}
+    runs = [run({**subset(seed, share=0.01), **vit}, name, 10.0 + seed, seed) for seed in (0, 1, 2)]
+    table = build_table(runs, across_backbones=True)
+    assert not table.notes and f"{name}', fingerprints of its subsets" in "".join(notes_of(table))
+    runs += [run({**subset(seed, share=0.01), **wide}, name, 20.0 + seed, seed, "MAE") for seed in (0, 1)]
+    notes = build_table(runs, across_backbones=True).notes
+    assert [note for note in notes if "backbone" in note] == [
+        f"Another backbone in the column {name!r}: MAE (arch 'wide', not 'vit')."]  # fmt: skip
+
+
 def test_a_repeated_subset_is_no_new_sample():
     table = build_table([run(subset(1, share=0.1), "U", score, seed=1, code=f"run {score}") for score in (5.0, 7.0)])
     assert [cell.values for row in table.rows for cell in row.cells.values()] in ([[5.0]], [[7.0]])
