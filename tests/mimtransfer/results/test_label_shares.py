@@ -54,6 +54,9 @@ def test_other_subsets_are_no_other_backbones():
     notes = build_table(runs, across_backbones=True).notes
     assert [note for note in notes if "backbone" in note] == [
         f"Another backbone in the column {name!r}: MAE (arch 'wide', not 'vit')."]  # fmt: skip
+    whole = [run({**BASE, **backbone}, "U", 1.0, label=label) for backbone, label in ((vit, "A"), (wide, "B"))]
+    assert "protocol 'U', fingerprints " in (said := " ".join(notes_of(build_table(whole, across_backbones=True))))
+    assert "subset" not in said
 
 
 def test_a_repeated_subset_is_no_new_sample():
