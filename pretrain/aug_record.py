@@ -1,5 +1,5 @@
 """Where an augmented image came from: enough to replay its crop and flip on any map of the whole image."""
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -25,11 +25,12 @@ class AugRecord(NamedTuple):
 
     def __reduce__(self) -> tuple:
         """Go from a loader's worker to the run as bytes: torch would pass each of these small tensors as a file."""
-        return _from_arrays, tuple(field.numpy() for field in self)
+        return _from_arrays, tuple(field.numpy() if isinstance(field, Tensor) else field for field in self)
 
 
-def _from_arrays(*fields: np.ndarray) -> AugRecord:
-    return AugRecord(*map(torch.from_numpy, fields))
+def _from_arrays(*fields: Any) -> AugRecord:
+    # Some collate functions make lists of the fields; an error here would be lost in a thread of the queue.
+    return AugRecord(*(torch.from_numpy(field) if isinstance(field, np.ndarray) else field for field in fields))
 
 
 class StoredRecord(NamedTuple):

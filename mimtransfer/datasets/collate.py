@@ -10,7 +10,7 @@ from mmengine.model import BaseDataPreprocessor
 from torch import Tensor
 from torch.utils.data import default_collate, get_worker_info
 
-from mimtransfer.datasets.shared_memory import SharedBatch, Stack, stack_as_they_come
+from mimtransfer.datasets.shared_memory import LateSamples, SharedBatch, stack_as_they_come
 from mimtransfer.registry import FUNCTIONS
 
 
@@ -25,12 +25,13 @@ def stack_images(data_batch: Sequence[Mapping[str, Any]]) -> Any:
         A dictionary: `inputs` [B, C, H, W], in memory as the samples; everything else stacked. Workers put the pixels
         into shared memory that is used again.
     """
-    samples = data_batch if isinstance(data_batch, Stack) else stack_as_they_come(data_batch, len(data_batch))
-    if samples.images is None:
-        return default_collate(list(samples))  # its error names the shapes
+    given = data_batch.one_by_one() if isinstance(data_batch, LateSamples) else data_batch
+    samples, images = stack_as_they_come(given, len(data_batch))
+    if images is None:
+        return default_collate(samples)  # its error names the shapes
     interleaved = not samples[0]["inputs"].is_contiguous()
     rest = default_collate([{key: value for key, value in sample.items() if key != "inputs"} for sample in samples])
-    batch = dict(inputs=samples.images.permute(0, 3, 1, 2) if interleaved else samples.images, **rest)
+    batch = dict(inputs=images.permute(0, 3, 1, 2) if interleaved else images, **rest)
     return SharedBatch(batch) if get_worker_info() else batch
 
 

@@ -7,7 +7,7 @@ refers to the batch any more, however long that takes.
 """
 import os
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,16 +22,36 @@ _SMALL = 1 << 16  # bytes; smaller tensors go through the queue itself
 _pieces: list[Tensor] = []  # of this process, a worker: [bytes + 1] uint8 each
 
 
-class Stack(list):
-    """Samples whose `inputs` lie in one piece of memory, one after the other.
+class LateSamples(Sequence):
+    """The samples of a batch, made when they are looked at: what `__getitems__` of a data set returns.
 
-    `images` is all of them as they lie there, [B, C, H, W] or [B, H, W, C]; None if they differ in shape or dtype.
+    Any collate function finds an ordinary sequence; `stack_images` takes them one by one.
+
+    Args:
+        make: item -> sample.
+        items: what the sampler gave.
     """
 
-    images: Tensor | None = None
+    def __init__(self, make: Callable[[Any], Mapping[str, Any]], items: Sequence):
+        self._make, self._items = make, items
+        self._made: list[Mapping[str, Any]] | None = None
+
+    def one_by_one(self) -> Iterator[Mapping[str, Any]]:
+        """Make each sample when it is asked for, and keep none."""
+        return map(self._make, self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, index):
+        if self._made is None:
+            self._made = list(self.one_by_one())
+        return self._made[index]
 
 
-def stack_as_they_come(samples: Iterable[Mapping[str, Any]], count: int) -> Stack:
+def stack_as_they_come(
+    samples: Iterable[Mapping[str, Any]], count: int
+) -> tuple[list[Mapping[str, Any]], Tensor | None]:
     """Copy each image to its place in a batch before the next one is made.
 
     So the next one is made in the same memory, which the processor has in its cache and the system has mapped.
@@ -40,25 +60,29 @@ def stack_as_they_come(samples: Iterable[Mapping[str, Any]], count: int) -> Stac
         samples: `count` of them, at least one; `inputs` are [C, H, W], in memory [H, W, C], or contiguous.
 
     Returns:
-        The same samples: `inputs` have the same shape, dtype and values.
+        The same samples, whose `inputs` are views of the batch, and the batch as it lies in memory, [B, C, H, W] or
+        [B, H, W, C]; None, and samples as they were or copied, where images differ in shape or dtype. In a worker it
+        lies in a piece that the next call takes too, unless it is a value of a `SharedBatch` by then.
     """
-    stack = Stack()
+    stacked: list[Mapping[str, Any]] = []
+    batch: Tensor | None = None
 
     def place(sample: Mapping[str, Any]) -> Mapping[str, Any]:
+        nonlocal batch
         image = sample["inputs"]
         interleaved = not image.is_contiguous()
         memory = image.permute(1, 2, 0) if interleaved else image
-        if not stack:
-            stack.images = _room(count, memory)
-        if stack.images is None or stack.images.shape[1:] != memory.shape or stack.images.dtype != memory.dtype:
-            stack.images = None
+        if not stacked:
+            batch = _room(count, memory)
+        if batch is None or batch.shape[1:] != memory.shape or batch.dtype != memory.dtype:
+            batch = None
             return sample
-        placed = stack.images[len(stack)].copy_(memory)
+        placed = batch[len(stacked)].copy_(memory)
         return {**sample, "inputs": placed.permute(2, 0, 1) if interleaved else placed}
 
     for placed in map(place, samples):  # not `for sample in samples`: it keeps a sample until it has the next
-        stack.append(placed)
-    return stack
+        stacked.append(placed)
+    return stacked, batch
 
 
 def _room(count: int, image: Tensor) -> Tensor:
@@ -107,7 +131,7 @@ def _sent(value: Any, taken: list[Tensor]) -> Any:
         return value
     for piece in taken:
         if piece.data_ptr() == value.data_ptr():
-            return _Call(_open, piece, value.nbytes, value.dtype, value.shape, value.stride())
+            return _Call(_open, piece, value.dtype, value.shape, value.stride())
     if value.nbytes < _SMALL and value.dtype != torch.bfloat16:  # numpy has none
         return _Call(torch.from_numpy, value.numpy())
     return value
@@ -123,10 +147,10 @@ class _Call:
         return self.made
 
 
-def _open(piece: Tensor, size: int, dtype: torch.dtype, shape: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
-    """Return the tensor in a piece. The piece is given back when its memory is no longer referred to by any tensor."""
+def _open(piece: Tensor, dtype: torch.dtype, shape: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
+    """Return the tensor that begins where a piece begins; give the piece back when no tensor refers to it any more."""
     memory = piece.numpy()
-    array = memory[:size]
+    array = memory[: (len(memory) - 1) // dtype.itemsize * dtype.itemsize]
     # Every view of the result shares its storage, and the storage holds the array. By numpy, since this may happen
     # anywhere, also where torch records or compiles what is done to tensors.
     weakref.finalize(array, _give_back, memory, os.getpid()).atexit = False

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 
 from mimtransfer.checkpoints.channels import RGB
 from mimtransfer.datasets.bands import BAND_EXTENSIONS
-from mimtransfer.datasets.shared_memory import Stack, stack_as_they_come
+from mimtransfer.datasets.shared_memory import LateSamples
 from mimtransfer.datasets.sources.base import EXTENSIONS
 from mimtransfer.datasets.sources.paths import PathTable, find_images, read_list
 from mimtransfer.datasets.sources.recognise import open_source
@@ -138,9 +138,9 @@ class PretrainImages(Dataset):
         parts = pixels._asdict() if isinstance(pixels, Canvas) else {"inputs": pixels}
         return {**parts, "record": record}
 
-    def __getitems__(self, items: Sequence[int | tuple[int, int]]) -> Stack:
+    def __getitems__(self, items: Sequence[int | tuple[int, int]]) -> LateSamples:
         """Show the images of a batch: torch's loaders call this where a data set has it."""
-        return stack_as_they_come((self[item] for item in items), len(items))
+        return LateSamples(self.__getitem__, items)
 
     def _show(self, index: int, seed: int) -> tuple[int, Shown]:
         for shown in chain(range(index, len(self)), range(index)):

@@ -25,7 +25,7 @@ def images(value, side=4, dtype=torch.uint8):
 
 
 def stacked(images):
-    return stack_as_they_come([{"inputs": image} for image in images], len(images)).images
+    return stack_as_they_come([{"inputs": image} for image in images], len(images))[1]
 
 
 def sent(batch):
@@ -44,6 +44,13 @@ def test_what_arrives_is_what_was_sent(pieces, dtype):
     assert torch.equal(got["inputs"].float(), inputs.float()) and got["names"] == ["a", "b"]
     for name in ("label", "flip", "half", "large"):
         assert torch.equal(got[name], others[name]) and got[name].dtype == others[name].dtype
+
+
+def test_a_part_of_the_images_may_be_sent(pieces):
+    """As a collate function leaves it that takes every other column of what `stack_images` gave."""
+    whole = stacked(images(3)) + torch.arange(4, dtype=torch.uint8)
+    inputs = stacked(list(whole))[..., ::2]
+    assert torch.equal(sent(dict(inputs=inputs))["inputs"], whole[..., ::2])
 
 
 def test_a_piece_is_free_when_nothing_refers_to_its_batch(pieces):
@@ -74,8 +81,8 @@ def test_pieces_grow_with_the_batches_and_serve_smaller_ones(pieces):
 def test_unlike_images_stay_as_they_are_and_leave_the_piece_free(pieces):
     for second in (torch.ones(3, 4, 5), torch.ones(3, 4, 4, dtype=torch.int64), torch.ones(4, 5, 3).permute(2, 0, 1)):
         samples = [{"inputs": torch.zeros(3, 4, 4), "n": 0}, {"inputs": second, "n": 1}, {"inputs": second, "n": 2}]
-        got = stack_as_they_come(iter(samples), 3)
-        assert got.images is None and [sample["n"] for sample in got] == [0, 1, 2]
+        got, batch = stack_as_they_come(iter(samples), 3)
+        assert batch is None and [sample["n"] for sample in got] == [0, 1, 2]
         assert all(torch.equal(a["inputs"], b["inputs"]) for a, b in zip(got, samples))
         if second.shape == (3, 4, 4):
             assert torch.equal(stack_images(samples)["inputs"], default_collate(samples)["inputs"])
@@ -89,12 +96,12 @@ def test_unlike_images_stay_as_they_are_and_leave_the_piece_free(pieces):
 def test_samples_are_those_that_were_given(pieces, interleaved):
     samples = [{"label": i, "inputs": image.permute(2, 0, 1) if interleaved else image}
                for i, image in enumerate(torch.rand(5, 4, 6, 3))]
-    got = stack_as_they_come(iter(samples), 5)
+    got, batch = stack_as_they_come(iter(samples), 5)
     for number, (a, b) in enumerate(zip(got, samples, strict=True)):
         assert torch.equal(a["inputs"], b["inputs"]) and a["inputs"].stride() == b["inputs"].stride()
         assert a["label"] == number and list(a) == list(b)
         memory = a["inputs"].permute(1, 2, 0) if interleaved else a["inputs"]
-        assert memory.data_ptr() == got.images[number].data_ptr()
+        assert memory.data_ptr() == batch[number].data_ptr()
 
 
 def test_each_sample_is_dropped_before_the_next_is_made(pieces):
@@ -110,7 +117,7 @@ def test_each_sample_is_dropped_before_the_next_is_made(pieces):
             yield sample
             del sample
 
-    assert stack_as_they_come(samples(), 4).images[:, 0, 0, 0].tolist() == [0, 1, 2, 3]
+    assert stack_as_they_come(samples(), 4)[1][:, 0, 0, 0].tolist() == [0, 1, 2, 3]
 
 
 class Numbers(Dataset):

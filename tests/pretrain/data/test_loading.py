@@ -196,6 +196,19 @@ def test_the_next_readable_image_takes_the_place_of_an_unreadable_one(folder):
         assert item["record"].seed == sample_seed(0, 1, asked)  # so image 6 is not shown three times alike
 
 
+@pytest.mark.parametrize("collate", ["pseudo_collate", "default_collate"])
+def test_any_collate_function_may_stand_in_a_config(folder, collate):
+    """Images of a batch are put into memory that is used again by `stack_images` alone."""
+    textured(folder)
+
+    def images(num_workers):
+        epochs = epochs_of(folder, num_workers, batch_size=2, collate=collate)
+        return [torch.stack(list(batch["inputs"])) for batches in epochs for batch in batches]
+
+    expected = images(0)
+    assert len(expected) == 14 and all(map(torch.equal, images(1), expected))
+
+
 @pytest.mark.parametrize("num_workers, persistent", [(0, False), (2, False), (2, True)])
 def test_unreadable_images_are_named_once_and_counted_once(folder, log, num_workers, persistent):
     spoil(folder, 2, 3, 9)
