@@ -42,6 +42,7 @@ SLOW_TESTS = (
 )
 
 
+_FROZEN = {"modules": 0}
 _ITERATORS = weakref.WeakSet()  # over data loaders with workers, that this test has begun
 
 
@@ -155,9 +156,19 @@ def _dealt(items, workers):
 
 
 def pytest_collection_finish(session):
+    _freeze_modules()
+
+
+def pytest_runtest_setup(item):
+    if len(sys.modules) > _FROZEN["modules"] + 500:  # the test before was the first with mmdet or mmseg
+        _freeze_modules()
+
+
+def _freeze_modules():
     """Let the garbage collector pass over what the imports have made: mmengine calls it for each data set."""
     gc.collect()
     gc.freeze()
+    _FROZEN["modules"] = len(sys.modules)
 
 
 def _is_any(patterns, name):

@@ -1,6 +1,6 @@
 """LabelSubset: a part of the labelled images of a data set of mmdet or mmseg, drawn so that every class is in it."""
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import PurePosixPath
 from typing import Any
@@ -91,10 +91,15 @@ def what_is_kept(share: float | None, shots: int | None) -> str:
 
 
 def label_subsets(cfg: Mapping) -> list[str]:
-    """Return which subsets the training data of a config are, in words; empty for whole data sets."""
-    dataset = (cfg.get("train_dataloader") or {}).get("dataset")
-    return [f"{what_is_kept(node.get('share'), node.get('shots'))} by seed {node.get('seed', 0)}"
-            for node in dicts_in(dataset) if name_of(node) == "LabelSubset"]
+    """Return which subsets the training data of a config are, in words; empty for whole data sets.
+
+    Those of classification are subsets by themselves, a `fraction` or `images_per_class`.
+    """
+    classified = cfg.get("task") == "classification"
+    share, shots = ("fraction", "images_per_class") if classified else ("share", "shots")
+    nodes = dicts_in((cfg.get("train_dataloader") or {}).get("dataset"))
+    return [f"{what_is_kept(node.get(share), node.get(shots))} by seed {node.get('seed', 0)}" for node in nodes
+            if (classified or name_of(node) == "LabelSubset") and (node.get(share), node.get(shots)) != (None, None)]
 
 
 def check_subset(where: str, share: Any, shots: Any, seed: Any) -> None:
@@ -129,17 +134,18 @@ def class_counts(dataset: BaseDataset) -> np.ndarray:
         UserError: the data set has neither boxes nor index maps.
     """
     num_classes = len(dataset.metainfo["classes"])
-    infos = [dataset.get_data_info(k) for k in range(len(dataset))]
-    if infos and "instances" in infos[0]:
-        labels: Sequence[Sequence[int]] = [_boxes(info) for info in infos]
-    elif infos and infos[0].get("seg_map_path"):
+    infos = map(dataset.get_data_info, range(len(dataset)))  # one at a time: those of COCO hold all its outlines
+    first = dataset.get_data_info(0) if len(dataset) else {}
+    if "instances" in first:
+        labels = [_boxes(info) for info in infos]
+    elif first.get("seg_map_path"):
         labels = _maps(dataset, infos, num_classes)
     else:
         raise UserError(f"LabelSubset: {type(dataset).__name__} has neither boxes nor index maps in the images that it "
                         "trains on; expected a data set of mmdet or mmseg with labels")
-    counts = np.zeros((len(infos), num_classes), dtype=np.int32)
+    counts = np.zeros((len(labels), num_classes), dtype=np.int32)
     for row, found in zip(counts, labels):
-        np.add.at(row, list(found), 1)
+        np.add.at(row, found, 1)
     return counts
 
 
@@ -147,7 +153,7 @@ def _boxes(info: Mapping) -> list[int]:
     return [box["bbox_label"] for box in info["instances"] if not box.get("ignore_flag")]
 
 
-def _maps(dataset: BaseDataset, infos: Sequence[dict], num_classes: int) -> list[list[int]]:
+def _maps(dataset: BaseDataset, infos: Iterable[dict], num_classes: int) -> list[list[int]]:
     """Read index maps as training does; decoding them leaves Python free for the other threads."""
     steps = [step for step in dataset.pipeline.transforms if hasattr(step, "_load_seg_map")]
     if not steps:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 _AMOUNTS = {"share": "share", "fraction": "share", "shots": "shots", "images_per_class": "shots"}
-_OTHER = ("num_images", "list_file")
+_KINDS = {**_AMOUNTS, "num_images": None, "list_file": None}
 _TRAINING = ("train_dataloader.dataset.", "eval_cfg.memory_dataloader.dataset.")
 _ENDING = re.compile(r", ([\d.e+-]+)( % of the labels| shots?| images of each class)$")
 
@@ -43,11 +43,10 @@ def amount_of(config: Mapping[str, Any]) -> tuple[str, float] | None:
 
     None for subsets of another kind: so many images, or a list of them.
     """
-    found = {(name, value) for key, value in config.items() if key.startswith(_TRAINING) and value is not None
-             for name in [key.rpartition(".")[2]] if name in _AMOUNTS or name in _OTHER}
-    amounts = {(_AMOUNTS.get(name), value) for name, value in found} or {("share", 1.0)}
-    kind, value = amounts.pop()
-    return None if amounts or kind is None else (kind, float(value))
+    named = ((key.rpartition(".")[2], value) for key, value in config.items() if key.startswith(_TRAINING))
+    found = {(_KINDS[name], value) for name, value in named if name in _KINDS and value is not None}
+    kind, value = found.pop() if found else ("share", 1.0)
+    return None if found or kind is None else (kind, float(value))
 
 
 def of_all_labels(protocol: str) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from mimtransfer.results.compare import mark
+from mimtransfer.results.label_shares import seed_keys
 from mimtransfer.results.rows import Cell, Column, Table
 
 _PLUS_MINUS = "\u00b1"
@@ -174,12 +175,15 @@ def notes_of(table: Table, plus_minus: str = _PLUS_MINUS) -> list[str]:
 
 
 def _protocols(table: Table) -> set[tuple[str, str, str]]:
-    """Return task, name and fingerprint of each protocol; several are those of subsets of the labels by other seeds."""
+    """Return task, name and fingerprint of each protocol: several of subsets of the labels by other seeds, or of runs
+    with other backbones.
+    """
     found = set()
     for column in table.columns:
         runs = [run for row in table.rows if column in row.cells for run in row.cells[column].runs]
         codes = dict.fromkeys([column.fingerprint, *(run.record["protocol"]["fingerprint"] for run in runs)])
-        several = "s of its subsets" if len(codes) > 1 else ""
+        subsets = any(seed_keys(run.record["protocol"]["config"]) for run in runs)
+        several = ("s of its subsets" if subsets else "s") if len(codes) > 1 else ""
         found.add((column.task, column.protocol, f"{several} {', '.join(code[:12] for code in codes)}"))
     return found
 

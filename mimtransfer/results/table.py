@@ -3,7 +3,6 @@
 A column holds one protocol on one data set; records that differ in either are refused (`check_one_protocol`), but for
 the seed of a subset of the labels, which is a seed of the run.
 """
-import json
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 from mimtransfer.errors import UserError, near_matches
 from mimtransfer.results.compare import compare, note_single_pretrainings
 from mimtransfer.results.description import RANDOM_INIT
-from mimtransfer.results.fingerprint import differences
+from mimtransfer.results.fingerprint import differences, fingerprint
 from mimtransfer.results.label_shares import by_labels, sample_of, seed_keys
 from mimtransfer.results.measurement import PRIMARY, title_of
 from mimtransfer.results.record import Run
@@ -183,15 +182,15 @@ def _protocol_differences(first: Run, second: Run, across_backbones: bool) -> di
 
 def _note_backbones(name: str, runs: list[Run], notes: list[str]) -> None:
     """Say in which settings the backbones of a column differ from that of the most runs."""
-    by_backbone: dict[str, list[Run]] = defaultdict(list)
+    backbones = {run.path: {key: value for key, value in run.record["protocol"]["config"].items()
+                            if key.startswith(_BACKBONE)} for run in runs}  # fmt: skip
+    groups: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
-        own = {key: value for key, value in run.record["protocol"]["config"].items() if key.startswith(_BACKBONE)}
-        by_backbone[json.dumps(own, sort_keys=True)].append(run)
-    usual, *others = sorted(by_backbone.values(), key=len, reverse=True)
+        groups[fingerprint(backbones[run.path])].append(run)
+    usual, *others = sorted(groups.values(), key=len, reverse=True)
     for group in others:
-        found = differences(usual[0].record["protocol"]["config"], group[0].record["protocol"]["config"])
-        said = ", ".join(f"{key.removeprefix(_BACKBONE)} {new!r}, not {old!r}" for key, (old, new) in found.items()
-                         if key.startswith(_BACKBONE))  # fmt: skip
+        found = differences(backbones[usual[0].path], backbones[group[0].path])
+        said = ", ".join(f"{key.removeprefix(_BACKBONE)} {new!r}, not {old!r}" for key, (old, new) in found.items())
         labels = ", ".join(dict.fromkeys(run.record["label"] for run in group))
         notes.append(f"Another backbone in the column {name!r}: {labels} ({said}).")
 

@@ -186,11 +186,11 @@ class _Expansion:
             return str(seed) if other == _SEED else f"{{{find(other)}}}"
 
         start = of = None
-        origin = (self.said["pretrainings"][pretraining] if pretraining is not None else None) or {}
+        origin = self.said.get("pretrainings", {}).get(pretraining) or {}
         if "of" in entry:
             of = find(f"{entry['of']}_{pretraining}")
-        elif origin:
-            start = origin["checkpoint"] if "checkpoint" in origin else find(pretraining or "")
+        elif pretraining is not None and origin:
+            start = origin["checkpoint"] if "checkpoint" in origin else find(pretraining)
         kind, tool = _KINDS[variable]
         options = {key: seed if value == f"{{{_SEED}}}" else fill(value, filled)  # alone it stays a number
                    for key, value in entry.get("options", {}).items()}
@@ -231,9 +231,8 @@ def _check_entry(path: str, kind: str, name: str, entry: Any, known: Sequence[st
         needed = ()
         if "config" in entry:
             raise UserError(f"{where} has a config and a checkpoint; keep the one to run or the file to start from")
-    elif kind == "pretrainings":
-        known = [key for key in known if key not in _OF_CHECKPOINTS]
-    unread = [key for key in entry if key not in (known if needed else _OF_CHECKPOINTS)]
+    read = set(known) - set(_OF_CHECKPOINTS) if needed else _OF_CHECKPOINTS
+    unread = [key for key in entry if key not in read]
     if unread:
         what = "is run" if needed else "is a checkpoint, nothing is run"
         raise UserError(f"{where} {what}, so nothing reads its {unread[0]!r}; leave it out"

@@ -16,8 +16,8 @@ def share_figures(table: Table, charts: Charts) -> list[tuple[str, str, str]]:
     for (_, protocol, metric, kind), amounts in groups_of(table).items():
         lines = []
         for number, row in enumerate(table.rows):
-            cells = {column: row.cells[column] for column in amounts if column in row.cells}
-            points = [(amounts[column], cell.mean, cell.std) for column, cell in cells.items()]
+            points = [(amount, row.cells[column].mean, row.cells[column].std)
+                      for column, amount in amounts.items() if column in row.cells]
             if points:
                 lines.append((row.label, number, points))
         x_title, unit = _AXES[kind]

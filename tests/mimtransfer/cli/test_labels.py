@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from mimtransfer.cli.launch import load_config
+from mimtransfer.datasets.label_subset import label_subsets
 from mimtransfer.errors import UserError
 from mimtransfer.planning.schedule import images_of_epoch
 from mimtransfer.results.fingerprint import fingerprint, protocol_config
@@ -93,6 +94,25 @@ train_dataloader = dict(dataset=dict(_delete_=True, type='RepeatDataset', times=
 """)
     with pytest.raises(UserError, match="the training data are a subset already"):
         load_config(str(tmp_path / "repeated.py"), ["label_share=0.1"])
+
+
+def test_refuses_a_subset_within_joined_data(tmp_path):
+    (tmp_path / "joined.py").write_text(f"""
+_base_ = [{str(ROOT / SEG)!r}]
+_part = dict(type='BaseSegDataset', data_root='one', pipeline=[])
+train_dataloader = dict(dataset=dict(_delete_=True, type='ConcatDataset', datasets=[
+    _part, dict(type='mimtransfer.LabelSubset', share=0.5, dataset=_part)]))
+""")
+    with pytest.raises(UserError, match="the training data are a subset already"):
+        load_config(str(tmp_path / "joined.py"), ["label_share=0.1"])
+
+
+@pytest.mark.parametrize("leaf", [SEG, TUNED])
+def test_what_a_resume_compares(leaf):
+    """Fine-tuning of classifiers, too: its subset is that of its data set."""
+    assert label_subsets(load(leaf)) == []
+    assert label_subsets(load(leaf, "label_share=0.1", "label_seed=2")) == ["10 % of the labels by seed 2"]
+    assert label_subsets(load(leaf, "label_shots=5")) == ["5 shots by seed 0"]
 
 
 def test_a_plan_does_not_take_the_whole_for_a_part():

@@ -44,15 +44,19 @@ def test_seeds_of_subsets_are_seeds():
     assert not [note for note in table.notes if "repeats" in note]
 
 
-def test_a_seed_of_the_labels_is_no_other_backbone():
-    plain, rotary = ({f"model.backbone.{key}": value for key, value in settings.items()}
-                     for settings in ({"arch": "vit"}, {"arch": "vit", "rope": True}))  # fmt: skip
-    runs = [run({**subset(labels, share=0.01), **backbone}, "U", 1.0, label=label)
-            for label, backbone in (("random init", plain), ("MAE", plain), ("DINOv3", rotary))
-            for labels in (0, 1)]  # fmt: skip
-    notes = [note for note in build_table(runs, across_backbones=True).notes if "backbone" in note]
-    (note,) = notes
-    assert note.startswith("Another backbone in the column 'U': DINOv3 (rope True, not ") and "seed" not in note
+def test_other_subsets_are_no_other_backbones():
+    """Across backbones, a note for each backbone: the seed of a subset is no setting of it."""
+    name, vit, wide = "U, 1 % of the labels", {"model.backbone.arch": "vit"}, {"model.backbone.arch": "wide"}
+    runs = [run({**subset(seed, share=0.01), **vit}, name, 10.0 + seed, seed) for seed in (0, 1, 2)]
+    table = build_table(runs, across_backbones=True)
+    assert not table.notes and f"{name}', fingerprints of its subsets" in "".join(notes_of(table))
+    runs += [run({**subset(seed, share=0.01), **wide}, name, 20.0 + seed, seed, "MAE") for seed in (0, 1)]
+    notes = build_table(runs, across_backbones=True).notes
+    assert [note for note in notes if "backbone" in note] == [
+        f"Another backbone in the column {name!r}: MAE (arch 'wide', not 'vit')."]  # fmt: skip
+    whole = [run({**BASE, **backbone}, "U", 1.0, label=label) for backbone, label in ((vit, "A"), (wide, "B"))]
+    assert "protocol 'U', fingerprints " in (said := " ".join(notes_of(build_table(whole, across_backbones=True))))
+    assert "subset" not in said
 
 
 def test_a_repeated_subset_is_no_new_sample():
