@@ -6,11 +6,12 @@ a trained head. The protocols of dense k-NN and linear probes (CAPI, arXiv 2502.
 2306.01667) differ in such details from one another; these are ours.
 """
 import time
+from itertools import count
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from mmengine.dist import all_gather_object, get_world_size
+from mmengine.dist import all_gather_object, get_dist_info, get_world_size
 from mmengine.evaluator import Evaluator
 from mmengine.logging import print_log
 from mmengine.model import BaseModel
@@ -19,6 +20,7 @@ from mmengine.structures import PixelData
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from mimtransfer.datasets.sampler import sample_seed
 from mimtransfer.errors import UserError
 from mimtransfer.evaluation.probing.knn import knn_votes
 from mimtransfer.registry import LOOPS, MODELS
@@ -114,7 +116,8 @@ class PatchLoop(TestLoop):
         dataloader: the test images, built or as config.
         evaluator: mmseg's `IoUMetric`.
         memory_dataloader: config of the loader of the training images; with several processes `round_up=False`.
-        patches_per_image: so many labelled patches of each image are kept, drawn by the run's seed; None: all.
+        patches_per_image: so many labelled patches of each image are kept, drawn by the run's seed and
+            its number; None: all.
         amp: extract features under bf16 autocast.
 
     Raises:
@@ -194,13 +197,14 @@ class PatchLoop(TestLoop):
     def _read_memory(self) -> tuple[Tensor, Tensor]:
         start = time.perf_counter()
         features, truths = [], []
-        draws = torch.Generator().manual_seed(self.runner.seed)
+        numbers = count(*get_dist_info())  # of the images, as the sampler shares them out
         for batch in self.memory_dataloader:
             maps, samples, padded = self._maps(batch)
-            for map_, sample in zip(maps, samples):
+            for map_, sample, number in zip(maps, samples, numbers):
                 labels = sample.gt_sem_seg.data[0].to(map_.device).long()
                 labels = patch_labels(labels, sample.metainfo["img_shape"], padded, tuple(map_.shape[1:])).flatten()
                 kept = (labels != IGNORED).nonzero()[:, 0]
+                draws = torch.Generator().manual_seed(sample_seed(self.runner.seed, 0, number))
                 kept = kept[torch.randperm(len(kept), generator=draws)[: self.patches_per_image].to(kept.device)]
                 features.append(map_.flatten(1).T[kept])
                 truths.append(labels[kept])
