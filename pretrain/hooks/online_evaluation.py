@@ -226,7 +226,8 @@ class OnlineEvaluationHook(Hook):
         part = np.arange(len(images)) if part is None else part
         rank, world_size = get_dist_info()
         share = shard(len(part), rank, world_size)
-        return read_features(self._batches(images, number, part[share.start : share.stop]), self._describe)
+        return read_features(self._batches(images, number, part[share.start : share.stop]),
+                             lambda batch: (self._describe(batch), batch["label"]))
 
     def _batches(self, images: LabelledImages, number: int, part: np.ndarray) -> DataLoader:
         loader = self.loaders[number]
