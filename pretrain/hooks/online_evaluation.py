@@ -30,7 +30,6 @@ from mimtransfer.registry import DATASETS, HOOKS
 from mimtransfer.results.provenance import EVALUATING, measuring
 from mimtransfer.results.record_hook import RecordHook
 from mimtransfer.training.loading import cores_of_process
-from pretrain.hooks.map_bank import shard
 from pretrain.hooks.online_schedule import FAST, FULL, OnlineSchedule
 
 _MAPS = 128  # images whose tokens are looked at
@@ -225,8 +224,7 @@ class OnlineEvaluationHook(Hook):
         """Return features [N, D] float32 and labels [N] of all images, or a part; each rank reads a share."""
         part = np.arange(len(images)) if part is None else part
         rank, world_size = get_dist_info()
-        share = shard(len(part), rank, world_size)
-        return read_features(self._batches(images, number, part[share.start : share.stop]),
+        return read_features(self._batches(images, number, part[rank::world_size]),
                              lambda batch: (self._describe(batch), batch["label"]))
 
     def _batches(self, images: LabelledImages, number: int, part: np.ndarray) -> DataLoader:

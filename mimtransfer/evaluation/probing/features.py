@@ -112,10 +112,10 @@ def check_classes(tested: Sequence[str], memory: Sequence[str], owner: str) -> N
 
 
 def read_features(batches: Iterable[dict], labelled: Callable[[dict], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    """Describe all images once; with several processes, those of all, rank after rank.
+    """Describe all images once; with several processes those of all, in the order of one that reads them alone.
 
     Args:
-        batches: of images with labels.
+        batches: of images with labels; a process of several has those at `rank`, `rank + world_size` ...
         labelled: batch -> features [n, D], and their labels [n] int64 on any device.
 
     Returns:
@@ -130,7 +130,9 @@ def read_features(batches: Iterable[dict], labelled: Callable[[dict], tuple[Tens
     device = memory.device
     if get_world_size() > 1:
         parts = all_gather_object((memory.cpu(), labels.cpu()))
-        memory, labels = (torch.cat(part).to(device) for part in zip(*parts))
+        places = [torch.arange(len(part)) * len(parts) + rank for rank, (part, _) in enumerate(parts)]
+        order = torch.cat(places).argsort()
+        memory, labels = (torch.cat(part)[order].to(device) for part in zip(*parts))
     return memory, labels.to(device)
 
 

@@ -176,7 +176,9 @@ class PatchLoop(FeatureLoop):
 
     def read_memory(self) -> tuple[Tensor, Tensor]:
         """Return features [N, D] float32 of the patches of the memory, and their classes [N] int64, on the device."""
-        self._numbers = count(*get_dist_info())  # of the images, as the sampler shares them out
+        # Of the images, as the sampler shares them out. The order of the patches is another for each number of
+        # processes; neither votes nor the regression depend on it.
+        self._numbers = count(*get_dist_info())
         memory, labels = super().read_memory()
         if not len(labels):
             raise UserError(f"{type(self).__name__}: no patch of the memory has a labelled pixel: look at its labels")

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from mimtransfer.datasets.classification import balanced_subset
 from mimtransfer.errors import UserError
 from mimtransfer.evaluation import knn_votes
+from mimtransfer.evaluation.probing import features as probing_features
 from mimtransfer.evaluation.probing import knn
 from mimtransfer.evaluation.probing.features import check_classes, read_features
 from mimtransfer.registry import DATASETS, METRICS, MODELS
@@ -180,6 +181,15 @@ def test_features_of_many_batches_of_workers_need_few_open_files():
     got, labels = read_features(DataLoader(images, 2, num_workers=1), describe)
     assert got[:, 0].tolist() == [i + 1 for i in range(60)] and labels.tolist() == [i % 3 for i in range(60)]
     assert opened[-1] - opened[0] < 10
+
+
+def test_features_of_processes_lie_as_those_of_one(monkeypatch):
+    """Of 5 images in turns: what is held out, and the order of a probe, are by the place in the memory."""
+    parts = [(torch.arange(5.0)[rank::2, None], torch.arange(5)[rank::2] + 10) for rank in (0, 1)]
+    monkeypatch.setattr(probing_features, "get_world_size", lambda: 2)
+    monkeypatch.setattr(probing_features, "all_gather_object", lambda part: parts)
+    got, labels = read_features([0, 1], lambda number: parts[number])
+    assert got[:, 0].tolist() == list(range(5)) and labels.tolist() == list(range(10, 15))
 
 
 def test_classes_in_another_order_are_refused():
