@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -30,7 +30,6 @@ from mimtransfer.registry import DATASETS, HOOKS
 from mimtransfer.results.provenance import EVALUATING, measuring
 from mimtransfer.results.record_hook import RecordHook
 from mimtransfer.training.loading import cores_of_process
-from pretrain.hooks.map_bank import shard
 from pretrain.hooks.online_schedule import FAST, FULL, OnlineSchedule
 
 _MAPS = 128  # images whose tokens are looked at
@@ -110,14 +109,15 @@ class OnlineEvaluationHook(Hook):
         if self.amp is None:
             self.amp = isinstance(runner.optim_wrapper, AmpOptimWrapper)
         with random_states_kept():
-            self._memory, self._test = (self._build(loader) for loader in self.loaders)
-            check_classes(self._test.metainfo["classes"], self._memory.metainfo["classes"], "OnlineEvaluationHook")
-            self._parts = [self._part(images, number) for images, number in zip((self._memory, self._test),
-                                                                                self.fast_images)]
+            self._images = [self._build(loader) for loader in self.loaders]
+            memory, test = self._images
+            self._classes = memory.metainfo["classes"]
+            check_classes(test.metainfo["classes"], self._classes, "OnlineEvaluationHook")
+            self._parts = [self._part(images, number) for images, number in zip(self._images, self.fast_images)]
             if not 0 < self.knn["k"] <= len(self._parts[0]):
                 raise UserError(f"OnlineEvaluationHook: got k={self.knn['k']} and a memory of {len(self._parts[0])} "
                                 "images for fast evaluations, expected 1 <= k <= that")
-            self._sweep = LinearSweep(len(self._memory), **self.linear, owner="OnlineEvaluationHook")
+            self._sweep = LinearSweep(len(memory), **self.linear, owner="OnlineEvaluationHook")
             with _evaluated(self._encoder):
                 self._maps(self._parts[1][:1])
         self._marks = self._plan(runner)
@@ -147,7 +147,7 @@ class OnlineEvaluationHook(Hook):
         loader = runner.train_dataloader
         trained = runner.max_epochs * len(loader) * (loader.batch_size or 1) * get_dist_info()[1]
         maps = len(self._seen_by_maps())  # read twice
-        fast, full = maps + sum(map(len, self._parts)), maps + len(self._memory) + len(self._test)
+        fast, full = (maps + sum(map(len, read)) for read in (self._parts, self._images))
         costs = {FAST: fast, FULL: full}
         marks = self.schedule.affordable(runner.max_epochs, trained, costs)
         asked, share = self.schedule.marks(runner.max_epochs), sum(costs[kind] for kind in marks.values()) / trained
@@ -199,65 +199,61 @@ class OnlineEvaluationHook(Hook):
 
     def _scores(self, kind: str, seed: int) -> tuple[dict[str, float], Contrast | None]:
         """Return `online/NAME` -> value, and the contrast; nothing where the features are not finite."""
-        if kind == FULL:
-            (memory, labels), (test, truths) = self._features(self._memory, 0), self._features(self._test, 1)
-            places = [torch.from_numpy(part).to(memory.device) for part in self._parts]
-        else:
-            (memory, labels), (test, truths) = (self._features(images, number, self._parts[number])
-                                                for number, images in enumerate((self._memory, self._test)))
-            places = [torch.arange(len(part), device=memory.device) for part in self._parts]
+        read = self._parts if kind == FAST else [np.arange(len(images)) for images in self._images]
+        (memory, labels), (test, truths) = (self._features(number, part) for number, part in enumerate(read))
         if not (memory.isfinite().all() and test.isfinite().all()):
             return {}, None
-        first, second = places
+        first, second = (slice(None) if kind == FAST else torch.from_numpy(part) for part in self._parts)
         spread = self._maps(self._seen_by_maps())
         scores: dict[str, float | None] = {
             "fast_knn_top1": self._knn(memory[first], labels[first], test[second], truths[second]),
             "rankme": rankme(memory[first]), "image_contrast": spread.images, "patch_contrast": spread.patches}
         if kind == FULL:
             scores["knn_top1"] = self._knn(memory, labels, test, truths)
-            heads, _ = self._sweep.fit(memory, labels, len(self._memory.metainfo["classes"]), seed)
+            heads, _ = self._sweep.fit(memory, labels, len(self._classes), seed)
             with torch.no_grad():
                 scores["linear_top1"] = self._top1(heads(test)[:, 0], truths)
         return {f"online/{name}": value for name, value in scores.items() if value is not None}, spread
 
     @torch.no_grad()
-    def _features(self, images: LabelledImages, number: int, part: np.ndarray | None = None) -> tuple[Tensor, Tensor]:
-        """Return features [N, D] float32 and labels [N] of all images, or a part; each rank reads a share."""
-        part = np.arange(len(images)) if part is None else part
+    def _features(self, number: int, part: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Return features [N, D] float32 and labels [N] int64 of images of the memory, 0, or the test images, 1, at N
+        places; each rank reads a share.
+        """
         rank, world_size = get_dist_info()
-        share = shard(len(part), rank, world_size)
-        return read_features(self._batches(images, number, part[share.start : share.stop]), self._describe)
+        return read_features(self._batches(number, part[rank::world_size]), self._labelled)
 
-    def _batches(self, images: LabelledImages, number: int, part: np.ndarray) -> DataLoader:
-        loader = self.loaders[number]
-        workers = min(loader.get("num_workers", 0), cores_of_process())
+    def _batches(self, number: int, part: np.ndarray) -> DataLoader:
+        size = self.loaders[number]["batch_size"]
+        batches = -(-len(part) // size)  # more workers would have nothing to do
+        workers = min(self.loaders[number].get("num_workers", 0), cores_of_process(), batches)
         # Its own generator: workers would be seeded from the one that training draws from.
-        return DataLoader(images, batch_size=loader["batch_size"], sampler=part.tolist(), num_workers=workers,
+        return DataLoader(self._images[number], size, sampler=part.tolist(), num_workers=workers,
                           generator=torch.Generator())
 
-    def _describe(self, batch: Mapping) -> Tensor:
+    def _labelled(self, batch: Mapping) -> tuple[Tensor, Tensor]:
+        return self._encoded(batch, lambda images: pool(self._encoder, images, self.pooling)), batch["label"]
+
+    def _encoded(self, batch: Mapping, encode: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return what `encode` makes of the normalised images [B, C, H, W], as float32."""
         images = self._method.data_preprocessor({"inputs": batch["inputs"]})["inputs"]
         with torch.autocast(images.device.type, torch.bfloat16, enabled=bool(self.amp)):
-            return pool(self._encoder, images, self.pooling).float()
+            return encode(images).float()
 
     @torch.no_grad()
     def _maps(self, part: np.ndarray) -> Contrast:
-        """Return the contrast of the last maps of some test images."""
-        maps = []
-        for batch in self._batches(self._test, 1, part):
-            images = self._method.data_preprocessor({"inputs": batch["inputs"]})["inputs"]
-            with torch.autocast(images.device.type, torch.bfloat16, enabled=bool(self.amp)):
-                maps.append(self._encoder(images)[-1].float())
-        return contrast(torch.cat(maps))
+        """Return the contrast of the last maps [N, D, h, w] of the test images at N places."""
+        return contrast(torch.cat([self._encoded(batch, lambda images: self._encoder(images)[-1])
+                                   for batch in self._batches(1, part)]))
 
     def _knn(self, memory: Tensor, labels: Tensor, test: Tensor, truths: Tensor) -> float:
         votes = knn_votes(normalize(test, dim=1), normalize(memory, dim=1), labels,
-                          len(self._memory.metainfo["classes"]), **self.knn)
+                          len(self._classes), **self.knn)
         return self._top1(votes, truths)
 
     def _top1(self, scores: Tensor, truths: Tensor) -> float:
         metric = TopAccuracy(topk=(1,))
-        metric.dataset_meta = self._test.metainfo
+        metric.dataset_meta = self._images[1].metainfo
         metric.process({}, [{"pred_score": row, "gt_label": truth} for row, truth in zip(scores, truths.tolist())])
         return metric.compute_metrics(metric.results)["top1"]
 

@@ -19,10 +19,10 @@ from mimtransfer.registry import MODELS
 
 
 class FeatureLoop(TestLoop):
-    """Extract the features of a labelled memory, then classify the test images by them. A subclass gives `scores`.
+    """Describe a labelled memory, then score the test images by it. A subclass gives `scores`.
 
     The model returns features [B, D] in `test_step`. An item of both data sets is dict(inputs=..., label=...), and both
-    have the same classes.
+    have the same classes in the same order.
 
     Args:
         runner: the Runner.
@@ -34,6 +34,8 @@ class FeatureLoop(TestLoop):
     Raises:
         UserError: the classes differ.
     """
+
+    unit = "images"  # what a feature describes
 
     def __init__(
         self,
@@ -49,14 +51,18 @@ class FeatureLoop(TestLoop):
         self.classes = self.memory_dataloader.dataset.metainfo["classes"]
         check_classes(self.dataloader.dataset.metainfo["classes"], self.classes, type(self).__name__)
 
+    def fit(self, memory: Tensor, labels: Tensor) -> None:
+        """Take the memory: features [N, D] float32 and classes [N] int64."""
+        self.memory, self.labels = memory, labels
+
     def scores(self, features: Tensor) -> Tensor:
-        """Return scores [B, C] of the classes for features [B, D]; the highest is the prediction."""
+        """Return scores [N, C] of the classes for features [N, D]; the highest is the prediction."""
         raise NotImplementedError
 
     def run(self) -> dict[str, float]:
         """Fill the memory, then test."""
         self.runner.model.eval()
-        self.memory, self.labels = self._read_memory()
+        self.fit(*self.read_memory())
         return super().run()
 
     @torch.inference_mode()
@@ -77,47 +83,56 @@ class FeatureLoop(TestLoop):
         with torch.autocast(device, dtype=torch.bfloat16, enabled=self.amp):
             return self.runner.model.test_step(batch).float()
 
+    def labelled(self, batch: dict) -> tuple[Tensor, Tensor]:
+        """Return features [N, D] float32 of a batch of the memory, and their classes [N] int64."""
+        return self.features(batch), batch["label"]
+
     @torch.no_grad()
-    def _read_memory(self) -> tuple[Tensor, Tensor]:
+    def read_memory(self) -> tuple[Tensor, Tensor]:
+        """Return features [N, D] float32 of the whole memory, and their classes [N] int64, on the device."""
         start = time.perf_counter()
-        memory, labels = read_features(self.memory_dataloader, self.features)
+        memory, labels = read_features(self.memory_dataloader, self.labelled)
         seconds = time.perf_counter() - start
-        print_log(f"memory of {len(memory)} images in {len(self.classes)} classes, features of {memory.shape[1]}, "
-                  f"{seconds:.0f} s", logger="current")
+        print_log(f"memory of {len(memory)} {self.unit} of {len(labels.unique())} of {len(self.classes)} classes, "
+                  f"features of {memory.shape[1]}, {seconds:.0f} s", logger="current")
         return memory, labels
 
 
 def check_classes(tested: Sequence[str], memory: Sequence[str], owner: str) -> None:
-    """Check that the test images have the classes of the memory.
+    """Check that the test images have the classes of the memory, in the same order.
 
     Raises:
         UserError: they have others; it names `owner`.
     """
-    if tested != memory:
+    if tuple(tested) != tuple(memory):
         odd = sorted(set(tested) ^ set(memory))[:5]
+        found = f"not in both: {', '.join(odd)}" if odd else "their order differs"
         raise UserError(f"{owner}: the test data have {len(tested)} classes, the memory {len(memory)}, expected the "
-                        f"same; not in both: {', '.join(odd)}")
+                        f"same; {found}")
 
 
-def read_features(batches: Iterable[dict], describe: Callable[[dict], Tensor]) -> tuple[Tensor, Tensor]:
-    """Describe all images once; with several processes, those of all, rank after rank.
+def read_features(batches: Iterable[dict], labelled: Callable[[dict], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Describe all images once; with several processes those of all, in the order of one that reads them alone.
 
     Args:
-        batches: of dict(inputs=..., label=[B]).
-        describe: batch -> features [B, D].
+        batches: of images with labels; a process of several has those at `rank`, `rank + world_size` ...
+        labelled: batch -> features [n, D], and their labels [n] int64 on any device.
 
     Returns:
         features [N, D], and their labels [N] int64 on the same device.
     """
     features, truths = [], []
     for batch in batches:
-        features.append(describe(batch))
-        truths.append(batch["label"].clone())  # that of a worker is shared memory, which holds an open file each
+        described, labels = labelled(batch)
+        features.append(described)
+        truths.append(labels.clone())  # that of a worker is shared memory, which holds an open file each
     memory, labels = torch.cat(features), torch.cat(truths)
     device = memory.device
     if get_world_size() > 1:
-        parts = all_gather_object((memory.cpu(), labels))
-        memory, labels = (torch.cat(part).to(device) for part in zip(*parts))
+        parts = all_gather_object((memory.cpu(), labels.cpu()))
+        places = [torch.arange(len(part)) * len(parts) + rank for rank, (part, _) in enumerate(parts)]
+        order = torch.cat(places).argsort()
+        memory, labels = (torch.cat(part)[order].to(device) for part in zip(*parts))
     return memory, labels.to(device)
 
 

@@ -223,8 +223,7 @@ class LinearSweepLoop(FeatureLoop):
     def run(self) -> dict[str, float]:
         """Fill the memory, choose, train, then test."""
         self.runner.model.eval()
-        self.memory, self.labels = self._read_memory()
-        self.heads, chosen = self.sweep.fit(self.memory, self.labels, len(self.classes), self.runner.seed)
+        self.heads, chosen = self.sweep.fit(*self.read_memory(), len(self.classes), self.runner.seed)
         self.runner.call_hook("before_test")
         self.runner.call_hook("before_test_epoch")
         for idx, batch in enumerate(self.dataloader):

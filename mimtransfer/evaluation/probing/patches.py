@@ -5,21 +5,19 @@ test image gets scores, which are resized to the image as a segmentation head's 
 a trained head. The protocols of dense k-NN and linear probes (CAPI, arXiv 2502.08769, sec. 4; Hummingbird, arXiv
 2306.01667) differ in such details from one another; these are ours.
 """
-import time
+from itertools import count
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from mmengine.dist import all_gather_object, get_world_size
-from mmengine.evaluator import Evaluator
-from mmengine.logging import print_log
+from mmengine.dist import get_dist_info
 from mmengine.model import BaseModel
-from mmengine.runner import Runner, TestLoop
 from mmengine.structures import PixelData
 from torch import Tensor
-from torch.utils.data import DataLoader
 
+from mimtransfer.datasets.sampler import sample_seed
 from mimtransfer.errors import UserError
+from mimtransfer.evaluation.probing.features import FeatureLoop
 from mimtransfer.evaluation.probing.knn import knn_votes
 from mimtransfer.registry import LOOPS, MODELS
 from mimtransfer.training.precision import full_fp32
@@ -104,58 +102,30 @@ def fit_logistic(
     return weight.detach(), bias.detach()
 
 
-class PatchLoop(TestLoop):
-    """Collect the labelled patches of the memory, then segment the test images. A subclass gives `fit` and `scores`.
+class PatchLoop(FeatureLoop):
+    """Collect the labelled patches of the memory, then segment the test images. A subclass gives `scores`.
 
-    Both data sets are mmseg's, with the same classes and the test pipeline (labels loaded behind the resize).
+    The model is `FrozenMaps`. Both data sets are mmseg's, with the test pipeline (labels loaded behind the resize). The
+    evaluator is mmseg's `IoUMetric`.
 
     Args:
-        runner: the Runner; its model is `FrozenMaps`.
-        dataloader: the test images, built or as config.
-        evaluator: mmseg's `IoUMetric`.
-        memory_dataloader: config of the loader of the training images; with several processes `round_up=False`.
-        patches_per_image: so many labelled patches of each image are kept, drawn by the run's seed; None: all.
-        amp: extract features under bf16 autocast.
+        options: see `FeatureLoop`.
+        patches_per_image: so many labelled patches of each image are kept, drawn by the run's seed and its number;
+            None: all.
 
     Raises:
         UserError: the classes differ, no patch of the memory is labelled, images are not padded to whole patches, or
             features are not finite.
     """
 
-    def __init__(
-        self,
-        runner: Runner,
-        dataloader: DataLoader | dict,
-        evaluator: Evaluator | dict | list,
-        memory_dataloader: dict,
-        patches_per_image: int | None = None,
-        amp: bool = False,
-    ):
-        super().__init__(runner, dataloader, evaluator)
+    unit = "patches"
+
+    def __init__(self, *args: Any, patches_per_image: int | None = None, **options: Any):
+        super().__init__(*args, **options)
         if patches_per_image is not None and not (type(patches_per_image) is int and patches_per_image > 0):
             raise UserError(f"{type(self).__name__}: got patches_per_image={patches_per_image!r}, expected an integer "
                             "above 0, or None for all")
-        self.memory_dataloader = runner.build_dataloader(memory_dataloader, seed=runner.seed)
-        self.patches_per_image, self.amp = patches_per_image, amp
-        self.classes = self.memory_dataloader.dataset.metainfo["classes"]
-        tested = self.dataloader.dataset.metainfo["classes"]
-        if tuple(tested) != tuple(self.classes):
-            raise UserError(f"{type(self).__name__}: the classes of the test data ({len(tested)}) and of the memory "
-                            f"({len(self.classes)}) differ, expected the same in the same order")
-
-    def fit(self, features: Tensor, labels: Tensor) -> None:
-        """Take the memory: features [N, D] float32 and classes [N] int64."""
-        raise NotImplementedError
-
-    def scores(self, features: Tensor) -> Tensor:
-        """Return scores [N, C] of features [N, D]."""
-        raise NotImplementedError
-
-    def run(self) -> dict[str, float]:
-        """Fill the memory, fit, then test."""
-        self.runner.model.eval()
-        self.fit(*self._read_memory())
-        return super().run()
+        self.patches_per_image = patches_per_image
 
     @torch.inference_mode()
     def run_iter(self, idx: int, data_batch: dict) -> None:
@@ -190,32 +160,31 @@ class PatchLoop(TestLoop):
                             "look at the checkpoint")
         return maps, data["data_samples"], padded
 
-    @torch.no_grad()
-    def _read_memory(self) -> tuple[Tensor, Tensor]:
-        start = time.perf_counter()
+    def labelled(self, batch: dict) -> tuple[Tensor, Tensor]:
+        """Return features [N, D] float32 of the labelled patches that are kept, and their classes [N] int64."""
         features, truths = [], []
-        draws = torch.Generator().manual_seed(self.runner.seed)
-        for batch in self.memory_dataloader:
-            maps, samples, padded = self._maps(batch)
-            for map_, sample in zip(maps, samples):
-                labels = sample.gt_sem_seg.data[0].to(map_.device).long()
-                labels = patch_labels(labels, sample.metainfo["img_shape"], padded, tuple(map_.shape[1:])).flatten()
-                kept = (labels != IGNORED).nonzero()[:, 0]
-                kept = kept[torch.randperm(len(kept), generator=draws)[: self.patches_per_image].to(kept.device)]
-                features.append(map_.flatten(1).T[kept])
-                truths.append(labels[kept])
-        memory, labels = torch.cat(features), torch.cat(truths)
-        device = memory.device
-        if get_world_size() > 1:
-            parts = all_gather_object((memory.cpu(), labels.cpu()))
-            memory, labels = (torch.cat(part).to(device) for part in zip(*parts))
+        maps, samples, padded = self._maps(batch)
+        for map_, sample, number in zip(maps, samples, self._numbers):
+            labels = sample.gt_sem_seg.data[0].to(map_.device).long()
+            labels = patch_labels(labels, sample.metainfo["img_shape"], padded, tuple(map_.shape[1:])).flatten()
+            kept = (labels != IGNORED).nonzero()[:, 0]
+            draws = torch.Generator().manual_seed(sample_seed(self.runner.seed, 0, number))
+            kept = kept[torch.randperm(len(kept), generator=draws)[: self.patches_per_image].to(kept.device)]
+            features.append(map_.flatten(1).T[kept])
+            truths.append(labels[kept])
+        return torch.cat(features), torch.cat(truths)
+
+    def read_memory(self) -> tuple[Tensor, Tensor]:
+        """Return features [N, D] float32 of the patches of the memory, and their classes [N] int64, on the device."""
+        # Of the images, as the sampler shares them out. The order of the patches is another for each number of
+        # processes; neither votes nor the regression depend on it.
+        self._numbers = count(*get_dist_info())
+        memory, labels = super().read_memory()
         if not len(labels):
             raise UserError(f"{type(self).__name__}: no patch of the memory has a labelled pixel: look at its labels")
         if int(labels.max()) >= len(self.classes):
             raise UserError(f"{type(self).__name__}: the memory has label {int(labels.max())}, but there are "
                             f"{len(self.classes)} classes")
-        print_log(f"memory of {len(memory)} patches, {len(labels.unique())} of {len(self.classes)} classes, features "
-                  f"of {memory.shape[1]}, {time.perf_counter() - start:.0f} s", logger="current")
         return memory, labels
 
 
@@ -233,11 +202,11 @@ class PatchKNNLoop(PatchLoop):
         super().__init__(*args, **options)
         self.k, self.temperature = k, temperature
 
-    def fit(self, features: Tensor, labels: Tensor) -> None:
+    def fit(self, memory: Tensor, labels: Tensor) -> None:
         """Keep the memory."""
         if not 0 < self.k <= len(labels):
             raise UserError(f"PatchKNNLoop: got k={self.k} and {len(labels)} patches, expected 1 <= k <= that")
-        self.memory, self.labels = F.normalize(features, dim=1), labels
+        super().fit(F.normalize(memory, dim=1), labels)
 
     def scores(self, features: Tensor) -> Tensor:
         """Return shares of the votes."""
@@ -265,12 +234,12 @@ class PatchLogisticLoop(PatchLoop):
                             "strength of 0 or more and at least one step")
         self.strength, self.max_iter = strength, max_iter
 
-    def fit(self, features: Tensor, labels: Tensor) -> None:
-        """Fit weights and biases."""
-        std, self.mean = torch.std_mean(features, dim=0, correction=0)
+    def fit(self, memory: Tensor, labels: Tensor) -> None:
+        """Fit weights [C, D] and biases [C]."""
+        std, self.mean = torch.std_mean(memory, dim=0, correction=0)
         self.scale = 1 / std.clamp(min=1e-6)
         self.weight, self.bias = fit_logistic(
-            (features - self.mean) * self.scale, labels, len(self.classes), self.strength, self.max_iter)
+            (memory - self.mean) * self.scale, labels, len(self.classes), self.strength, self.max_iter)
 
     def scores(self, features: Tensor) -> Tensor:
         """Return logits."""

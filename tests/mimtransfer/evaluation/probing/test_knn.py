@@ -15,8 +15,9 @@ from torch.utils.data import DataLoader
 from mimtransfer.datasets.classification import balanced_subset
 from mimtransfer.errors import UserError
 from mimtransfer.evaluation import knn_votes
+from mimtransfer.evaluation.probing import features as probing_features
 from mimtransfer.evaluation.probing import knn
-from mimtransfer.evaluation.probing.features import read_features
+from mimtransfer.evaluation.probing.features import check_classes, read_features
 from mimtransfer.registry import DATASETS, METRICS, MODELS
 
 
@@ -175,11 +176,26 @@ def test_features_of_many_batches_of_workers_need_few_open_files():
 
     def describe(batch):
         opened.append(len(os.listdir("/proc/self/fd")))
-        return batch["inputs"] + 1
+        return batch["inputs"] + 1, batch["label"]
 
     got, labels = read_features(DataLoader(images, 2, num_workers=1), describe)
     assert got[:, 0].tolist() == [i + 1 for i in range(60)] and labels.tolist() == [i % 3 for i in range(60)]
     assert opened[-1] - opened[0] < 10
+
+
+def test_features_of_processes_lie_as_those_of_one(monkeypatch):
+    """Of 5 images in turns: what is held out, and the order of a probe, are by the place in the memory."""
+    parts = [(torch.arange(5.0)[rank::2, None], torch.arange(5)[rank::2] + 10) for rank in (0, 1)]
+    monkeypatch.setattr(probing_features, "get_world_size", lambda: 2)
+    monkeypatch.setattr(probing_features, "all_gather_object", lambda part: parts)
+    got, labels = read_features([0, 1], lambda number: parts[number])
+    assert got[:, 0].tolist() == list(range(5)) and labels.tolist() == list(range(10, 15))
+
+
+def test_classes_in_another_order_are_refused():
+    check_classes(["cat", "dog"], ("cat", "dog"), "Loop")
+    with pytest.raises(UserError, match=r"Loop: .* the memory 2, expected the same; their order differs"):
+        check_classes(["dog", "cat"], ("cat", "dog"), "Loop")
 
 
 def test_features_refuse_a_pooling_that_there_is_not():

@@ -10,7 +10,8 @@ from PIL import Image
 from shipped_configs import ROOT
 from sklearn.linear_model import LogisticRegression
 
-from mimtransfer.evaluation.probing.patches import IGNORED, FrozenMaps, fit_logistic, patch_labels
+from mimtransfer.errors import UserError
+from mimtransfer.evaluation.probing.patches import IGNORED, FrozenMaps, PatchKNNLoop, fit_logistic, patch_labels
 
 
 def test_a_patch_has_the_class_of_most_of_its_labelled_pixels():
@@ -87,6 +88,27 @@ def test_a_whole_run_finds_the_patches_by_random_weights(stripes, tmp_path, kind
     record = json.loads((tmp_path / "result.json").read_text())
     assert record["task"] == "segmentation" and record["protocol"]["name"].startswith("patch ")
     assert record["raw_metrics"]["mIoU"] > 85
+
+
+def test_processes_draw_the_patches_that_one_draws(stripes, tmp_path, monkeypatch):
+    """Their shares in turns, without other processes; each image has its own draw."""
+    seen = []
+
+    def keep(self, features, labels):
+        seen.append(torch.cat([features, labels[:, None]], 1))
+        raise UserError("seen")
+
+    monkeypatch.setattr(PatchKNNLoop, "fit", keep)
+    config = small(stripes, "knn", tmp_path)
+    words = [config, "--work-dir", tmp_path, "--cfg-options", "test_cfg.patches_per_image=2"]
+    for rank, processes in ((0, 1), (0, 2), (1, 2)):
+        for module in ("mmengine.dataset.sampler", "mimtransfer.evaluation.probing.patches"):
+            monkeypatch.setattr(f"{module}.get_dist_info", lambda found=(rank, processes): found)
+        assert call_tool("test", *words) == 2
+    alone, *shares = seen
+    assert len(alone) == 12
+    in_turns = torch.stack([share.view(3, 2, -1) for share in shares], 1)  # [3, 2 processes, 2 patches, D + 1]
+    assert torch.equal(in_turns.flatten(0, 2), alone)
 
 
 def test_more_neighbours_than_patches_are_refused_in_a_line(stripes, tmp_path, capsys):
