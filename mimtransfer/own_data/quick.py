@@ -24,7 +24,7 @@ _SIDES = {"detection": 256, "segmentation": 224, "classification": 128, "pretrai
 _BATCHES = {"detection": 4, "segmentation": 4, "classification": 16, "pretraining": 16}
 _ITERS, _EPOCHS = 100, 3
 _IMAGES, _EVALUATED = 512, 100  # of training by epochs, and of an evaluation, at most
-_LR = 5e-4
+_LR, _LAYER_DECAY = 5e-4, 0.9
 
 
 def set_quick(cfg: Config, work_dir: str, keep_backbone: bool, sized: bool = False, task: str | None = None) -> None:
@@ -130,8 +130,13 @@ def _set_schedule(cfg: Config, task: str) -> None:
     optimizer: Any = cfg.optim_wrapper.get("optimizer") or {}
     cfg.optim_wrapper.pop("accumulative_counts", None)
     cfg.auto_scale_lr, cfg.auto_scale_iters = dict(enable=False), False
+    if name_of(cfg.optim_wrapper) == "Bf16OptimWrapper":
+        cfg.optim_wrapper.type = "OptimWrapper"  # CPUs are slower in bfloat16, but for the newest
     if name_of(optimizer) == "AdamW":
         optimizer["lr"] = _LR
+        paramwise = cfg.optim_wrapper.get("paramwise_cfg") or {}
+        if paramwise.get("layer_decay_rate", 1.0) < _LAYER_DECAY:  # random weights are to learn, too
+            paramwise["layer_decay_rate"] = _LAYER_DECAY
     hooks: Any = cfg.setdefault("default_hooks", {})
     for node in dicts_in(hooks):
         if name_of(node) == "LoggerHook" or node is hooks.get("logger"):
