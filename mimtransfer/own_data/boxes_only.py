@@ -18,9 +18,7 @@ def learns_masks(cfg: Config) -> bool:
 
 
 def drop_masks(cfg: Config, source: str) -> str:
-    """Take the mask head out of a Mask R-CNN or Cascade Mask R-CNN, and masks out of its pipelines.
-
-    Boxes, heads and losses are those of the config. Only a crop differs: it cuts boxes, not the masks in them.
+    """Take the mask head out of a Mask R-CNN or Cascade Mask R-CNN. Boxes, heads and losses are those of the config.
 
     Returns:
         what was done, in one line.
@@ -39,8 +37,12 @@ def drop_masks(cfg: Config, source: str) -> str:
     for node in dicts_in([model.get("train_cfg") or {}, model.get("test_cfg") or {}]):
         for key in ("mask_size", "mask_thr_binary"):
             node.pop(key, None)
+    return f"The data have no masks: {kind} without its mask head, a {_WITHOUT[kind]}; box AP is scored"
+
+
+def load_no_masks(cfg: Config) -> None:
+    """Let no pipeline load masks. A crop then cuts boxes, where it would cut masks and take their boxes."""
     for name in ("train", "val", "test"):
         for step in dicts_in(cfg.get(f"{name}_dataloader") or {}):
             if name_of(step) == "LoadAnnotations":
                 step.pop("with_mask", None)
-    return f"The data have no masks: {kind} without its mask head, a {_WITHOUT[kind]}; box AP is scored"

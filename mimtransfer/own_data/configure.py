@@ -8,7 +8,7 @@ from mmengine.config import Config, ConfigDict
 
 from mimtransfer.datasets.configured import leaves, name_of
 from mimtransfer.errors import UserError
-from mimtransfer.own_data.boxes_only import drop_masks, learns_masks
+from mimtransfer.own_data.boxes_only import drop_masks, learns_masks, load_no_masks
 from mimtransfer.own_data.converted import OwnData
 from mimtransfer.own_data.heads import set_num_classes
 from mimtransfer.results.description import protocol_of
@@ -50,8 +50,9 @@ def task_of(cfg: Config) -> str:
 
 def _set_boxes(cfg: Config, data: OwnData) -> list[str]:
     lines = []
-    if learns_masks(cfg) and not data.masks:
-        lines.append(drop_masks(cfg, data.source))
+    if not data.masks:
+        lines += [drop_masks(cfg, data.source)] if learns_masks(cfg) else []
+        load_no_masks(cfg)
     set_num_classes(cfg, len(data.classes))
     for name, split in _splits(data).items():
         loader = cfg.get(f"{name}_dataloader")
@@ -71,9 +72,11 @@ def _set_boxes(cfg: Config, data: OwnData) -> list[str]:
 
 
 def _set_maps(cfg: Config, data: OwnData) -> list[str]:
-    set_num_classes(cfg, len(data.classes))
-    for name, split in _splits(data).items():
-        loader = cfg.get(f"{name}_dataloader")
+    memory = (cfg.get("test_cfg") or {}).get("memory_dataloader")  # of probes of frozen patch tokens
+    if not memory:
+        set_num_classes(cfg, len(data.classes))
+    loaders = [(name, cfg.get(f"{name}_dataloader"), split) for name, split in _splits(data).items()]
+    for name, loader, split in [*loaders, ("memory", memory, "train")]:
         if not loader:
             continue
         pipeline = copy.deepcopy(_pipeline(loader.dataset))
@@ -83,11 +86,11 @@ def _set_maps(cfg: Config, data: OwnData) -> list[str]:
         loader.dataset = ConfigDict(
             type="BaseSegDataset", data_root=data.folder, ann_file=data.splits[split].names, img_suffix="",
             seg_map_suffix=".png", data_prefix=dict(img_path=data.splits[split].images, seg_map_path="masks"),
-            metainfo=dict(classes=data.classes), reduce_zero_label=False, pipeline=pipeline, test_mode=name != "train",
+            metainfo=dict(classes=data.classes), reduce_zero_label=False, pipeline=pipeline,
+            test_mode=name in ("val", "test"),
         )
-        if name != "train":
+        if name in ("val", "test") and not memory:
             cfg[f"{name}_evaluator"] = ConfigDict(type="IoUMetric", iou_metrics=["mIoU"])
-    _check_memory(cfg)
     return []
 
 
@@ -123,10 +126,3 @@ def _pipeline(dataset: Any) -> list:
         raise UserError(f"--data: the config mixes images ({', '.join(mixing)}), which has to be set by hand; choose "
                         "another config")
     return inner + outer
-
-
-def _check_memory(cfg: Config) -> None:
-    """Refuse probes of patch tokens, whose second loader is set by hand."""
-    if (cfg.get("test_cfg") or {}).get("memory_dataloader"):
-        raise UserError("--data: this config evaluates frozen patch tokens; set test_cfg.memory_dataloader.dataset in "
-                        "a config of your own (docs/transfer.md)")

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mimtransfer.datasets.configured import dicts_in
+from mimtransfer.datasets.configured import dicts_in, name_of
 from mimtransfer.errors import UserError
 
 _THINGS, _STUFF = "num_things_classes", "num_stuff_classes"  # of Mask2Former in mmdet
@@ -19,6 +19,9 @@ def set_num_classes(cfg: Any, number: int) -> None:
         raise UserError(f"{number} classes: expected 1 or more")
     found = False
     for node in dicts_in(cfg.get("model") or {}):
+        if name_of(node) == "FederatedLoss":
+            raise UserError("the loss of this config (FederatedLoss) is made for the classes of LVIS; choose a config "
+                            "of COCO for others")
         if type(node.get("num_classes")) is int:
             before, node["num_classes"], found = node["num_classes"], number, True
             _set_weights(node, before, number)

@@ -67,7 +67,7 @@ def _kinds_of(folder: str, task: str | None) -> dict[str, str]:
         found["detection"] = "voc"
     elif find_yaml(folder) or labels or _has_listed_classes(folder):
         found["detection"] = "yolo"
-    if task != "detection" and find_masks(folder):
+    if (task != "detection" or not found) and find_masks(folder):
         found["segmentation"] = "masks"
     if not found and find_class_folders(folder):
         found["classification"] = "folders"

@@ -79,7 +79,7 @@ def test_crowds_need_no_polygon(tmp_path):
 def test_two_jsons_of_one_split_and_none_to_train_on_are_refused(tmp_path):
     coco(tmp_path / "train_a.json", tmp_path)
     coco(tmp_path / "train_b.json", tmp_path)
-    with pytest.raises(UserError, match="train_a.json' and .*train_b.json' could both be the train annotations"):
+    with pytest.raises(UserError, match=r"train_a.json' and .*train_b.json' could both be the train annotations"):
         find_jsons(str(tmp_path))
     (tmp_path / "train_a.json").rename(tmp_path / "val_a.json")
     (tmp_path / "train_b.json").rename(tmp_path / "test_b.json")
@@ -112,7 +112,7 @@ def test_names_that_lead_out_of_the_folder_are_refused(tmp_path):
     save(Image.new("RGB", (128, 96)), tmp_path / "set/out.png")
     content["images"][0]["file_name"] = "../out.png"
     write(tmp_path / "set/a.json", json.dumps(content))
-    with pytest.raises(UserError, match="'../out.png' leads out of"):
+    with pytest.raises(UserError, match=r"'../out.png' leads out of"):
         read_coco_set(str(tmp_path / "set/a.json"))
 
 
@@ -127,7 +127,7 @@ def test_splits_of_other_classes_are_refused(tmp_path):
 
 def test_a_folder_of_images_can_be_named(tmp_path):
     coco(tmp_path / "set/a.json", tmp_path / "elsewhere/pictures")
-    with pytest.raises(UserError, match="convert_data.py --images DIR"):
+    with pytest.raises(UserError, match=r"convert_data.py --images DIR"):
         read_coco_set(str(tmp_path / "set/a.json"))
     data = convert(str(tmp_path / "set/a.json"), str(tmp_path / "out"), images=str(tmp_path / "elsewhere/pictures"))
     assert data.splits["train"].images == str(tmp_path / "elsewhere/pictures")

@@ -68,7 +68,7 @@ def test_folders_that_are_not_for_writing_are_refused(tmp_path):
         with pytest.raises(UserError, match="lies in the data"):
             convert(source, out)
     write(tmp_path / "full/thesis.tex", "")
-    with pytest.raises(UserError, match="holds 'thesis.tex', which no conversion writes"):
+    with pytest.raises(UserError, match=r"holds 'thesis.tex', which no conversion writes"):
         convert(source, str(tmp_path / "full"))
     write(tmp_path / "file", "")
     with pytest.raises(UserError, match="is a file"):
@@ -86,7 +86,7 @@ def test_a_broken_manifest_is_refused(tmp_path, change):
     convert(str(yolo(tmp_path / "set", train=1, val=1)), str(out))
     content = json.loads((out / "data.json").read_text())
     write(out / "data.json", json.dumps({**content, **change}))
-    with pytest.raises(UserError, match="data.json"):
+    with pytest.raises(UserError, match=r"data.json"):
         convert(str(out), "unused")
 
 

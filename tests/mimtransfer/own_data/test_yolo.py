@@ -87,7 +87,7 @@ def test_names_by_number_are_in_their_order(tmp_path):
 def test_lists_other_roots_and_roboflow(tmp_path):
     yolo(tmp_path, train=3, val=2)
     write(tmp_path / "train.txt", "./images/train/0.png\nimages/train/2.png\n")
-    write(tmp_path / "data.yaml", "path: /on/another/machine\ntrain: train.txt\nval: ../images/val\nnames: [red, green]")
+    write(tmp_path / "data.yaml", "path: /on/another/machine\ntrain: train.txt\nval: ../images/val\nnames: [a, b]")
     found = read_yolo(str(tmp_path / "data.yaml"))
     assert [image.path.split("/")[-1] for image in found.splits["train"]] == ["0.png", "2.png"]
     assert len(found.splits["val"]) == 2 and found.root == str(tmp_path / "images")
@@ -159,7 +159,7 @@ def test_no_labels_at_all_and_images_in_two_splits_are_refused(tmp_path):
     yolo(tmp_path, train=2, val=1)
     write(tmp_path / "list.txt", "images/train/1.png\n")
     write(tmp_path / "data.yaml", "train: images/train\nval: list.txt\nnames: [red, green]\n")
-    with pytest.raises(UserError, match="1 images are in 'train' and in 'val', the first is .*1.png"):
+    with pytest.raises(UserError, match=r"1 images are in 'train' and in 'val', the first is .*1.png"):
         read_yolo(str(tmp_path))
     (tmp_path / "labels").rename(tmp_path / "label")
     write(tmp_path / "data.yaml", "train: images/train\nnames: [red, green]\n")
