@@ -21,11 +21,12 @@ from mimtransfer.own_data.configure import set_data, task_of
 from mimtransfer.own_data.convert import convert
 from mimtransfer.own_data.converted import OwnData
 from mimtransfer.own_data.heads import set_num_classes
-from mimtransfer.own_data.image_size import set_image_size
+from mimtransfer.own_data.image_size import image_size_of, set_image_size
 from mimtransfer.own_data.length import keep_epochs, set_batch, set_epochs
 from mimtransfer.own_data.quick import set_quick
 from mimtransfer.own_data.tiny import WIDTH
 from mimtransfer.planning.schedule import images_of_epoch
+from mimtransfer.results.description import protocol_of
 
 
 @dataclass
@@ -88,12 +89,20 @@ class OwnOptions:
                 images = (images_of_epoch(cfg) or (None,))[0]
             set_epochs(cfg, shipped, self.epochs, images, self.processes)
             self._recipe.train_cfg = copy.deepcopy(cfg.train_cfg)
+        self._name(cfg)
 
     def recipe(self, shipped: Config) -> Config:
         """Return what lr, batch and length of the run are held against: the config with these options, but its own
         batch.
         """
         return shipped if self._recipe is None else self._recipe
+
+    def _name(self, cfg: Config) -> None:
+        """Let the protocol say what is no longer that of its name."""
+        changes = ["quick look"] if self.quick else []
+        changes += [f"{image_size_of(cfg)} pixels"] if self.quick or self.image_size is not None else []
+        changes += [f"{self.epochs} epochs"] if self.epochs is not None else []
+        cfg.protocol = ", ".join([protocol_of(cfg), *changes])
 
     def _set_data(self, cfg: Config) -> OwnData | None:
         data = None

@@ -15,9 +15,8 @@ from mmengine.registry import DATASETS
 from mimtransfer.checks.image_files import spread
 from mimtransfer.datasets.configured import dicts_in, leaves, name_of
 from mimtransfer.files import write_atomically
-from mimtransfer.own_data.image_size import image_size_of, nearest_size, set_image_size
+from mimtransfer.own_data.image_size import nearest_size, set_image_size
 from mimtransfer.own_data.tiny import tiny_model
-from mimtransfer.results.description import protocol_of
 from mimtransfer.training.recipes import iteration_cosine, warmup_cosine
 
 _SIDES = {"detection": 256, "segmentation": 224, "classification": 128, "pretraining": 128}
@@ -43,9 +42,6 @@ def set_quick(cfg: Config, work_dir: str, keep_backbone: bool, sized: bool = Fal
     _set_loaders(cfg, task, work_dir)
     if cfg.get("train_cfg") is not None:
         _set_schedule(cfg, task)
-    length = f"{cfg.train_cfg.get('max_iters')} iterations" if (cfg.get("train_cfg") or {}).get("max_iters") else (
-        f"{_EPOCHS} epochs" if cfg.get("train_cfg") else "few images")
-    cfg.protocol = f"{protocol_of(cfg)}, quick look ({image_size_of(cfg)} pixels, {length})"
 
 
 def _set_loaders(cfg: Config, task: str, work_dir: str) -> None:
