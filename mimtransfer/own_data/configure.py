@@ -2,18 +2,20 @@
 from __future__ import annotations
 
 import copy
+import os.path as osp
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
 from mimtransfer.datasets.configured import leaves, name_of
-from mimtransfer.errors import UserError
+from mimtransfer.errors import UserError, near_files
 from mimtransfer.own_data.boxes_only import drop_masks, learns_masks, load_no_masks
 from mimtransfer.own_data.converted import OwnData
 from mimtransfer.own_data.heads import set_num_classes
 from mimtransfer.results.description import protocol_of
 
 _KEPT_OF_BOXES = ("filter_cfg", "backend_args")
+_KEPT_OF_IMAGES = ("transform", "max_corrupt", "decoder", "in_chans", "augment", "seed")
 
 
 def set_data(cfg: Config, data: OwnData) -> list[str]:
@@ -35,6 +37,31 @@ def set_data(cfg: Config, data: OwnData) -> list[str]:
     return lines
 
 
+def set_images(cfg: Config, folder: str) -> str:
+    """Let a pretraining see the images of a folder; no labels are needed.
+
+    Returns:
+        what it sees, in one line.
+
+    Raises:
+        UserError: there is no such folder.
+    """
+    if not osp.isdir(folder):
+        near = near_files(folder).replace(";", ",")
+        raise UserError(f"data {folder!r} are no folder{near}; give a folder of images, or set "
+                        "train_dataloader.dataset of a config for other sources (docs/data.md)")
+    dataset = next(leaves(cfg.train_dataloader.dataset))
+    kept = {key: dataset[key] for key in _KEPT_OF_IMAGES if key in dataset}
+    cfg.train_dataloader.dataset = ConfigDict(kept, type="ImageFolder", root=osp.abspath(folder))
+    return f"Data: {folder} (images without labels)"
+
+
+def is_pretraining(cfg: Config) -> bool:
+    """Say whether a config pretrains an encoder; a DETR has an encoder, too, behind its backbone."""
+    model = cfg.get("model") or {}
+    return "encoder" in model and "backbone" not in model
+
+
 def task_of(cfg: Config) -> str:
     """Return detection, segmentation or classification.
 
@@ -43,7 +70,7 @@ def task_of(cfg: Config) -> str:
     """
     task = cfg.get("task") or {"mmdet": "detection", "mmseg": "segmentation"}.get(cfg.get("default_scope"))
     if task not in ("detection", "segmentation", "classification"):
-        raise UserError("--data is for configs of detection, segmentation and classification; this one is of "
+        raise UserError("--data and --quick are for pretraining, detection, segmentation and classification; this config is of "
                         f"{task or 'no known task'}")
     return task
 

@@ -118,7 +118,8 @@ def _numbers(value: Any) -> list[int]:
 def _cell(cfg: Config) -> int:
     """Return what sides must be multiples of: a patch in pretraining and classification, else two."""
     model = cfg.get("model") or {}
-    backbone = model.get("encoder") or model.get("backbone") or {}
+    pretraining = "backbone" not in model  # DETRs have an encoder, too
+    backbone = model.get("encoder" if pretraining else "backbone") or {}
     kind, arch = name_of(backbone), str(backbone.get("arch", ""))
     patch = backbone.get("patch_size")
     if patch is None:
@@ -128,7 +129,7 @@ def _cell(cfg: Config) -> int:
     if kind in ("TimmSwin", "TimmCNN"):
         return 32
     unit = (model.get("strategy") or {}).get("unit", 1)
-    return patch * (unit if "encoder" in model else 1 if cfg.get("task") == "classification" else 2)
+    return patch * (unit if pretraining else 1 if cfg.get("task") == "classification" else 2)
 
 
 def nearest_size(cfg: Config, wanted: int) -> int:

@@ -17,7 +17,7 @@ from mimtransfer.checkpoints.safe_load import read_checkpoint, state_dict_of
 from mimtransfer.cli.launch import checkpoint_at
 from mimtransfer.datasets.configured import leaves
 from mimtransfer.errors import UserError
-from mimtransfer.own_data.configure import set_data, task_of
+from mimtransfer.own_data.configure import is_pretraining, set_data, set_images, task_of
 from mimtransfer.own_data.convert import convert
 from mimtransfer.own_data.converted import OwnData
 from mimtransfer.own_data.heads import set_num_classes
@@ -76,7 +76,8 @@ class OwnOptions:
         data = self._set_data(cfg)
         images = None if data is None else _trained_images(cfg, data)
         if self.quick:
-            set_quick(cfg, self.work_dir, self._keeps_backbone(), self.image_size is not None)
+            task = "pretraining" if is_pretraining(cfg) else task_of(cfg)
+            set_quick(cfg, task, self.work_dir, self._keeps_backbone(), self.image_size is not None)
         elif images is not None and self.epochs is None:
             self.lines += filter(None, [keep_epochs(cfg, shipped, images)])
         if self.image_size is not None:
@@ -106,7 +107,9 @@ class OwnOptions:
 
     def _set_data(self, cfg: Config) -> OwnData | None:
         data = None
-        if self.data is not None:
+        if self.data is not None and is_pretraining(cfg):
+            self.lines.append(set_images(cfg, self.data))
+        elif self.data is not None:
             data = convert(self.data, osp.join(self.work_dir, "data"), task_of(cfg))
             self.lines += [*data.summary(), *set_data(cfg, data)]
         if self.num_classes is not None:

@@ -26,16 +26,15 @@ _IMAGES, _EVALUATED = 512, 100  # of training by epochs, and of an evaluation, a
 _LR, _LAYER_DECAY = 5e-4, 0.9
 
 
-def set_quick(cfg: Config, work_dir: str, keep_backbone: bool, sized: bool = False, task: str | None = None) -> None:
+def set_quick(cfg: Config, task: str, work_dir: str, keep_backbone: bool, sized: bool = False) -> None:
     """Make a config small.
 
     Args:
+        task: detection, segmentation, classification or pretraining.
         work_dir: the json of the evaluated images is written to its folder `quick`.
         keep_backbone: whether a checkpoint is loaded into it that is of another size than ViT-Ti.
         sized: whether the image size is given by another option.
-        task: of the config; None: of its own `task`, else pretraining.
     """
-    task = task or cfg.get("task") or ("pretraining" if "encoder" in (cfg.get("model") or {}) else "detection")
     tiny_model(cfg.model, keep_backbone)
     if not sized:
         set_image_size(cfg, nearest_size(cfg, _SIDES[task]))

@@ -51,15 +51,15 @@ def _tiny_backbone(model: Any, backbone: dict) -> None:
             backbone[key] = tuple(block if block < 0 else max(0, (block + 1) * _DEPTH // depth - 1) for block in blocks)
     if backbone.get("frozen_stages", -1) > _DEPTH:
         backbone["frozen_stages"] = _DEPTH
-    for key in ("drop_path_rate",):
-        if key in backbone:
-            backbone[key] = 0.0
+    if "drop_path_rate" in backbone:
+        backbone["drop_path_rate"] = 0.0
     backbone.pop("grad_checkpointing", None)
     parts = [model.get(key) for key in ("neck", "decode_head", "auxiliary_head", "bbox_head", "decoder")]
     for node in dicts_in(parts):
         for key in _OF_WIDTH:
             if key in node:
-                node[key] = _replaced(node[key], _WIDTHS[size], WIDTH)
+                for times in range(1, 5):  # a linear head takes the maps of several blocks as one
+                    node[key] = _replaced(node[key], times * _WIDTHS[size], times * WIDTH)
 
 
 def _thin_detector(model: Any) -> None:

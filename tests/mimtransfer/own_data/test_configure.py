@@ -118,7 +118,7 @@ def test_class_folders(data):
 
 @pytest.mark.parametrize(("config", "form", "said"), [
     ("segmentation/upernet_vit-base_160k_ade20k-512x512.py", "boxes", "are for detection, but the config is of segmen"),
-    ("pretrain/mae_vit-base_800e_in1k.py", "boxes", "--data is for configs of detection, segmentation and classific"),
+    ("pretrain/mae_vit-base_800e_in1k.py", "boxes", "are for pretraining, detection, segmentation and classification"),
     ("detection/mask2former_vitdet_vit-base_50e_coco.py", "boxes", "boxes without masks, but Mask2Former learns masks"),
     ("detection/mask-rcnn_vitdet_vit-base_100e_lvis.py", "polygons", "made for the classes of LVIS"),
 ])
