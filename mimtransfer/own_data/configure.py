@@ -70,8 +70,8 @@ def task_of(cfg: Config) -> str:
     """
     task = cfg.get("task") or {"mmdet": "detection", "mmseg": "segmentation"}.get(cfg.get("default_scope"))
     if task not in ("detection", "segmentation", "classification"):
-        raise UserError("--data and --quick are for pretraining, detection, segmentation and classification; this config is of "
-                        f"{task or 'no known task'}")
+        raise UserError("--data and --quick are for pretraining, detection, segmentation and classification; this "
+                        f"config is of {task or 'no known task'}")
     return task
 
 

@@ -63,7 +63,7 @@ def image_size_of(cfg: Config) -> int:
     Raises:
         UserError: nothing in the config says it.
     """
-    steps = next(iter(_pipelines(cfg)), [])
+    steps: Any = next(iter(_pipelines(cfg)), [])
     steps = [step for step in ([steps] if isinstance(steps, dict) else steps) if isinstance(step, dict)]
     # A crop inside a choice of transforms is not the last word.
     crops = [step for step in steps if "Crop" in name_of(step) or name_of(step) == "TimmAugment"]

@@ -205,7 +205,8 @@ def _paired(images: str, masks: str) -> dict[str, list[Masked]]:
     if not stems:
         return {}
     found: dict[str, list[Masked]] = {}
-    without, twice = [], {}
+    without: list[str] = []
+    twice: dict[str, str] = {}
     for name in map(os.fsdecode, (name for name in walk(images).files if name.lower().endswith(endings))):
         stem = osp.splitext(name)[0].removesuffix("_leftImg8bit").removesuffix("_sat")
         mask = next((stems[stem + added] for added in _ADDED if stem + added in stems), None)

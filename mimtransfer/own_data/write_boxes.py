@@ -40,7 +40,8 @@ def write_boxes(found: FoundBoxes, source: str, out: str, share: float, seed: in
         splits["val"] = [images[k] for k in sorted(chosen)]
         split_by = said(share, seed)
     masks = found.masks
-    written, first_image, first_object = {}, 1, 1
+    written: dict[str, Split] = {}
+    first_image = first_object = 1
     for split in ("train", "val", "test"):
         if split in splits:
             coco = _coco(splits[split], found, masks, first_image, first_object)
@@ -60,6 +61,7 @@ def write_coco(found: FoundCoco, source: str, out: str, share: float, seed: int)
         as `write_boxes`.
     """
     files, split_by = dict(found.splits), "given"
+    splits: dict[str, Split]
     if "val" not in files and "test" in files:
         files["val"] = files["test"]
     if "val" in files:

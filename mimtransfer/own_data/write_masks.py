@@ -53,7 +53,7 @@ def write_masks(
         splits["val"] = [members[k] for k in sorted(chosen)]
         split_by = said(share, seed)
     os.makedirs(osp.join(out, "lists"), exist_ok=True)
-    written = {}
+    written: dict[str, Split] = {}
     for split in ("train", "val", "test"):
         if split in splits:
             names = [_below(masked.image, root) for masked in splits[split]]
