@@ -76,6 +76,16 @@ def test_masks_to_upernet(call):
     assert found["protocol"]["name"].endswith("on roads, quick look, 64 pixels")
 
 
+def test_images_to_a_pretraining(call, capsys):
+    config = str(ROOT / "configs/pretrain/mae_vit-base_800e_in1k.py")
+    options = ["--data", "roads/images", "--quick", "--image-size", "32", "--batch", "4", "--epochs", "1"]
+    assert not call("pretrain", config, *options)
+    assert "Data: roads/images (images without labels)" in capsys.readouterr().out
+    cfg = load_config("work_dirs/mae_vit-base_800e_in1k_images_quick/own_mae_vit-base_800e_in1k.py", [])
+    assert (cfg.train_cfg.max_epochs, cfg.model.encoder.arch) == (1, "vit_tiny_patch16_224")
+    assert record("work_dirs/mae_vit-base_800e_in1k_images_quick")["task"] == "pretrain"
+
+
 @pytest.mark.parametrize(("options", "said"), [
     (["--data", "absent"], "data 'absent' are not there"),
     (["--data", "roads"], "are masks for segmentation, but the config is of detection"),
