@@ -15,6 +15,7 @@ from mimtransfer.own_data.heads import set_num_classes
 from mimtransfer.results.description import protocol_of
 
 _KEPT_OF_BOXES = ("filter_cfg", "backend_args")
+_KEPT_OF_FOLDERS = ("transform", "fraction", "images_per_class", "seed", "max_corrupt")
 _KEPT_OF_IMAGES = ("transform", "max_corrupt", "decoder", "in_chans", "augment", "seed")
 
 
@@ -128,8 +129,9 @@ def _set_folders(cfg: Config, data: OwnData) -> list[str]:
     memory = (cfg.get("test_cfg") or {}).get("memory_dataloader")
     for loader, split in [*loaders, (memory, "train")]:
         if loader:
-            transform = next(leaves(loader.dataset)).get("transform", [])
-            loader.dataset = ConfigDict(type="ClassFolder", root=data.path(split), transform=copy.deepcopy(transform))
+            old = next(leaves(loader.dataset))
+            kept = {key: copy.deepcopy(old[key]) for key in _KEPT_OF_FOLDERS if key in old}
+            loader.dataset = ConfigDict(kept, type="ClassFolder", root=data.path(split))
     for name in ("val_evaluator", "test_evaluator"):
         evaluator = cfg.get(name)
         if isinstance(evaluator, dict) and "topk" in evaluator:

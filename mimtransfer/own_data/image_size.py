@@ -71,6 +71,10 @@ def image_size_of(cfg: Config) -> int:
         found = [value for step in chosen for key in _SIZES for value in _numbers(step.get(key))]
         if found:
             return max(found)
+    model = cfg.get("model") or {}
+    sizes = _numbers((model.get("backbone") or model.get("encoder") or {}).get("img_size"))
+    if sizes:  # images that are shown as they are
+        return max(sizes)
     raise UserError("--image-size: nothing in the training pipeline of this config says a size; use --cfg-options")
 
 
