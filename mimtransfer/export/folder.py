@@ -45,8 +45,17 @@ def write_weights(state: Mapping[str, Tensor], folder: Path, metadata: Mapping[s
 
     # Parts of a fused tensor share its memory, which safetensors refuses.
     plain = {name: value.detach().cpu().clone().contiguous() for name, value in state.items()}
-    save_file(plain, folder / "model.safetensors",
-              {"format": "pt"} | ({"mimtransfer": json.dumps(metadata)} if metadata else {}))
+    path = folder / "model.safetensors"
+    save_file(plain, path, {"format": "pt"} | ({"mimtransfer": json.dumps(metadata)} if metadata else {}))
+    open_to_readers(path)
+
+
+def open_to_readers(path: Path) -> None:
+    """Give a file the permissions that the umask gives; safetensors lets nobody but its owner read it."""
+    model = path.with_name(".permissions")
+    model.touch()
+    shutil.copymode(model, path)
+    model.unlink()
 
 
 def write_json(value: Any, path: Path) -> None:

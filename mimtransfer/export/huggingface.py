@@ -65,9 +65,9 @@ def write_model(transformers: Any, model: Model, folder: Path, metadata: Mapping
     Raises:
         UserError: Transformers misses a tensor, or has no place for one.
     """
-    config = getattr(transformers, model.config_class)(**model.config).to_dict()
-    config |= {"architectures": [model.model_class], "torch_dtype": "float32"}
-    write_json({key: value for key, value in config.items() if value is not None}, folder / "config.json")
+    kind = getattr(transformers, model.config_class).model_type
+    write_json({"architectures": [model.model_class], "model_type": kind, **model.config, "torch_dtype": "float32",
+                "transformers_version": transformers.__version__}, folder / "config.json")
     write_weights(model.state, folder, metadata)
     verbosity = transformers.logging.get_verbosity()
     transformers.logging.set_verbosity_error()

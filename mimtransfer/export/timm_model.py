@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from mimtransfer.backbones.vit import TimmViT
 from mimtransfer.checkpoints.convert import to_timm
 from mimtransfer.errors import UserError
-from mimtransfer.export.preprocessing import CROP
+from mimtransfer.export.folder import open_to_readers
+from mimtransfer.export.preprocessing import crop_share
 from mimtransfer.export.source import Source, all_tokens, check_equal, require_vit, sample_images
 
 TARGET = "timm"
@@ -36,14 +37,15 @@ def write_timm(source: Source, folder: Path) -> str:
     if isinstance(source.backbone, TimmViT):
         height, width = images.shape[-2:]
     data: dict[str, Any] = {"input_size": (images.shape[1], height, width), "interpolation": "bicubic",
-                            "crop_pct": CROP}
-    if source.pixels is not None:
-        data |= {key: [value / 255 for value in values] for key, values in zip(("mean", "std"), source.pixels)}
+                            "crop_pct": crop_share((height, width))}
+    pixels = source.pixels or ([0.0] * images.shape[1], [255.0] * images.shape[1])  # the card says they are unknown
+    data |= {key: [value / 255 for value in values] for key, values in zip(("mean", "std"), pixels)}
     # What timm published under this name is another model.
     own = {"tag": None, "license": None, "origin_url": None, "paper_name": None, "paper_ids": None, "notes": None,
            "description": _description(source), "num_classes": 0}
     timm.models.save_for_hf(model, str(folder), model_config={"pretrained_cfg": own}, safe_serialization=True,
                             data_config=data)
+    open_to_readers(folder / "model.safetensors")
     loaded: Any = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
     ours, theirs = features(source.backbone, loaded, images)
     difference = check_equal(ours, theirs, f"{TARGET}'s {arch}")
@@ -74,6 +76,8 @@ def build(source: Source) -> tuple[Any, str]:
         wanted = model.state_dict()
         # Index tables and angles follow from the sizes, and timm keeps some of them in no file.
         state = {name: value for name, value in state.items() if name in wanted or value.is_floating_point()}
+        # ConvNeXt's norm behind the pooling, which is of the head: it stays as LayerNorm begins.
+        state |= {name: value for name, value in wanted.items() if name.startswith("head.norm.")}
         model.load_state_dict(state)
     except (TypeError, ValueError, RuntimeError, AssertionError) as error:
         line = " ".join(str(error).split())[:160]
@@ -102,7 +106,7 @@ def _beit(vit: TimmViT, source: Source) -> tuple[str, dict[str, Any]]:
         raise UserError(f"checkpoint {source.path!r} has no counterpart in {TARGET}: it has a relative position bias, "
                         f"and no class token or final norm, or registers: {_INSTEAD}")
     block: Any = vit.blocks[0]
-    scale = 0.1 if getattr(block.ls1, "gamma", None) is not None else None
+    scale = 0.1 if getattr(block.ls1, "gamma", None) is not None else 0.0  # timm would take None for its own 0.1
     return "beit_base_patch16_224", {
         "img_size": vit.img_size, "patch_size": vit.patch_size, "embed_dim": vit.embed_dim, "depth": len(vit.blocks),
         "num_heads": block.attn.num_heads, "mlp_ratio": block.mlp.fc1.out_features / vit.embed_dim,
