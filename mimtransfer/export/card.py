@@ -70,20 +70,24 @@ def _training(source: Source, signed: Mapping[str, Any], record: Mapping[str, An
     if not signed:
         return [f"The file says nothing of it ({_plain(source.report.source)})."]
     cost = _cost_of(record, signed)
-    hours = cost.get("wall_s")
-    processes = cost.get("processes") or 1
+    seconds, processes = _number(cost.get("wall_s")), _number(cost.get("processes")) or 1
+    speed = _number(signed.get("images_per_s"))
     schedule = [f"{signed[key]} {unit}" for key, unit in (("epoch", "epochs"), ("iter", "iterations")) if signed.get(key)]
     rows = {
         "kind": {"pretrain": "pretraining", "transfer": "transfer"}.get(str(signed.get("kind"))),
         "method": signed.get("method"), "strategy": signed.get("strategy"), "data": signed.get("dataset"),
         "trained for": ", ".join(schedule), "seed": signed.get("seed"), "run": signed.get("run_id"),
         "began with": _origin(signed.get("init")),
-        "cost": None if not isinstance(hours, int | float) else
-        f"{hours * processes / 3600:.3g} device-hours on {processes} x {signed.get('device') or 'unknown device'}",
-        "images a second": f"{signed['images_per_s']:.0f}" if isinstance(signed.get("images_per_s"), int | float) else None,
+        "cost": None if seconds is None else
+        f"{seconds * processes / 3600:.3g} device-hours on {processes} x {signed.get('device') or 'unknown device'}",
+        "images a second": None if speed is None else f"{speed:.0f}",
     }
     said = [f"| {key} | {_plain(value)} |" for key, value in rows.items() if value not in (None, "")]
     return ["| | |", "|---|---|", *said]
+
+
+def _number(value: Any) -> float | None:
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def _cost_of(record: Mapping[str, Any] | None, signed: Mapping[str, Any]) -> dict[str, Any]:
