@@ -72,7 +72,8 @@ def _training(source: Source, signed: Mapping[str, Any], record: Mapping[str, An
     cost = _cost_of(record, signed)
     seconds, processes = _number(cost.get("wall_s")), _number(cost.get("processes")) or 1
     speed = _number(signed.get("images_per_s"))
-    schedule = [f"{signed[key]} {unit}" for key, unit in (("epoch", "epochs"), ("iter", "iterations")) if signed.get(key)]
+    units = (("epoch", "epochs"), ("iter", "iterations"))
+    schedule = [f"{signed[key]} {unit}" for key, unit in units if signed.get(key)]
     rows = {
         "kind": {"pretrain": "pretraining", "transfer": "transfer"}.get(str(signed.get("kind"))),
         "method": signed.get("method"), "strategy": signed.get("strategy"), "data": signed.get("dataset"),
@@ -108,7 +109,8 @@ def _origin(init: Any) -> str | None:
 
 def _scores(source: Source, own: dict[str, Any] | None, places: Iterable[str | Path]) -> list[str]:
     runs = _runs_of(source, places)
-    if own is not None and own["kind"] == "transfer" and not any(run.record["run_id"] == own["run_id"] for run in runs):
+    known = {run.record["run_id"] for run in runs}
+    if own is not None and own["kind"] == "transfer" and own["run_id"] not in known:
         runs.append(Run(FILE_NAME, own))
     runs = [run for run in runs if any(metric in run.record["metrics"] for metric in PRIMARY)]
     if not runs:
@@ -118,10 +120,12 @@ def _scores(source: Source, own: dict[str, Any] | None, places: Iterable[str | P
         for column, cell in row.cells.items():
             data = ", ".join(sorted({str(run.record["dataset"]) for run in cell.runs}))
             std = "-" if cell.std is None else f"{cell.std:.2f}"
-            lines.append(f"| {column.task} | {_plain(data)} | {_plain(column.protocol)} `{column.fingerprint[:12]}` | "
-                         f"{_plain(column.title)} | {cell.mean:.2f} | {std} | {len(cell.values)} |")
+            protocol = f"{_plain(column.protocol)} `{column.fingerprint[:12]}`"
+            lines.append(f"| {column.task} | {_plain(data)} | {protocol} | {_plain(column.title)} | {cell.mean:.2f} | "
+                         f"{std} | {len(cell.values)} |")
     few = " One run tells direction at best." if all("| - | 1 |" in line for line in lines[2:]) else ""
-    return [*lines, "", "The digits behind a protocol are its fingerprint: all that decides the score, but the seed." + few]
+    note = "The digits behind a protocol are its fingerprint: all that decides the score, but the seed."
+    return [*lines, "", note + few]
 
 
 def _runs_of(source: Source, places: Iterable[str | Path]) -> list[Run]:

@@ -170,7 +170,8 @@ def _dinov3(source: Source, vit: TimmViT, state: State, config: dict[str, Any]) 
     config.pop("qkv_bias")
     registers = vit.reg_token
     config |= {"query_bias": bias is not None, "value_bias": bias is not None, "key_bias": bool(keys),
-               "num_register_tokens": 0 if registers is None else registers.shape[1], "rope_theta": vit.rope.temperature}
+               "num_register_tokens": 0 if registers is None else registers.shape[1],
+               "rope_theta": vit.rope.temperature}
     if registers is None:
         named["embeddings.register_tokens"] = torch.zeros(1, 0, vit.embed_dim)
     named["embeddings.mask_token"] = torch.zeros(1, 1, vit.embed_dim)

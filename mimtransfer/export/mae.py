@@ -36,7 +36,7 @@ def write_mae(source: Source, method: Any, folder: Path) -> str:
     instead = "leave out --decoder, which writes the encoder alone"
     vit = require_vit(source, TARGET, instead)
     encoder = model_of(source, vit)
-    decoder = getattr(method, "decoder", None)
+    decoder: Any = getattr(method, "decoder", None)
     if type(method).__name__ != "MAE" or type(decoder).__name__ != "PixelDecoder":
         raise UserError(f"checkpoint {source.path!r} is of {type(method).__name__} with a "
                         f"{type(decoder).__name__}, expected MAE with a PixelDecoder: {instead}")
@@ -87,7 +87,8 @@ def predictions(method: Any, loaded: Any, images: Tensor) -> tuple[Tensor, Tenso
     num_visible = int(h * w * (1 - loaded.config.mask_ratio))  # as theirs counts
     visible, masked = noise.argsort(1).tensor_split([num_visible], dim=1)
     tokens = method.encoder.add_position(method.encoder.embed(images), (h, w))
-    latent = method.encoder.encode(tokens.gather(1, visible[..., None].expand(-1, -1, tokens.shape[-1])), (h, w), visible)
+    kept = tokens.gather(1, visible[..., None].expand(-1, -1, tokens.shape[-1]))
+    latent = method.encoder.encode(kept, (h, w), visible)
     ours = method.decoder(latent, _Layout(visible, masked), (h, w))
     theirs = loaded(pixel_values=images, noise=noise).logits
     return ours, theirs.gather(1, masked[..., None].expand(-1, -1, theirs.shape[-1]))

@@ -43,7 +43,8 @@ def source(tmp_path_factory):
 def test_training_is_that_of_the_record(source):
     card = model_card(source, "huggingface", WRITTEN, "out")
     assert "| method | MAE |\n| strategy | FAMTMasking |\n| data | ImageFolder train, 45000 images |" in card
-    assert "| trained for | 3 epochs, 2109 iterations |\n| seed | 7 |\n| run | run-7 |\n| began with | random weights |" in card
+    assert "| trained for | 3 epochs, 2109 iterations |\n| seed | 7 |\n| run | run-7 |" in card
+    assert "| began with | random weights |" in card
     assert "| cost | 1 device-hours on 2 x cpu |\n| images a second | 200 |" in card
     assert source.report.sha256 in card and "ViTModel.from_pretrained('out')" in card
     assert "None were given" in card
@@ -75,7 +76,7 @@ def test_one_run_is_called_one_run(source, tmp_path):
 
 def test_records_of_others_are_refused(source, tmp_path):
     transfer(tmp_path, 0, 40.0, {"config_fingerprint": "e" * 64})
-    with pytest.raises(UserError, match="none of the 1 records .* give their work dirs, or leave --records out"):
+    with pytest.raises(UserError, match=r"none of the 1 records .* give their work dirs, or leave --records out"):
         model_card(source, "timm", WRITTEN, "out", [tmp_path])
 
 
@@ -132,7 +133,8 @@ def test_a_processor_of_transformers_gives_our_pixels(source, tmp_path):
     from torchvision.transforms import functional
     from transformers import AutoImageProcessor
 
-    (tmp_path / "preprocessor_config.json").write_text(json.dumps(preprocessor_config(read_source(source.path, img_size=224))))
+    config = preprocessor_config(read_source(source.path, img_size=224))
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(config))
     picture = Image.fromarray(np.random.RandomState(0).randint(0, 256, (300, 400, 3)).astype(np.uint8))
     theirs = AutoImageProcessor.from_pretrained(tmp_path)(picture, return_tensors="pt")["pixel_values"][0]
     ours = functional.center_crop(functional.resize(picture, 256, functional.InterpolationMode.BICUBIC), 224)
@@ -142,10 +144,9 @@ def test_a_processor_of_transformers_gives_our_pixels(source, tmp_path):
 
 
 def test_a_folder_appears_whole_or_not_at_all(tmp_path):
-    with pytest.raises(KeyError):
-        with new_folder(tmp_path / "out") as folder:
-            (folder / "a").touch()
-            raise KeyError
+    with pytest.raises(KeyError), new_folder(tmp_path / "out") as folder:
+        (folder / "a").touch()
+        raise KeyError
     assert not list(tmp_path.iterdir())
     (tmp_path / "out").mkdir()
     with new_folder(tmp_path / "out") as folder:
@@ -153,7 +154,7 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path):
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a"]
     with pytest.raises(UserError, match="exists and is no empty folder"), new_folder(tmp_path / "out"):
         pass
-    with pytest.raises(UserError, match="the folder .* does not exist"), new_folder(tmp_path / "no" / "out"):
+    with pytest.raises(UserError, match=r"the folder .* does not exist"), new_folder(tmp_path / "no" / "out"):
         pass
 
 
@@ -179,5 +180,5 @@ def test_push_uploads_the_folder(tmp_path, monkeypatch):
     assert Hub.calls == [("create_repo", dict(repo_id="me/mae", private=True, exist_ok=True)),
                          ("upload_folder", dict(repo_id="me/mae", folder_path=str(tmp_path)))]
     monkeypatch.setattr(Hub, "error", OSError("401 Client\nError"))
-    with pytest.raises(UserError, match="is written, but the Hub did not take it for 'me/mae' .401 Client Error.: log in"):
+    with pytest.raises(UserError, match=r"but the Hub did not take it for 'me/mae' \(401 Client Error\): log in"):
         push(tmp_path, "me/mae")
