@@ -140,8 +140,9 @@ def _runs_of(source: Source, places: Iterable[str | Path]) -> list[Run]:
     runs = [run for run in found if run.record["kind"] == "transfer" and run.record["init"]["kind"] == "checkpoint"
             and identity(run.record) == mine]
     if not runs:
-        raise UserError(f"none of the {len(found)} records in {', '.join(map(str, places))} is of a transfer that began "
-                        f"with {source.path!r} or with another seed of it: give their work dirs, or leave --records out")
+        where = ", ".join(map(str, places))
+        raise UserError(f"none of the {len(found)} records in {where} is of a transfer that began with {source.path!r} "
+                        "or with another seed of it: give their work dirs, or leave --records out")
     return runs
 
 

@@ -183,7 +183,7 @@ def _sizes(source: Source, vit: TimmViT) -> dict[str, Any]:
     block: Any = vit.blocks[0]
     norms = {module.eps for module in vit.modules() if isinstance(module, nn.LayerNorm)}
     if len(norms) > 1 or not isinstance(block.norm1, nn.LayerNorm):
-        _refuse(source, f"has {type(block.norm1).__name__} of epsilons {sorted(norms)}, where one LayerNorm is expected")
+        _refuse(source, f"has {type(block.norm1).__name__} of epsilons {sorted(norms)}, expected one LayerNorm")
     activation = getattr(block.mlp, "act", None)
     kind = (type(activation).__name__, getattr(activation, "approximate", "none"))
     if kind not in _ACTIVATIONS:
