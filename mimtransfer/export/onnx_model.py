@@ -109,7 +109,8 @@ def _check(source: Source, output: str, opset: int, newest: int, dynamic_size: b
 def _unfused(backbone: nn.Module) -> nn.Module:
     """Return a copy whose attention is written out: PyTorch's fused one takes no free number of images with a mask."""
     backbone = copy.deepcopy(backbone)
-    for module in backbone.modules():
+    modules: list[Any] = list(backbone.modules())
+    for module in modules:
         if hasattr(module, "fused_attn"):
             module.fused_attn = False
     return backbone
