@@ -79,6 +79,13 @@ def run_tool(name: str, path: Path, arguments: list[str]) -> None:
     exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)
 
 
+def as_typed(text: str) -> str:
+    """Name tools as the console command does, where it is what runs: `mimtransfer train` for `tools/train.py`."""
+    if not sys.argv[0].startswith("mimtransfer "):
+        return text
+    return re.sub(r"(?:python )?tools/(\w+)\.py", lambda found: f"mimtransfer {found[1].replace('_', '-')}", text)
+
+
 def _say(name: str, arguments: list[str]) -> None:
     """Answer the commands that are no tools."""
     if arguments[:1] in (["-h"], ["--help"]):

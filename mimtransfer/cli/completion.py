@@ -8,6 +8,7 @@ import argparse
 import runpy
 import sys
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 from mimtransfer.cli import command
@@ -46,7 +47,8 @@ def script(shell: str) -> str:
         raise UserError("completion needs shtab: pip install 'mimtransfer[completion]'") from None
     names = {"configs": " ".join(path.stem for path in leaves(suites=False)),
              "suites": " ".join(path.stem for path in leaves(suites=True))}
-    return shtab.complete(whole_parser(), shell, preamble={shell: _PREAMBLE[shell].format(**names)})
+    preamble: Any = {shell: _PREAMBLE[shell].format(**names)}  # a text for each shell; its type says less
+    return shtab.complete(whole_parser(), shell, preamble=preamble)
 
 
 def whole_parser() -> argparse.ArgumentParser:

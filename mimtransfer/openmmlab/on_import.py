@@ -44,6 +44,6 @@ def change_on_import(module: str, change: Callable[[ModuleType], None]) -> None:
         change: called with the module; a second call must do nothing.
     """
     if not any(isinstance(finder, ChangingFinder) and finder.module == module for finder in sys.meta_path):
-        sys.meta_path.insert(0, ChangingFinder(module, change))  # type: ignore[arg-type]  # an instance finds as well
+        sys.meta_path.insert(0, ChangingFinder(module, change))
     if module in sys.modules:
         change(sys.modules[module])

@@ -228,8 +228,9 @@ class _Expansion:
                    for key, value in entry.get("options", {}).items()}
         options |= {f"model.backbone.{key}": value for key, value in origin.get("backbone", {}).items()}
         source = origin.get("source", "") if of is None else ""
+        config = locate(entry["config"]) or entry["config"]
         return Job(
-            name, kind, seed, tool, locate(entry["config"]) or entry["config"], options, start, source, of, after=tuple(dict.fromkeys(needed)),
+            name, kind, seed, tool, config, options, start, source, of, after=tuple(dict.fromkeys(needed)),
             amp=entry.get("amp", False), compile=entry.get("compile", False), gpus=entry.get("gpus", 1),
             slurm={**self.said.get("slurm", {}), **entry.get("slurm", {})},
         )  # fmt: skip

@@ -72,7 +72,7 @@ def test_typos(name, message):
 
 def test_a_near_file_comes_before_a_near_name():
     Path("mae_vit-base_800e_in1x.py").touch()
-    with pytest.raises(UserError, match="did you mean 'mae_vit-base_800e_in1x.py'"):
+    with pytest.raises(UserError, match=r"did you mean 'mae_vit-base_800e_in1x\.py'"):
         find_config("mae_vit-base_800e_in1y.py")
 
 
