@@ -1,44 +1,19 @@
 """The wheel, installed into a fresh environment: from no data at all to a table, in a folder outside the checkout."""
 import json
-import os
-import shutil
-import subprocess
 import sys
 import venv
 import zipfile
 from pathlib import Path
 
 import pytest
+from wheel_smoke import build_wheel, run, train_from_nothing
 
 ROOT = Path(__file__).resolve().parents[1]
-SHIPPED = ["mimtransfer", "pretrain", "configs", "tools", "setup.cfg", "pyproject.toml", "README.md", "LICENSE"]
-ENV = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
-ENV |= {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1",
-        "CUDA_VISIBLE_DEVICES": ""}
-SHORT = ["train_dataloader.batch_size=2", "train_dataloader.num_workers=0",
-         "train_dataloader.persistent_workers=False"]
-EVALUATED = ["val_dataloader.batch_size=4", "val_dataloader.num_workers=0",
-             "val_dataloader.persistent_workers=False"]
-
-
-def run(*words, cwd, **env):
-    done = subprocess.run([str(word) for word in words], cwd=cwd, env={**ENV, **env}, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return done.stdout
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    """Build the wheel from a copy, so that no `build/` stays in the checkout."""
-    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    for name in SHIPPED:
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, source / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(ROOT / name, source / name)
-    backend = "from setuptools.build_meta import build_wheel; import sys; build_wheel(sys.argv[1])"
-    run(sys.executable, "-c", backend, out, cwd=source)  # what `pip wheel .` calls
-    return next(out.glob("*.whl"))
+    return build_wheel(tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="module")
@@ -57,18 +32,12 @@ def work(wheel, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def call(work):
-    return lambda *words, **env: run(work.parent / "env/bin/mimtransfer", *words, cwd=work, **env)
+    return lambda *words: run(work.parent / "env/bin/mimtransfer", *words, cwd=work)
 
 
 @pytest.fixture(scope="module")
 def trained(call, work):
-    """Scenes, a pretraining from a short name, a detector from a config of one's own: two steps each."""
-    call("make-scenes", "--train", 4, "--val", 2, "--unlabelled", 4, "--workers", 1)
-    call("pretrain", "mae_vit-demo_scenes", "--cfg-options", *SHORT, "train_cfg.max_epochs=1")
-    (work / "mine.py").write_text("_base_ = 'mimtransfer::detection/mask-rcnn_vit-demo_scenes.py'\n"
-                                  "protocol = 'mine'\n")
-    call("train", "mine.py", "--pretrained", "work_dirs/mae_vit-demo_scenes", "--seed", 0, "--cfg-options", *SHORT,
-         *EVALUATED, "train_cfg.max_iters=2", "train_cfg.val_interval=2", "default_hooks.checkpoint.interval=2")
+    train_from_nothing(call, work)
     return work / "work_dirs"
 
 
