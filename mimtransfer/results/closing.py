@@ -39,6 +39,11 @@ def scores_in_words(metrics: Mapping[str, Mapping[str, Any]], most: int = 4) -> 
     return [f"{title_of(name)} {_number(metrics[name])}" for name in main[:most]]
 
 
+def speed(images_per_s: float) -> str:
+    """Word a throughput with three digits."""
+    return f"{images_per_s:.{0 if images_per_s >= 99.95 else 1 if images_per_s >= 9.995 else 2}f} images/s"
+
+
 def duration(seconds: float) -> str:
     """Word a time in two parts at most: `45 s`, `12 min`, `3 h 20 min`, `2 d 4 h`."""
     if seconds < 90:
@@ -64,7 +69,7 @@ def _costs(cost: Mapping[str, Any]) -> list[str]:
         hours = cost["wall_s"] * cost["processes"] / 3600
         words.append(f"{duration(cost['wall_s'])} on {cost['processes']} x {cost['device']} ({hours:.3g} {kind}-hours)")
     if cost["images_per_s"] is not None:
-        words.append(f"{cost['images_per_s']:.3g} images/s")
+        words.append(speed(cost["images_per_s"]))
     if cost["peak_memory_bytes"] is not None:
         words.append(f"peak {cost['peak_memory_bytes'] / 1e9:.2g} GB")
     return words

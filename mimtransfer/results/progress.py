@@ -15,7 +15,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from mimtransfer.registry import HOOKS
-from mimtransfer.results.closing import duration, scores_in_words
+from mimtransfer.results.closing import duration, scores_in_words, speed
 from mimtransfer.results.measurement import raw_metrics, standard_metrics
 from mimtransfer.training.batch import batch_of
 
@@ -122,7 +122,7 @@ class ProgressHook(Hook):
             words.append(f"mean loss {losses.mean(iterations):.4f}")
         words += scores_in_words(standard_metrics(raw_metrics(metrics or {})))
         images = iterations * batch_of(runner.cfg, get_world_size()).images
-        words += [f"{images / max(seconds, 1e-9):.3g} images/s", duration(seconds)]
+        words += [speed(images / max(seconds, 1e-9)), duration(seconds)]
         left = runner.max_iters - runner.iter
         if left:
             spent = time.monotonic() - self._began
