@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import sys
+import warnings
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -24,7 +25,8 @@ from mimtransfer.suites.local import end_processes
 _TOOLS = Path(__file__).resolve().parents[2] / "tools"
 # What of a log is shown: each epoch, each score, and the box at the end.
 _SHOWN = re.compile(r"(?:\S+ \S+ - mmengine - [A-Z]+ - )?((?:Done: |(?:Epoch|Iter)\((?:val|test)\)|result written|"
-                    r"(?:[0-9:]+ )?\[\w|\+--|\| ).*)")
+                    r"(?:[0-9:]+ )?\[\w|\+-- |\+-{60}|\| (?:score|cost|checkpoint|log|curves) ).*)")
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # a notebook's kernel asks for it
 _OF_A_SUITE = {"pretrainings", "tasks"}  # variables that a suite file has, and a config has not
 
 
@@ -97,7 +99,9 @@ def transfer(config: str | os.PathLike, checkpoint: str | os.PathLike | None = N
         return [run.record for run in read_runs(folder for folder in folders if Path(folder, FILE_NAME).exists())]
     from mimtransfer.openmmlab.config_bases import read_config  # mmengine takes 2 s
 
-    trains = read_config(config).get("train_cfg") is not None
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="pkg_resources is deprecated", category=UserWarning)  # of mmengine
+        trains = read_config(config).get("train_cfg") is not None
     folder = Path(work_dir or Path("work_dirs", Path(config).stem))
     words = [config, "--work-dir", str(folder), *_words(options, seed, amp, compile and trains, log)]
     words += ["--resume"] * (resume and trains)
@@ -155,7 +159,7 @@ def _pass_on(lines: Iterable[str], show: bool) -> list[str]:
     """Print what is worth it; return the last lines, without empty ones."""
     last: deque[str] = deque(maxlen=30)
     for line in lines:
-        line = line.rstrip()
+        line = _COLOUR.sub("", line).rstrip()
         if line:
             last.append(line)
         if show and (found := _SHOWN.fullmatch(line)):
