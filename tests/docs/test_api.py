@@ -147,11 +147,11 @@ def tool(tmp_path, monkeypatch):
 
 
 def test_what_is_shown_and_what_is_raised(tool, capfd):
-    tool("print('noise'); print('11/30 09:51:48 - mmengine - \\x1b[4mINFO\\x1b[0m - Done: epoch 1 of 2: mean loss 1.2');"
+    tool("print('noise'); print('11/30 09:51:48 - mmengine - \\x1b[4mINFO\\x1b[0m - Done: epoch 1 of 2: loss 1');"
          "print('| score      loss 1.2'); print('| cross | 5.0 |'); print('10:20:30 [mae] Epoch(val) x')")
     runs.run_tool("own", [])
     assert capfd.readouterr().out.splitlines() == [
-        "Done: epoch 1 of 2: mean loss 1.2", "| score      loss 1.2", "10:20:30 [mae] Epoch(val) x"]
+        "Done: epoch 1 of 2: loss 1", "| score      loss 1.2", "10:20:30 [mae] Epoch(val) x"]
     runs.run_tool("own", [], show=False)
     assert capfd.readouterr().out == ""
     tool("import sys; print('error: no such config', file=sys.stderr); sys.exit(2)")
