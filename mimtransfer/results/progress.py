@@ -4,6 +4,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
+import weakref
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,10 +15,22 @@ from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from mimtransfer import interruption
 from mimtransfer.registry import HOOKS
 from mimtransfer.results.closing import duration, scores_in_words, speed
 from mimtransfer.results.measurement import raw_metrics, standard_metrics
 from mimtransfer.training.batch import batch_of
+
+_OPEN: weakref.WeakSet[tqdm] = weakref.WeakSet()
+
+
+def close_bars() -> None:
+    """Leave the line of a bar, where a run ends by an error or a signal: what follows begins a line of its own."""
+    for bar in list(_OPEN):
+        bar.close()
+
+
+interruption.at_end(close_bars)
 
 
 @HOOKS.register_module()
@@ -141,7 +154,10 @@ def _bar(total: int, name: str, initial: int = 0, leave: bool = True) -> tqdm | 
     if not is_main_process():
         return None
     bar = tqdm(total=total, initial=initial, desc=name, leave=leave, disable=None, dynamic_ncols=True)
-    return None if bar.disable else bar
+    if bar.disable:
+        return None
+    _OPEN.add(bar)
+    return bar
 
 
 @contextlib.contextmanager

@@ -8,6 +8,8 @@ import pytest
 from mmengine.runner import BaseLoop
 from toy_runner import toy_runner
 
+from mimtransfer.cli.explain import clean_exit
+from mimtransfer.errors import UserError
 from mimtransfer.results.closing import closing_box, duration, scores_in_words
 from mimtransfer.results.progress import ProgressHook
 
@@ -57,6 +59,18 @@ def test_the_bar_is_drawn_on_a_terminal(tmp_path, monkeypatch):
     runner, lines = train(tmp_path)
     assert "training: 100%" in screen.getvalue() and "12/12" in screen.getvalue() and len(lines) == 3
     assert not any("Tqdm" in type(handler).__name__ for handler in runner.logger.handlers)
+
+
+def test_an_error_begins_a_line_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", screen := Terminal())
+    runner = toy_runner(tmp_path)
+    hook = ProgressHook()
+    runner._train_loop = runner.build_train_loop(runner._train_loop)
+    with pytest.raises(SystemExit), clean_exit():
+        hook.before_train(runner)
+        raise UserError("the disk is full")
+    assert screen.getvalue().splitlines()[-1] == "error: the disk is full" and "training:   0%" in screen.getvalue()
+    hook.after_train(runner)  # puts the handlers of the logger back
 
 
 def test_the_line_has_the_score_of_a_validation(tmp_path):
