@@ -17,7 +17,7 @@ _LINK = re.compile(r"\[([^\]]*)\]\(([^)#:]+)\)")
 
 
 # Pages that are on their way: left out of the navigation until they are there.
-_COMING = ("install.md", "own-data.md", "export.md")
+_COMING = ("own-data.md", "export.md")
 
 
 def on_config(config):

@@ -139,8 +139,9 @@ def run_tool(name: str, arguments: Sequence[str], show: bool = True) -> None:
     """
     environment = {**os.environ, "PYTHONWARNINGS": os.environ.get("PYTHONWARNINGS", "ignore"), "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(
-        [sys.executable, str(shipped("tools") / f"{name}.py"), *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True, errors="replace", env=environment, start_new_session=True,
+        [sys.executable, str(shipped("tools") / f"{name}.py"), *arguments], stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env=environment,
+        start_new_session=True,
     )  # fmt: skip
     assert process.stdout is not None
     try:
