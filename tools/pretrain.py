@@ -43,6 +43,13 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--amp", action="store_true", help="bf16 autocast")
     parser.add_argument("--compile", action="store_true", help="compile training steps by torch.compile (docs/gpu.md)")
+    parser.add_argument(
+        "--log",
+        action="append",
+        default=[],
+        choices=["wandb", "mlflow", "tensorboard"],
+        help="send curves, pictures and scores there, too; may be repeated (docs/logging.md)",
+    )
     parser.add_argument("--seed", type=int, help="seed of the run (default: the config's)")
     parser.add_argument(
         "--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none", help="pytorch: torchrun"
@@ -72,6 +79,7 @@ def main() -> None:
         from mimtransfer.checks.settings import check_settings
         from mimtransfer.cli import launch
         from mimtransfer.own_data.options import OwnOptions
+        from mimtransfer.results.trackers import set_log
         from mimtransfer.training.batch import count_processes
         from mimtransfer.training.compilation import check_compiler
         from mimtransfer.training.precision import set_amp, set_precision
@@ -89,6 +97,7 @@ def main() -> None:
         own.report(cfg)
         launch.set_launcher(cfg, args.launcher)
         launch.enter_scope(cfg)
+        set_log(cfg, args.log)
         set_online(cfg, args.online)
         check_settings(cfg)
         launch.set_resume(cfg, args.resume)
