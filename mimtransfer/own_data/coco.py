@@ -126,9 +126,10 @@ def _classes(contents: dict[str, dict], jsons: dict[str, str]) -> tuple[str, ...
     """Return the names of the categories, without the root that some exporters put above them."""
     def names(coco: dict) -> tuple[str, ...]:
         used = {entry["category_id"] for each in contents.values() for entry in each["annotations"]}
-        above = {entry.get("supercategory") for entry in coco["categories"]}
+        above = [(entry["name"], entry.get("supercategory")) for entry in coco["categories"]]
+        roots = {name for name, _ in above for other, root in above if root == name != other}
         return tuple(entry["name"] for entry in coco["categories"]
-                     if entry["id"] in used or entry["name"] not in above - {None, entry.get("supercategory")})
+                     if entry["id"] in used or entry["name"] not in roots)
 
     found = {split: names(coco) for split, coco in contents.items()}
     for split, own in found.items():

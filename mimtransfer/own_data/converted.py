@@ -45,10 +45,8 @@ class OwnData:
 
     @property
     def name(self) -> str:
-        """Return the name of the folder or file that the user gave, for names of runs."""
-        path = osp.normpath(self.source)
-        name = osp.splitext(osp.basename(path))[0] if osp.isfile(path) else osp.basename(path)
-        return osp.basename(osp.dirname(path)) if name in ("data", "dataset") and osp.isfile(path) else name
+        """Return the name of the data, for names of runs."""
+        return name_of_data(self.source)
 
     def path(self, split: str, key: str = "labels") -> str:
         """Return the absolute path of what a split names."""
@@ -66,6 +64,13 @@ class OwnData:
                 counted += f", {found.num_objects} boxes, {found.without_objects} images without objects"
             lines.append(f"{counted} ({split})")
         return lines + [f"  note: {note}" for note in self.notes]
+
+
+def name_of_data(path: str) -> str:
+    """Return the name of a folder or of a file; of `my_set/data.yaml` that of its folder."""
+    path = osp.abspath(path)
+    name = osp.splitext(osp.basename(path))[0] if osp.isfile(path) else osp.basename(path)
+    return osp.basename(osp.dirname(path)) if osp.isfile(path) and name in ("data", "dataset") else name
 
 
 def check_out(out: str, source: str) -> None:

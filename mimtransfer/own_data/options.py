@@ -19,7 +19,7 @@ from mimtransfer.datasets.configured import leaves
 from mimtransfer.errors import UserError
 from mimtransfer.own_data.configure import is_pretraining, set_data, set_images, task_of
 from mimtransfer.own_data.convert import convert
-from mimtransfer.own_data.converted import OwnData
+from mimtransfer.own_data.converted import OwnData, name_of_data
 from mimtransfer.own_data.heads import set_num_classes
 from mimtransfer.own_data.image_size import image_size_of, set_image_size
 from mimtransfer.own_data.length import keep_epochs, set_batch, set_epochs
@@ -56,7 +56,7 @@ class OwnOptions:
         quick, data = args.quick, args.data
         name = osp.splitext(osp.basename(args.config))[0]
         if data is not None:
-            name += f"_{osp.splitext(osp.basename(osp.normpath(data)))[0]}"
+            name += f"_{name_of_data(data)}"
         name += "_quick" if quick else ""
         work_dir = args.work_dir or cfg.get("work_dir") or osp.join("work_dirs", name)
         return cls(args.config, work_dir, data, quick, args.image_size, getattr(args, "num_classes", None), args.batch,

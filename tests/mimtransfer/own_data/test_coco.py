@@ -36,6 +36,10 @@ def test_roboflows_layout_and_its_root_category(tmp_path):
         write(path, json.dumps(content))
     found = read_coco_set(str(tmp_path))
     assert found.classes == ("red", "green") and not found.masks
+    for category in content["categories"]:  # read as data, whatever it is
+        category["supercategory"] = [1]
+    write(path, json.dumps({**content, "categories": content["categories"][1:]}))
+    assert read_coco_set(str(path)).classes == ("red", "green")
     assert {split: len(file.content["images"]) for split, file in found.splits.items()} == {
         "train": 3, "val": 2, "test": 1}
 

@@ -3,6 +3,7 @@ import argparse
 from pathlib import Path
 
 import pytest
+import torch
 from own_sets import yolo
 
 from mimtransfer.cli.launch import load_config
@@ -165,6 +166,16 @@ def test_a_quick_look_is_small(tmp_path, config, size):
     assert "768" not in str(cfg.model.get("neck")) and "1024" not in str(cfg.model.get("neck"))
     assert cfg.protocol.endswith(f"quick look, {size} pixels")
     assert max(step["end"] for step in cfg.param_scheduler) == cfg.train_cfg.get("max_iters", 3)
+
+
+@pytest.mark.parametrize(("width", "arch"), [(768, "vit_base_patch16_224"), (192, "vit_tiny_patch16_224")])
+def test_a_checkpoint_of_another_width_keeps_its_backbone(tmp_path, width, arch):
+    path = tmp_path / "encoder.pth"
+    torch.save({"state_dict": {"encoder.patch_embed.proj.weight": torch.zeros(width, 3, 16, 16)}}, path)
+    config = "detection/mask-rcnn_vitdet_vit-base_100e_coco.py"
+    cfg, _, _ = prepared(config, tmp_path, quick=True, pretrained=str(path))
+    assert (cfg.model.backbone.arch, cfg.model.neck.in_channels) == (arch, width)
+    assert cfg.model.neck.out_channels == cfg.model.rpn_head.in_channels == 64
 
 
 def test_blocks_of_a_deeper_vit_become_those_of_vit_ti(tmp_path):
