@@ -1,4 +1,4 @@
-# make help | setup | demo | test | test-fast | test-shuffled | test-versions | fuzz | lint | format | clean
+# make help | setup | demo | test | test-fast | test-shuffled | test-versions | fuzz | lint | format | docs | clean
 # Options: PYTHON=python3.12  MMCV=full (compiled ops, takes 12+ minutes to build)  TORCH_INDEX=<url of a package index with CPU or other CUDA builds>
 # The demo with three seeds: make demo SEEDS='0 1 2'
 
@@ -21,7 +21,7 @@ SEED := $(or $(SEED),$(shell date +%s))
 SEEDS ?= 0
 DEMO ?= work_dirs/demo
 
-.PHONY: help setup demo test test-fast test-shuffled test-versions fuzz lint type format clean gpu-report
+.PHONY: help setup demo test test-fast test-shuffled test-versions fuzz lint type format docs clean gpu-report
 .DEFAULT_GOAL := help
 
 help:
@@ -36,6 +36,7 @@ help:
 	@echo 'make lint    ruff and mypy'
 	@echo 'make type    mypy alone'
 	@echo 'make format  ruff, writing'
+	@echo 'make docs    the site of docs/ in site/, links checked (mkdocs-material is installed for it)'
 	@echo 'make clean   remove the demo (data/scenes, $(DEMO)); the environment stays'
 
 setup: $(READY)
@@ -91,6 +92,15 @@ type: $(READY)
 
 format: $(READY)
 	$(VENV)/bin/ruff check --fix .
+
+docs: $(READY)
+ifeq ($(UV),)
+	@$(PY) -c 'import material' 2>/dev/null || $(PY) -m pip install -q -c constraints.txt -e '.[docs]'
+else
+	@$(PY) -c 'import material' 2>/dev/null || $(UV) pip install -q --python $(PY) -c constraints.txt -e '.[docs]'
+endif
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
+	@echo 'site/index.html'
 
 # docs/gpu.md; the files lie in docs/results/gpu.
 gpu-report: $(READY)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from mimtransfer.cli.options import option_texts
 from mimtransfer.errors import UserError
-from mimtransfer.suites.plan import duration
+from mimtransfer.results.closing import duration
 from mimtransfer.suites.state import OUTPUT_FILE, Study
 from mimtransfer.suites.suite import Job, fill
 
