@@ -8,9 +8,9 @@ Score     docs/results/frozen.md
 
 It shows that each method goes through the frozen protocols, what a seed scatters, and which features are better or
 worse than random ones after the first minutes. It cannot rank the methods: lr and schedule are the same for all, not
-tuned, and published gains are those of thousands of times as many images. CamVid is no data that the encoders have seen.
-Maps are measured after each epoch, first after a third of the training. MaPeT's codes are k-means on MAE's features: its
-row has seen MAE's training, too. cifar10-cpu.py trains 8 times as long.
+tuned, and published gains are those of thousands of times as many images. No encoder has seen CamVid before. Maps are
+measured after each epoch, first after a third of the training. MaPeT's codes are k-means on MAE's features: its row has
+seen MAE's training, too. cifar10-cpu.py trains 8 times as long.
 """
 seeds = [0, 1, 2]
 _epochs = 3
