@@ -28,12 +28,15 @@ _FROM_RAW = {
     **{f"bbox_{raw}": (f"box_ap{ours}", 100.0) for raw, ours in _COCO.items()},
     **{f"segm_{raw}": (f"mask_ap{ours}", 100.0) for raw, ours in _COCO.items()},
     **{name: (name.lower(), 1.0) for name in ("mIoU", "mAcc", "aAcc")},
+    # mmseg's DepthMetric: shares, and metres. In points and centimetres a digit behind the point is enough.
+    "depth/d1": ("depth_delta1", 100.0), "depth/abs_rel": ("depth_abs_rel", 100.0), "depth/rmse": ("depth_rmse", 100.0),
     **{f"knn/{name}": (f"knn_{name}", 1.0) for name in ("top1", "top5")},
     **{name: (name, 1.0) for name in _POINTS},
     **{f"online/{name}": (f"online_{name}", 1.0) for name in _ONLINE},
 }
 # Of metrics that are no points of 0 to 100, by our name.
-_UNITS = {"online_rankme": "dimensions", "online_image_contrast": "share", "online_patch_contrast": "share"}
+_UNITS = {"online_rankme": "dimensions", "online_image_contrast": "share", "online_patch_contrast": "share",
+          "depth_rmse": "cm"}
 _TITLES = {
     "top1": "top-1", "top5": "top-5",
     "knn_top1": "k-NN top-1", "knn_top5": "k-NN top-5",
@@ -43,12 +46,13 @@ _TITLES = {
     "clean_top1": "clean top-1", "corruption_error": "corruption error", "mce": "mCE", "relative_mce": "relative mCE",
     "fgsm_top1": "FGSM top-1", "pgd_top1": "PGD top-1",
     "box_ap": "box AP", "mask_ap": "mask AP", "miou": "mIoU", "macc": "mAcc", "aacc": "aAcc",
+    "depth_rmse": "RMSE (cm)", "depth_abs_rel": "AbsRel (%)", "depth_delta1": "delta1 (%)",
 }
 # Errors, of which less is better; of everything else more is.
-_ERRORS = ("corruption_error", "mce", "relative_mce")
+_ERRORS = ("corruption_error", "mce", "relative_mce", "depth_rmse", "depth_abs_rel")
 # What the table shows unless it is asked for more, in this order.
 PRIMARY = ("knn_top1", "top1", "clean_top1", "corruption_error", "mce", "fgsm_top1", "pgd_top1", "box_ap", "mask_ap",
-           "miou")
+           "miou", "depth_rmse", "depth_abs_rel", "depth_delta1")
 
 
 NO_DETECTIONS = "no detections"  # the note of a metric that is 0 because nothing was found in the whole data set
