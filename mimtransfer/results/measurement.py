@@ -37,8 +37,7 @@ _FROM_RAW = {
 # Of metrics that are no points of 0 to 100, by our name.
 _UNITS = {"online_rankme": "dimensions", "depth_rmse": "cm", **dict.fromkeys(_CONTRASTS, "share")}
 _TITLES = {
-    "top1": "top-1", "top5": "top-5",
-    "knn_top1": "k-NN top-1", "knn_top5": "k-NN top-5",
+    "top1": "top-1", "top5": "top-5", "knn_top1": "k-NN top-1", "knn_top5": "k-NN top-5",
     "online_knn_top1": "online k-NN top-1", "online_linear_top1": "online linear top-1",
     "online_fast_knn_top1": "online k-NN top-1, fast", "online_rankme": "RankMe",
     "online_image_contrast": "contrast over images", "online_patch_contrast": "contrast over patches",
