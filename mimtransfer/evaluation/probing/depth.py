@@ -26,7 +26,8 @@ class LinearDepthHead(BaseModule):
         max_depth: metres, of the last bin. Labels beyond it count as absent in training.
         num_bins: depths that are weighted.
         upsample: the size of the depth map over that of the backbone's, before it is resized to the image.
-        loss_decode: loss of depth maps [B, 1, H, W] in metres, where 0 in the labels is no label.
+        loss_decode: loss of depth maps [B, 1, H, W] in metres, where 0 in the labels is no label; it takes weights [B]
+            of the images and their sum, as mmseg's SiLogLoss does.
 
     Raises:
         UserError: depths or a number of bins that make no range.
@@ -63,14 +64,17 @@ class LinearDepthHead(BaseModule):
         return torch.einsum("bkhw,k->bhw", shares / shares.sum(1, keepdim=True), self.bins)[:, None]
 
     def loss(self, inputs: Sequence[Tensor], data_samples: list, train_cfg: dict | None = None) -> dict[str, Tensor]:
-        """Return the loss over the images that have a label; 0 where none has."""
+        """Return the mean loss of the images that have a label; 0 where none has."""
         labels = torch.stack([sample.gt_depth_map.data for sample in data_samples])  # [B, 1, H, W]
         labels = labels.where(labels <= self.max_depth, 0)
         depth = F.interpolate(self(inputs), labels.shape[2:], mode="bilinear", align_corners=False)
-        labelled = labels.flatten(1).any(1)  # the loss of one without labels has a gradient that is not finite
-        if not labelled.any():
-            return {"loss_depth": depth.sum() * 0}
-        return {"loss_depth": self.loss_decode(depth[labelled], labels[labelled])}
+        # The gradient of an image without labels is not finite, so constants take its place; no look at the values, for
+        # which a GPU would have to be waited for.
+        labelled = labels.flatten(1).any(1)
+        depth = depth.where(labelled[:, None, None, None], 1.0)
+        labels = labels.where(labelled[:, None, None, None], 2.0)
+        count = labelled.sum().clamp(min=1)
+        return {"loss_depth": self.loss_decode(depth, labels, weight=labelled, avg_factor=count)}
 
     def predict(self, inputs: Sequence[Tensor], batch_img_metas: list[dict], test_cfg: dict | None = None) -> Tensor:
         """Return metres [B, 1, H, W] of the padded images."""

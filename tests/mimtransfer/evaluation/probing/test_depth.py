@@ -176,6 +176,13 @@ def test_the_shipped_probe_trains_norms_and_one_layer():
     assert model.decode_head.conv_depth.weight.shape == (256, 4 * 768, 1, 1)
 
 
+def test_a_plan_of_the_probe_takes_its_step(capsys):
+    words = ["--gpus", "1", "--gpu", "h100", "--global-batch", "16"]
+    assert call_tool("plan", ROOT / "depth/linear_vit-demo_folder.py", *words) == 0
+    said = capsys.readouterr().out
+    assert "depth, images of 96 x 128" in said and "16 images" in said
+
+
 def loaded(path, **options):
     from mimtransfer.datasets.depth import LoadDepth
 
