@@ -1,4 +1,4 @@
-# make help | setup | demo | test | test-fast | test-shuffled | fuzz | lint | format | clean
+# make help | setup | demo | test | test-fast | test-shuffled | test-versions | fuzz | lint | format | docs | clean
 # Options: PYTHON=python3.12  MMCV=full (compiled ops, takes 12+ minutes to build)  TORCH_INDEX=<url of a package index with CPU or other CUDA builds>
 # The demo with three seeds: make demo SEEDS='0 1 2'
 
@@ -21,7 +21,7 @@ SEED := $(or $(SEED),$(shell date +%s))
 SEEDS ?= 0
 DEMO ?= work_dirs/demo
 
-.PHONY: help setup demo test test-fast test-shuffled fuzz lint type format clean gpu-report
+.PHONY: help setup demo test test-fast test-shuffled test-versions fuzz lint type format docs clean gpu-report
 .DEFAULT_GOAL := help
 
 help:
@@ -30,11 +30,13 @@ help:
 	@echo 'make test    the test-suite, one process per core (WORKERS=2)'
 	@echo 'make test-fast  its unit tests: no tools, no training, about a minute on 2 cores'
 	@echo 'make test-shuffled  the test-suite in random order, with another hash seed (SEED=... the same again)'
+	@echo 'make test-versions  the wheel with the oldest and newest versions, and the forks, under each Python here (hours; ARGS="--sets oldest")'
 	@echo 'make fuzz    the property tests with new examples, FUZZ=20 times as many (SEED=... draws the same again)'
 	@echo 'make gpu-report  tests and benchmarks of this machine'"'"'s GPU, under 20 minutes (ARGS="--device cpu --quick" tries it on a CPU)'
 	@echo 'make lint    ruff and mypy'
 	@echo 'make type    mypy alone'
 	@echo 'make format  ruff, writing'
+	@echo 'make docs    the site of docs/ in site/, links checked (mkdocs-material is installed for it)'
 	@echo 'make clean   remove the demo (data/scenes, $(DEMO)); the environment stays'
 
 setup: $(READY)
@@ -72,6 +74,10 @@ test-shuffled: $(READY)
 	@echo 'seed $(SEED); the same order again: make test-shuffled SEED=$(SEED)'
 	PYTHONHASHSEED=$$(( $(SEED) % 4294967296 )) $(PYTEST) --random-order --random-order-bucket=package --random-order-seed=$(SEED)
 
+# Environments of 3 to 5 GB each, one after the other: tests/helpers/try_versions.py --help.
+test-versions: $(READY)
+	$(PY) tests/helpers/try_versions.py $(ARGS)
+
 fuzz: $(READY)
 	@echo 'seed $(SEED); the same examples again: make fuzz SEED=$(SEED) FUZZ=$(FUZZ)'
 	FUZZ=$(FUZZ) $(PYTEST) -m hypothesis --hypothesis-profile=fuzz --hypothesis-seed=$(SEED)
@@ -86,6 +92,15 @@ type: $(READY)
 
 format: $(READY)
 	$(VENV)/bin/ruff check --fix .
+
+docs: $(READY)
+ifeq ($(UV),)
+	@$(PY) -c 'import material' 2>/dev/null || $(PY) -m pip install -q -c constraints.txt -e '.[docs]'
+else
+	@$(PY) -c 'import material' 2>/dev/null || $(UV) pip install -q --python $(PY) -c constraints.txt -e '.[docs]'
+endif
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
+	@echo 'site/index.html'
 
 # docs/gpu.md; the files lie in docs/results/gpu.
 gpu-report: $(READY)

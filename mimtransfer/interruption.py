@@ -39,6 +39,7 @@ class _Run:
 
 
 _RUN = _Run()
+_TIDY: list[Callable[[], None]] = []
 
 
 @contextlib.contextmanager
@@ -128,8 +129,15 @@ def finish_first(wait: Callable[[], None] | None) -> None:
     _RUN.to_finish = wait
 
 
+def at_end(tidy: Callable[[], None]) -> None:
+    """Have something called before a run that ends by an error or a signal says so."""
+    _TIDY.append(tidy)
+
+
 def finish() -> None:
     """Wait for it, however the process ends, and say in a line what went wrong with it."""
+    for tidy in _TIDY:
+        tidy()
     wait, _RUN.to_finish = _RUN.to_finish, None
     try:
         if wait is not None:

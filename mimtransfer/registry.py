@@ -23,6 +23,7 @@ HOOKS = _child(
     _mmengine.HOOKS, "mimtransfer.results.record_hook", "mimtransfer.training.hooks",
     "mimtransfer.training.finite_loss", "mimtransfer.training.checkpointing", "mimtransfer.training.exact_resume",
     "mimtransfer.training.schedule_hook", "mimtransfer.training.deferred_log", "mimtransfer.checks.recipe",
+    "mimtransfer.results.progress",
 )
 METRICS = _child(_mmengine.METRICS, "mimtransfer.evaluation")
 LOOPS = _child(_mmengine.LOOPS, "mimtransfer.evaluation")
@@ -32,9 +33,10 @@ OPTIM_WRAPPER_CONSTRUCTORS = _child(_mmengine.OPTIM_WRAPPER_CONSTRUCTORS, "mimtr
 STRATEGIES = _child(_mmengine.STRATEGIES, "mimtransfer.training.fsdp")
 FUNCTIONS = _child(_mmengine.FUNCTIONS, "mimtransfer.datasets.collate")
 
+VISBACKENDS = _child(_mmengine.VISBACKENDS, "mimtransfer.results.trackers")
+
 # We register nothing here, but mmengine warns at each lookup from a scope without its own.
 VISUALIZERS = _child(_mmengine.VISUALIZERS)
-VISBACKENDS = _child(_mmengine.VISBACKENDS)
 PARAM_SCHEDULERS = _child(_mmengine.PARAM_SCHEDULERS)
 LOG_PROCESSORS = _child(_mmengine.LOG_PROCESSORS)
 MODEL_WRAPPERS = _child(_mmengine.MODEL_WRAPPERS)

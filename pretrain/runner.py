@@ -13,6 +13,7 @@ from torch import nn
 from mimtransfer.checks.channels import check_channels
 from mimtransfer.cli.launch import check_epoch
 from mimtransfer.errors import UserError
+from mimtransfer.results.progress import ProgressHook
 from mimtransfer.training.schedule_hook import ScheduleHook
 
 
@@ -54,6 +55,7 @@ def build_runner(cfg: Config, notes: Sequence[str] = ()) -> Runner:
 
     runner = PretrainRunner.from_cfg(cfg)
     runner.register_hook(ScheduleHook(notes))
+    runner.register_hook(ProgressHook())
     check_epoch(runner)
     check_images(runner._train_dataloader.dataset)
     _check_maps(runner)

@@ -10,9 +10,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = {
-    "mimtransfer": ["errors", "files", "stored", "interruption", "draws", "registry", "openmmlab", "checkpoints",
-                    "backbones", "datasets", "training", "results", "evaluation", "planning", "cli", "checks",
-                    "suites", "benchmarks"],
+    "mimtransfer": ["errors", "files", "stored", "interruption", "draws", "registry", "shipped", "openmmlab",
+                    "checkpoints", "backbones", "datasets", "training", "results", "evaluation", "planning", "cli",
+                    "export", "checks", "suites", "benchmarks", "api"],
     "pretrain": ["aug_record", "layout", "patches", "data", "masking", "corruptions", "tokenizers", "methods",
                  "pictures", "hooks", "from_checkpoint", "runner", "planning",
                  "benchmarks"],

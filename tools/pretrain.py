@@ -36,6 +36,13 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--amp", action="store_true", help="bf16 autocast")
     parser.add_argument("--compile", action="store_true", help="compile training steps by torch.compile (docs/gpu.md)")
+    parser.add_argument(
+        "--log",
+        action="append",
+        default=[],
+        choices=["wandb", "mlflow", "tensorboard"],
+        help="send curves, pictures and scores there, too; may be repeated (docs/logging.md)",
+    )
     parser.add_argument("--seed", type=int, help="seed of the run (default: the config's)")
     parser.add_argument(
         "--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none", help="pytorch: torchrun"
@@ -64,6 +71,7 @@ def main() -> None:
     with clean_exit():
         from mimtransfer.checks.settings import check_settings
         from mimtransfer.cli import launch
+        from mimtransfer.results.trackers import set_log
         from mimtransfer.training.batch import count_processes
         from mimtransfer.training.compilation import check_compiler
         from mimtransfer.training.precision import set_amp, set_precision
@@ -78,6 +86,7 @@ def main() -> None:
         launch.set_launcher(cfg, args.launcher)
         launch.enter_scope(cfg)
         register_all()
+        set_log(cfg, args.log)
         set_online(cfg, args.online)
         check_settings(cfg)
         launch.set_resume(cfg, args.resume)

@@ -15,6 +15,8 @@ def parse_args() -> argparse.Namespace:
     add("--save-predictions", action="store_true", help="write predictions.*.json for tools/compare_scores.py")
     add("--tta", action="store_true", help="test-time augmentation: the config's tta_pipeline and tta_model")
     add("--amp", action="store_true", help="trained with --amp: the record keeps its protocol; k-NN: bf16 autocast")
+    add("--log", action="append", default=[], choices=["wandb", "mlflow", "tensorboard"],
+        help="send curves, pictures and scores there, too; may be repeated (docs/logging.md)")
     add("--seed", type=int, help="for k-NN: seed of random weights (default: the config's)")
     add("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none", help="pytorch: torchrun")
     add("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="override config keys")
@@ -37,6 +39,8 @@ def main() -> None:
         from mimtransfer.checks.settings import check_settings
         from mimtransfer.cli import launch, outputs_of_test
         from mimtransfer.evaluation.tta import merge_views, set_tta
+        from mimtransfer.results.progress import ProgressHook
+        from mimtransfer.results.trackers import set_log
         from mimtransfer.training.batch import count_processes
         from mimtransfer.training.precision import set_amp, set_precision
         from mimtransfer.training.rescale import rescale_schedule
@@ -49,6 +53,7 @@ def main() -> None:
         launch.set_work_dir(cfg, args.work_dir or folder, args.config)
         launch.set_launcher(cfg, args.launcher)
         launch.enter_scope(cfg)
+        set_log(cfg, args.log)
         check_settings(cfg)
         launch.set_resume(cfg, None)
         launch.set_seed(cfg, args.seed)
@@ -67,6 +72,7 @@ def main() -> None:
         from mmengine.runner import Runner
 
         runner = Runner.from_cfg(cfg)
+        runner.register_hook(ProgressHook())
         if args.checkpoint is None:
             runner.logger.info(launch.initialisation(cfg))
             runner._init_model_weights()  # mmengine does it for trainings only

@@ -17,6 +17,8 @@ def parse_args() -> argparse.Namespace:
     add("--amp", action="store_true", help="bf16 autocast (fp16 on GPUs without bf16)")
     add("--compile", action="store_true", help="compile backbone and neck in training; heads stay eager (docs/gpu.md)")
     add("--fsdp", action="store_true", help="shard model and optimizer over the processes (ViT-H; with a launcher)")
+    add("--log", action="append", default=[], choices=["wandb", "mlflow", "tensorboard"],
+        help="send curves, pictures and scores there, too; may be repeated (docs/logging.md)")
     add("--seed", type=int, help="seed of the run (default: the config's)")
     add("--max-corrupt", type=int, metavar="N", help="go on from up to N unreadable training images (default: 0)")
     add("--overfit", type=int, metavar="N", help="sanity check: learn N images by heart; status 1 if it cannot")
@@ -45,6 +47,8 @@ def main() -> None:
         from mimtransfer.cli import launch
         from mimtransfer.datasets.configured import set_max_corrupt
         from mimtransfer.errors import UserError
+        from mimtransfer.results.progress import ProgressHook
+        from mimtransfer.results.trackers import set_log
         from mimtransfer.training.batch import count_processes
         from mimtransfer.training.compilation import check_compiler, compile_features
         from mimtransfer.training.fsdp import set_fsdp
@@ -63,6 +67,7 @@ def main() -> None:
         sync_bn = cfg.get("sync_bn")
         launch.set_launcher(cfg, args.launcher)
         launch.enter_scope(cfg)
+        set_log(cfg, args.log)
         check_settings(cfg)
         launch.set_resume(cfg, args.resume)
         launch.set_seed(cfg, args.seed)
@@ -95,6 +100,7 @@ def main() -> None:
         if args.compile:
             compile_features(runner.model)
         runner.register_hook(ScheduleHook(notes))
+        runner.register_hook(ProgressHook())
         if args.overfit is None:
             runner.register_hook(TransferCheckHook(recipe))
         runner.train()

@@ -20,6 +20,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from mimtransfer import interruption
+from mimtransfer.cli.command import as_typed
 from mimtransfer.cli.failed_write import failed_write
 from mimtransfer.datasets.configured import dicts_in
 from mimtransfer.errors import UserError, near_files, near_matches
@@ -51,7 +52,7 @@ def clean_exit() -> Iterator[None]:
             line = explain(error)
             if line is None:
                 raise
-            print(f"error: {line}", file=sys.stderr, flush=True)
+            print(f"error: {as_typed(line)}", file=sys.stderr, flush=True)
             raise SystemExit(2) from None
 
 

@@ -7,38 +7,16 @@ quarter at most, while the offsets that the network learns are of a few cells.
 `import mimtransfer` calls `install()`: mmcv's module is changed when it is imported, whoever imports it. Values,
 points and weights go to the op in float32; the result has the type of the values, gradients that of their tensors.
 """
-import sys
-from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
-from importlib.util import spec_from_file_location
-from types import ModuleType
 from typing import Any
+
+from mimtransfer.openmmlab.on_import import change_on_import
 
 MODULE = "mmcv.ops.multi_scale_deform_attn"
 
 
-class AttentionPointsFinder:
-    """Find mmcv's module where it is, with a loader that changes it."""
-
-    @staticmethod
-    def find_spec(fullname: str, path=None, target=None) -> ModuleSpec | None:
-        found = PathFinder.find_spec(fullname, path, target) if fullname == MODULE else None
-        if found is None or found.origin is None or not isinstance(found.loader, SourceFileLoader):
-            return None
-        return spec_from_file_location(fullname, found.origin, loader=_Loader(fullname, found.origin))
-
-
-class _Loader(SourceFileLoader):
-    def exec_module(self, module: ModuleType) -> None:
-        super().exec_module(module)
-        keep_points_wide(module)
-
-
 def install() -> None:
-    """Put the finder first in `sys.meta_path`, once, and change the module if it was imported before."""
-    if not any(getattr(finder, "__name__", "") == AttentionPointsFinder.__name__ for finder in sys.meta_path):
-        sys.meta_path.insert(0, AttentionPointsFinder)
-    if MODULE in sys.modules:
-        keep_points_wide(sys.modules[MODULE])
+    """Change mmcv's module as soon as it is imported, or now if it was."""
+    change_on_import(MODULE, keep_points_wide)
 
 
 def keep_points_wide(module: Any) -> None:

@@ -16,6 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mimtransfer.shipped.configs import find_config
+
 if TYPE_CHECKING:
     from mmengine.config import Config
 
@@ -23,11 +25,14 @@ if TYPE_CHECKING:
 def read_config(path: str | Path) -> Config:
     """Return `Config.fromfile(path)`; the model indices of libraries and files that stay the same are read once in a
     process.
+
+    Args:
+        path: or the short name of a config that is shipped.
     """
     from mmengine.config import Config
 
     keep_bases()
-    return Config.fromfile(path)
+    return Config.fromfile(find_config(path))
 
 
 @functools.cache

@@ -41,7 +41,7 @@ OBSERVING_HOOKS = frozenset([
     "WholeCheckpointHook", "ExactResumeHook", "ScheduleHook", "LoggerHook", "IterTimerHook", "RuntimeInfoHook",
     "DeferredInfoHook", "ParamSchedulerHook", "DistSamplerSeedHook", "EmptyCacheHook", "ProfilerHook",
     "MemoryProfilerHook", "NumClassCheckHook", "NaiveVisualizationHook", "DetVisualizationHook", "SegVisualizationHook",
-    "TrackVisualizationHook", "MarkHook", "OnlineEvaluationHook",
+    "TrackVisualizationHook", "MarkHook", "OnlineEvaluationHook", "ProgressHook",
 ])
 
 

@@ -70,7 +70,10 @@ def versions() -> dict[str, str]:
 
 def command_line() -> str:
     """Return the command that started this process, quoted for a shell."""
-    return shlex.join([Path(sys.executable).name, *sys.argv])
+    program, *arguments = sys.argv
+    if program.startswith("mimtransfer "):  # the console command, mimtransfer/cli/command.py
+        return shlex.join([*program.split(), *arguments])
+    return shlex.join([Path(sys.executable).name, program, *arguments])
 
 
 def now() -> str:

@@ -1,6 +1,7 @@
 """RecordHook: writes `result.json` when a pretraining, a transfer training or a test ends."""
 import secrets
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from mmengine.runner import Runner
 
 from mimtransfer.registry import HOOKS
 from mimtransfer.results import description, provenance
+from mimtransfer.results.closing import closing_box
 from mimtransfer.results.description import tokenizer_of
 from mimtransfer.results.fingerprint import fingerprint, protocol_config, with_tokenizer
 from mimtransfer.results.measurement import (
@@ -170,7 +172,8 @@ class RecordHook(Hook):
         if folder is None:
             runner.logger.info("nothing was left to train: the record of this run stays as it is")
         else:
-            runner.logger.info(f"result written to {write_record(record, folder)}")
+            box = closing_box(record, runner.work_dir, any(Path(runner.log_dir).glob("vis_data/events.out.tfevents.*")))
+            runner.logger.info(f"result written to {write_record(record, folder)}\n{box}")
 
     @property
     def wall_s(self) -> float:

@@ -1,11 +1,14 @@
 """Print a transfer table as Markdown, CSV, LaTeX or JSON."""
 import json
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mimtransfer.results.compare import mark
 from mimtransfer.results.label_shares import seed_keys
 from mimtransfer.results.rows import Cell, Column, Table
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _PLUS_MINUS = "\u00b1"
 _DAGGER = "\u2020"
@@ -38,7 +41,14 @@ def latex(table: Table, digits: int = 1) -> str:
 
 
 def comma_separated(table: Table, _digits: int = 1) -> str:
-    """Return CSV with full precision: mean, standard deviation, number of seeds, difference in columns of their own."""
+    """Return CSV with full precision; see `frame`."""
+    return frame(table).to_csv(index=False, lineterminator="\n")
+
+
+def frame(table: Table) -> "pd.DataFrame":
+    """Return a DataFrame with full precision: mean, standard deviation, number of seeds, difference, p of each score in
+    columns of their own.
+    """
     head = ["pretraining"]
     head += [f"{column.title}{part}" for column in table.columns for part in ("", " std", " n", " difference", " p")]
     head += [f"{title}{part}" for title in table.cost_titles.values() for part in ("", " std", " n")]
@@ -55,7 +65,7 @@ def comma_separated(table: Table, _digits: int = 1) -> str:
             lines.append([other.label, *scores, *costs, f"{other.source}, {other.url}"])
     import pandas as pd
 
-    return pd.DataFrame(lines, columns=head, dtype=object).to_csv(index=False, lineterminator="\n")
+    return pd.DataFrame(lines, columns=head, dtype=object)
 
 
 def json_text(table: Table, _digits: int = 1) -> str:

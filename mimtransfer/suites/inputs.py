@@ -20,13 +20,14 @@ from mimtransfer.datasets.tree import walk
 from mimtransfer.errors import UserError, near_files
 from mimtransfer.files import sha256_file, write_atomically
 from mimtransfer.results.fingerprint import differences, protocol_config
+from mimtransfer.shipped.places import CODE
 from mimtransfer.stored import read_object
 from mimtransfer.suites.suite import Job
 
 _PACKAGES = ("mimtransfer", "pretrain")
-# They describe, check or time a run.
+# They describe, check or time a run; `.mim` holds configs and tools of an installed package.
 _LEFT_OUT = ("mimtransfer/results/", "mimtransfer/suites/", "mimtransfer/checks/", "mimtransfer/benchmarks/",
-             "pretrain/benchmarks/")
+             "pretrain/benchmarks/", "mimtransfer/.mim/", "mimtransfer/api/")
 _FILE_KEYS = ("ann_file", "list_file", "proposal_file", "file_list")
 _SAMPLE = 64  # files of a folder whose size and time are looked at
 _WHOLE = 1 << 28  # bytes up to which a file is read whole: an archive of ImageNet would take minutes
@@ -36,12 +37,13 @@ class Inputs:
     """Inputs of the jobs of one suite.
 
     Args:
-        root: of the checkout whose code runs.
+        root: of the checkout whose code runs, or what holds the tools of an installed package.
         cache: what was read before.
     """
 
     def __init__(self, root: Path, cache: StatCache) -> None:
         self.root, self.cache = root, cache
+        self._code = root if (root / "mimtransfer").is_dir() else CODE
         # For this process only. To find a base `mmseg::...` takes mmengine a second.
         self._read = StatCache(os.devnull)
         self._packages: dict[str, str] = {}
@@ -112,18 +114,20 @@ class Inputs:
     def _source(self, tool: str, config: Mapping) -> dict[str, str]:
         """Return the digests of the .py files of our packages, of the tool, and of the config's own modules."""
         if not self._packages:
-            files = [path for package in _PACKAGES for path in (self.root / package).rglob("*.py")]
-            files = [path for path in files if not path.relative_to(self.root).as_posix().startswith(_LEFT_OUT)]
-            self._packages = self._digests(files)
+            files = [path for package in _PACKAGES for path in (self._code / package).rglob("*.py")]
+            names = {path: path.relative_to(self._code).as_posix() for path in files}
+            self._packages = self._digests({path: name for path, name in names.items()
+                                            if not name.startswith(_LEFT_OUT)})
         own = [self.root / "tools" / f"{tool}.py"]
         for module in (config.get("custom_imports") or {}).get("imports") or ():
             place = self.root / module.replace(".", "/")
             if module.split(".")[0] not in _PACKAGES:
                 own += [path for path in (place.with_suffix(".py"), *place.rglob("*.py")) if path.is_file()]
-        return {**self._packages, **self._digests(own)}
+        return {**self._packages, **self._digests({path: path.relative_to(self.root).as_posix() for path in own})}
 
-    def _digests(self, files: Iterable[Path]) -> dict[str, str]:
-        return {path.relative_to(self.root).as_posix(): sha256_file(path)[:16] for path in sorted(files)}
+    @staticmethod
+    def _digests(names: Mapping[Path, str]) -> dict[str, str]:
+        return {name: sha256_file(path)[:16] for path, name in sorted(names.items())}
 
 
 def digest(parts: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from mimtransfer.cli.options import option_texts
 from mimtransfer.errors import UserError
-from mimtransfer.suites.plan import duration
+from mimtransfer.results.closing import duration
 from mimtransfer.suites.state import OUTPUT_FILE, Study
 from mimtransfer.suites.suite import Job, fill
 
@@ -32,7 +32,12 @@ def command(study: Study, job: Job) -> list[str]:
     """
     if job.kind == "data":
         words = shlex.split(job.command)
-        return [sys.executable, *words[1:]] if words[0] in ("python", "python3") else words
+        if words[0] not in ("python", "python3"):
+            return words
+        script = Path(study.inputs.root, *words[1:2])  # a suite that is shipped names a tool as a checkout has it
+        if words[1:] and words[1].startswith("tools/") and not os.path.exists(words[1]) and script.is_file():
+            words[1] = str(script)
+        return [sys.executable, *words[1:]]
     tool, folder = study.inputs.tool(job), study.suite.folder(job.name)
     words = [sys.executable, str(Path(study.inputs.root, "tools", f"{tool}.py")), job.config]
     if job.gpus > 1:

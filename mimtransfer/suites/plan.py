@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mimtransfer.errors import UserError
+from mimtransfer.results.closing import duration
 from mimtransfer.results.description import backbone_of, protocol_of
 from mimtransfer.results.fingerprint import fingerprint
 from mimtransfer.results.record import read_record
@@ -138,19 +139,6 @@ def makespan(jobs: Iterable[Job], states: Mapping[str, State], seconds: Mapping[
         ended.add(name)
         free += width
     return now
-
-
-def duration(seconds: float) -> str:
-    """Word a time in two parts at most: `45 s`, `12 min`, `3 h 20 min`, `2 d 4 h`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 90:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 48:
-        return f"{hours} h {minutes} min"
-    return f"{hours // 24} d {hours % 24} h"
 
 
 def table(root: Path, suite: Suite, states: Mapping[str, State], arguments: list[str]) -> int:

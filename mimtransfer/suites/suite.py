@@ -1,14 +1,17 @@
 """From a suite file to its jobs: one run of one tool each. docs/suites.md describes the file."""
 from __future__ import annotations
 
+import os
 import re
 import runpy
+import traceback
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from mimtransfer.errors import UserError, near_files, near_matches
+from mimtransfer.shipped.configs import leaves, locate
 
 _VARIABLES = ("work_dir", "seeds", "data", "tokenizers", "pretrainings", "tasks", "table", "records", "slurm",
               "curves")
@@ -103,15 +106,14 @@ def load_suite(path: str, seeds: Sequence[int] | None = None, work_dir: str | No
     """Read a suite file.
 
     Args:
-        path: a Python file of plain variables.
+        path: a Python file of plain variables, or the short name of a suite that is shipped.
         seeds, work_dir: stand before the file's own.
 
     Raises:
-        UserError: no such file, an unknown variable or field, or a name that nothing has.
+        UserError: no such file, none that Python can run, an unknown variable or field, or a name that nothing has.
     """
-    if not Path(path).is_file():
-        raise UserError(f"suite {path!r} does not exist{near_files(path)}")
-    said = {key: value for key, value in runpy.run_path(path).items() if not key.startswith("_")}
+    path = _find_suite(path)
+    said = {key: value for key, value in _variables(path).items() if not key.startswith("_")}
     said = {key: value for key, value in said.items() if not isinstance(value, type(re)) and not callable(value)}
     for key in said:
         if key not in _VARIABLES:
@@ -126,6 +128,36 @@ def load_suite(path: str, seeds: Sequence[int] | None = None, work_dir: str | No
     folder = Path(work_dir or said.get("work_dir") or Path("work_dirs", Path(path).stem))
     return Suite(path, folder, _in_order(path, jobs), said.get("table", {}), said.get("records", ()),
                  said.get("curves", {}))
+
+
+def _find_suite(path: str) -> str:
+    found = locate(path, suites=True)
+    if found is None:
+        hint = near_files(path)
+        if "did you mean" not in hint and (near := near_matches(Path(path).stem, [one.stem for one in leaves(True)])):
+            hint = f"; {near}"
+        raise UserError(f"suite {path!r} does not exist{hint}")
+    if not found.endswith(".py"):
+        raise UserError(f"suite {found!r} is no Python file; docs/suites.md describes one")
+    return found
+
+
+def _variables(path: str) -> dict[str, Any]:
+    """Run a suite file; return its variables.
+
+    Raises:
+        UserError: what Python says, with the line of the file.
+    """
+    try:
+        return runpy.run_path(path)
+    except SyntaxError as error:
+        line = error.lineno if error.filename in (path, os.path.abspath(path), "<string>") else None
+        told, kind = error.msg, ""
+    except Exception as error:  # whatever the user's own lines raise
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
+        line, told, kind = lines[-1] if lines else None, str(error), f"{type(error).__name__}: "
+    place = f"suite {path!r}" + (f", line {line}" if line else "")
+    raise UserError(f"{place}: {kind}{' '.join(told.split())}; docs/suites.md describes a suite")
 
 
 def fill(value: Any, change: Callable[[str], str]) -> Any:
@@ -196,8 +228,9 @@ class _Expansion:
                    for key, value in entry.get("options", {}).items()}
         options |= {f"model.backbone.{key}": value for key, value in origin.get("backbone", {}).items()}
         source = origin.get("source", "") if of is None else ""
+        config = locate(entry["config"]) or entry["config"]
         return Job(
-            name, kind, seed, tool, entry["config"], options, start, source, of, after=tuple(dict.fromkeys(needed)),
+            name, kind, seed, tool, config, options, start, source, of, after=tuple(dict.fromkeys(needed)),
             amp=entry.get("amp", False), compile=entry.get("compile", False), gpus=entry.get("gpus", 1),
             slurm={**self.said.get("slurm", {}), **entry.get("slurm", {})},
         )  # fmt: skip

@@ -54,7 +54,7 @@ class Turns:
         say: called with each line for the screen.
 
     Raises:
-        UserError: a pattern that matches no run, or a config that is not there.
+        UserError: a pattern that matches no run, a config that is not there, or options that would take the marks away.
     """
 
     def __init__(self, study: Study, device: str | None = None, call: Callable[..., int] | None = None,
@@ -68,6 +68,7 @@ class Turns:
         for run in runs(study):
             if run.name in self.names:  # a config that is not there is named now, not after the turns of others
                 study.inputs.config(run)
+                _check_options(run)
                 evaluations(study, run, "end")
         self.settings = settings(study)
         self.failures: dict[str, str] = {}
@@ -159,3 +160,11 @@ class Turns:
     def _fail(self, job: Job, reason: str) -> None:
         self.failures[job.name] = reason
         self.say(f"[{job.name}] FAILED: {reason}  (all of it: {self._folder(job) / OUTPUT_FILE})")
+
+
+def _check_options(run: Job) -> None:
+    """Refuse options that set all hooks at once: the marks, which the leaf adds to those of its base, would be lost."""
+    replaced = {"custom_hooks", "default_hooks", "default_hooks.checkpoint"} & set(run.options)
+    if replaced:
+        raise UserError(f"pretraining of {run.name}: its option {min(replaced)} would replace the hook that keeps the "
+                        "marks; write the hooks into a config of their own, with the suite's as _base_")

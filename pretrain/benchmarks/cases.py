@@ -13,11 +13,12 @@ import torch
 from mimtransfer.benchmarks import peers, transfer_steps
 from mimtransfer.benchmarks.timing import Contender, count_flops
 from mimtransfer.registry import TOKENIZERS
+from mimtransfer.shipped.places import shipped
 from mimtransfer.training.precision import allow_tf32, tf32
 from pretrain.benchmarks.loading import build_loader, write_pictures
 from pretrain.benchmarks.steps import PretrainSteps, load, write_random_dvae
 
-_CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+_CONFIGS = shipped("configs")
 # name -> (config on a GPU, its batch, config of --quick)
 _PRETRAIN = {
     "MAE ViT-B": ("pretrain/mae_vit-base_800e_in1k.py", 128, "debug/mae_vit-debug_2e_folder.py"),

@@ -201,6 +201,13 @@ def test_a_killed_study_goes_on_to_the_same_points(whole):
     assert "the baseline's end after" in (folder / "work_dirs/killed/curves.md").read_text()
 
 
+def test_options_that_would_take_the_marks_away_are_refused(tmp_path, capsys):
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(text.replace("config='amt.py'", "config='amt.py', options=dict(custom_hooks=[])"))
+    assert study(tmp_path, None) == 2
+    assert "pretraining of amt-seed0: its option custom_hooks would replace the hook" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("options", [{"clock": "sun"}, {"turn_epochs": 0}])
 def test_marks_that_cannot_be_are_refused(options):
     with pytest.raises(UserError, match="expected 'cpu' or 'wall', and 1 or more"):

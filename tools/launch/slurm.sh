@@ -5,7 +5,7 @@
 #   sbatch --nodes 8 --gpus-per-node 8 tools/launch/slurm.sh train configs/detection/mask-rcnn_vitdet_vit-base_100e_coco.py \
 #       --pretrained mae.pth --work-dir work_dirs/vitdet
 #
-# Submit it from the checkout. From the environment: PYTHON (python; the environment's own), SETUP (a line run first on
+# Submit it from the checkout, or, of an installed package, "$(mimtransfer where slurm.sh)" from anywhere. From the environment: PYTHON (python; the environment's own), SETUP (a line run first on
 # each node, such as "module load cuda"). Give --work-dir: a requeued job finds its newest checkpoint there.
 #SBATCH --job-name mimtransfer
 #SBATCH --ntasks-per-node 1
@@ -22,8 +22,9 @@ if [ $# -lt 2 ]; then
 fi
 # Slurm runs a copy of this file, so the checkout is known by where the job was submitted.
 root=${SLURM_SUBMIT_DIR:-$PWD}
+[ -f "$root/tools/launch/torchrun.sh" ] || root=$(mimtransfer where 2>/dev/null) || true
 if [ ! -f "$root/tools/launch/torchrun.sh" ]; then
-    echo "error: $root is no checkout of mimtransfer; submit the job from its root" >&2
+    echo "error: ${SLURM_SUBMIT_DIR:-$PWD} is no checkout of mimtransfer, and no command mimtransfer is installed; submit the job from the root of a checkout" >&2
     exit 2
 fi
 export NODES=$SLURM_JOB_NUM_NODES

@@ -7,7 +7,7 @@ import pytest
 from fabricate_records import pretrain, transfer
 
 from mimtransfer.results.fingerprint import protocol_config
-from mimtransfer.suites.plan import duration, estimate, makespan, plan, read_costs
+from mimtransfer.suites.plan import estimate, makespan, plan, read_costs
 from mimtransfer.suites.state import State
 from mimtransfer.suites.suite import Job
 
@@ -90,9 +90,3 @@ def test_jobs_without_a_record_are_estimated(tmp_path):
                 lambda job: asked.append(job.name) or guesses.get(job.name))  # fmt: skip
     assert asked == ["a", "b"]
     assert "2 h 0 min  (estimated, h100)" in text and text.count("?") == 2 and "and 2 of unknown cost" in text
-
-
-@pytest.mark.parametrize(("seconds", "text"), [
-    (0, "0 s"), (89.4, "89 s"), (90, "2 min"), (3600, "60 min"), (5400, "1 h 30 min"), (200000, "2 d 7 h")])
-def test_durations(seconds, text):
-    assert duration(seconds) == text

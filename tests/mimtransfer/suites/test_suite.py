@@ -132,6 +132,20 @@ def test_no_such_file(folder):
         load_suite("stdy.py")
 
 
+@pytest.mark.parametrize(("name", "text", "message"), [
+    ("README.md", "# title\n", "suite 'README.md' is no Python file"),
+    ("torn.py", "seeds = [0]\ntasks = dict(\n", "suite 'torn.py', line 2: '(' was never closed"),
+    ("mae.py", "_base_ = ['base.py']\nseeds = [0]\nmodel = _base_.vit\n",
+     "suite 'mae.py', line 3: AttributeError: 'list' object has no attribute 'vit'"),
+    ("far.py", "import re\n\n_name = re.compile('(')\n", "suite 'far.py', line 3: "),
+])
+def test_files_that_are_no_suites(name, text, message, folder):
+    Path(name).write_text(text)
+    with pytest.raises(UserError) as error:
+        load_suite(name)
+    assert str(error.value).startswith(message) and "\n" not in str(error.value)
+
+
 def test_the_demo():
     """The runs of `make demo`: two pretrainings, and detection and segmentation from them and from nothing."""
     suite = load_suite(str(ROOT / "configs/suites/demo.py"))
