@@ -119,3 +119,9 @@ def test_no_match():
 
 def test_places():
     assert shipped("configs") == ROOT / "configs" and shipped("tools") == ROOT / "tools"
+
+
+def test_no_line_leaves_a_field_out():
+    """A path is one long word: it is cut, not left out."""
+    lines = listing(matching(None)).splitlines()
+    assert not [line for line in lines if ": ..." in line] and sum("| data: " in line for line in lines) > 200
