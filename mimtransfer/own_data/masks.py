@@ -227,7 +227,12 @@ def _paired(images: str, masks: str) -> dict[str, list[Masked]]:
 
 def _by_lists(lists: str, found: dict[str, list[Masked]]) -> dict[str, list[Masked]]:
     """Split by VOC's lists where there are any."""
-    stems = {osp.splitext(osp.basename(masked.mask))[0]: masked for members in found.values() for masked in members}
+    stems: dict[str, Masked] = {}
+    twice: dict[str, Masked] = {}  # the lists cannot tell which is meant
+    for masked in (masked for members in found.values() for masked in members):
+        stem = osp.splitext(osp.basename(masked.mask))[0]
+        if stems.setdefault(stem, masked) is not masked:
+            twice[stem] = masked
     listed: dict[str, list[Masked]] = {}
     for split in SPLIT_NAMES:
         path = osp.join(lists, f"{split}.txt")
@@ -237,5 +242,8 @@ def _by_lists(lists: str, found: dict[str, list[Masked]]) -> dict[str, list[Mask
         absent = [name for name in names if name not in stems]
         if absent and split != "test":  # VOC's own has no masks of it
             raise UserError(f"{path}: {absent[0]!r} has no image with a mask; add them or remove the line")
+        for name in (name for name in names if name in twice):
+            raise UserError(f"{path}: {name!r} could be {stems[name].mask!r} or {twice[name].mask!r}; rename one of "
+                            "them")
         listed[split] = [stems[name] for name in names if name in stems]
     return {split: members for split, members in listed.items() if members} if listed.get("train") else found

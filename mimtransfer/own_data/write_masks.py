@@ -11,8 +11,9 @@ from PIL import Image
 from mimtransfer.errors import UserError
 from mimtransfer.files import write_atomically
 from mimtransfer.own_data.converted import OwnData, Split
+from mimtransfer.own_data.found import UNSEEN_TURN, image_size
 from mimtransfer.own_data.masks import IGNORED, Masked, Table, read_mask, same_size
-from mimtransfer.own_data.splits import validation_images
+from mimtransfer.own_data.splits import check_apart, validation_images
 from mimtransfer.own_data.write_boxes import said
 
 
@@ -34,6 +35,7 @@ def write_masks(
         splits["train"] = splits.pop("val", []) or splits.pop("test")
     if "val" not in splits and "test" in splits:
         splits["val"] = splits["test"]
+    check_apart({split: (masked.image for masked in members) for split, members in splits.items()}, source)
     every = list(dict.fromkeys(masked for members in splits.values() for masked in members))
     root = osp.commonpath([osp.dirname(masked.image) for masked in every])
     values: dict[Masked, list[int]] = {}
@@ -42,6 +44,9 @@ def write_masks(
         values[masked] = np.flatnonzero(np.bincount(labels.ravel(), minlength=256)).tolist()
         _write_map(labels, osp.join(out, "masks", _below(masked.image, root) + ".png"))
     classes = table.classes if table is not None else _numbered(values, source)
+    notes = _notes(values, classes)
+    unseen = sum(image_size(masked.image).turns_unseen for masked in every)
+    notes += [f"{unseen} {UNSEEN_TURN}"] if unseen else []
     if "val" not in splits:
         members = splits["train"]
         counts = np.zeros((len(members), 256), dtype=np.int32)
@@ -59,7 +64,7 @@ def write_masks(
             names = [_below(masked.image, root) for masked in splits[split]]
             write_atomically(osp.join(out, "lists", f"{split}.txt"), "".join(f"{name}\n" for name in names))
             written[split] = Split(root, "masks", len(names), names=f"lists/{split}.txt")
-    return OwnData("segmentation", "masks", source, out, classes, False, split_by, written, _notes(values, classes))
+    return OwnData("segmentation", "masks", source, out, classes, False, split_by, written, notes)
 
 
 def _write_map(labels: np.ndarray, path: str) -> None:

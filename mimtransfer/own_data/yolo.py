@@ -88,9 +88,20 @@ def read_yolo(path: str) -> FoundBoxes:
     return found
 
 
+class _Loader(yaml.SafeLoader):
+    """Reads YAML whose aliases stand for plain values: a few lines of lists of lists would unfold to gigabytes."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        alias = self.check_event(yaml.AliasEvent)
+        node = super().compose_node(parent, index)
+        if alias and not isinstance(node, yaml.ScalarNode):
+            raise yaml.YAMLError("an alias of a list or a mapping, which no data.yaml needs: write it out")
+        return node
+
+
 def _load(path: str) -> Any:
     try:
-        return yaml.safe_load(read_text(path, _FIX, _LARGEST))
+        return yaml.load(read_text(path, _FIX, _LARGEST), _Loader)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         if isinstance(error, UserError):
             raise

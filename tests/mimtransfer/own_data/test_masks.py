@@ -179,3 +179,30 @@ def test_values_that_are_no_class_numbers_are_refused(tmp_path, values, said):
 def test_classes_without_a_pixel_are_told(tmp_path):
     root = masks(tmp_path / "set", names=("background", "red", "green", "blue"))
     assert convert(str(root), str(tmp_path / "out")).notes == ["no pixel is of blue"]
+
+
+def test_a_table_as_windows_writes_it(tmp_path):
+    (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbfignore: 0\r\nroad: 1\r\n")
+    table = read_table(str(tmp_path / "a.txt"))
+    assert table.classes == ("road",) and table.values == {0: 255, 1: 0}
+
+
+def test_a_turn_that_no_size_shows_is_told(tmp_path):
+    exif = Image.Exif()
+    for k, orientation in enumerate((1, 3, 6)):
+        exif[0x0112] = orientation
+        (tmp_path / "set/images").mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (2, 2)).save(tmp_path / f"set/images/{k}.jpg", exif=exif)
+        save(Image.fromarray(np.array([[0, 1], [1, 0]], np.uint8)), tmp_path / f"set/masks/{k}.png")
+    data = convert(str(tmp_path / "set"), str(tmp_path / "out"))
+    assert data.notes[-1] == ("2 images are turned by their EXIF data at the same size: were they labelled as viewers "
+                              "show them?")
+
+
+def test_a_list_whose_name_fits_two_masks_is_refused(tmp_path):
+    for folder in "ab":
+        save(Image.new("RGB", (2, 1)), tmp_path / f"JPEGImages/{folder}/0.jpg")
+        save(Image.fromarray(np.array([[0, 1]], np.uint8)), tmp_path / f"SegmentationClass/{folder}/0.png")
+    write(tmp_path / "ImageSets/Segmentation/train.txt", "0\n")
+    with pytest.raises(UserError, match=r"train.txt: '0' could be .*a/0.png' or .*b/0.png'"):
+        find_masks(str(tmp_path))
