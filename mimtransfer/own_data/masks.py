@@ -121,6 +121,8 @@ def read_mask(path: str, table: Table | None) -> np.ndarray:
         with Image.open(io.BytesIO(read_regular(path))) as image:
             if image.format == "JPEG":
                 raise UserError(f"mask {path!r} is a JPEG, which changes values at the edges; {fix}")
+            if getattr(image, "n_frames", 1) > 1:
+                raise UserError(f"mask {path!r} holds several images; {fix}")
             if table is not None and table.colours is not None:
                 return _by_colour(np.asarray(image.convert("RGB")), table, path)
             if image.mode not in ("L", "P", "1", "I", "I;16", "I;16B"):
@@ -201,7 +203,11 @@ def _paired(images: str, masks: str) -> dict[str, list[Masked]]:
     for name in map(os.fsdecode, walk(masks).files):
         stem, ending = osp.splitext(name)
         if ending.lower() in (*_MASK_ENDINGS, ".jpg", ".jpeg"):
-            stems.setdefault(stem, name)
+            other = stems.setdefault(stem, name)
+            lossless = [osp.splitext(mask)[1].lower() in _MASK_ENDINGS for mask in (other, name)]
+            if other != name and all(lossless):
+                raise UserError(f"{osp.join(masks, other)} and {name!r} are masks of one name; remove one of them")
+            stems[stem] = name if lossless[1] else other
     if not stems:
         return {}
     found: dict[str, list[Masked]] = {}

@@ -43,7 +43,9 @@ def write_masks(
         labels = same_size(read_mask(masked.mask, table), masked)
         values[masked] = np.flatnonzero(np.bincount(labels.ravel(), minlength=256)).tolist()
         _write_map(labels, osp.join(out, "masks", _below(masked.image, root) + ".png"))
-    classes = table.classes if table is not None else _numbered(values, source)
+    classes = _numbered(values, source) if table is None else table.classes
+    if table is not None and table.values is None and table.colours is None and len(classes) > 1:
+        _check_labels(values, source)
     notes = _notes(values, classes)
     unseen = sum(image_size(masked.image).turns_unseen for masked in every)
     notes += [f"{unseen} {UNSEEN_TURN}"] if unseen else []
@@ -76,13 +78,19 @@ def _write_map(labels: np.ndarray, path: str) -> None:
     write_atomically(path, content.getvalue())
 
 
-def _numbered(values: dict[Masked, list[int]], source: str) -> tuple[str, ...]:
+def _check_labels(values: dict[Masked, list[int]], source: str) -> list[int]:
+    """Return the class numbers in masks without a table; refuse those of one object that is 255."""
     every = sorted({value for found in values.values() for value in found})
     labels = [value for value in every if value != IGNORED]
     if labels in ([], [0]):
         raise UserError(f"{source}: the masks hold {' and '.join(map(str, every))} only, and 255 stands for no label; "
                         "save them with 1 in place of 255, or say what the values are by tools/convert_data.py --table "
                         "FILE with the lines 'background: 0' and 'object: 255'")
+    return labels
+
+
+def _numbered(values: dict[Masked, list[int]], source: str) -> tuple[str, ...]:
+    labels = _check_labels(values, source)
     if len(labels) <= max(labels) // 2:
         raise UserError(f"{source}: the masks hold {', '.join(map(str, labels[:8]))}, {len(labels)} values up to "
                         f"{max(labels)}: class numbers have no such gaps; say what each value is by "

@@ -206,3 +206,28 @@ def test_a_list_whose_name_fits_two_masks_is_refused(tmp_path):
     write(tmp_path / "ImageSets/Segmentation/train.txt", "0\n")
     with pytest.raises(UserError, match=r"train.txt: '0' could be .*a/0.png' or .*b/0.png'"):
         find_masks(str(tmp_path))
+
+
+@pytest.mark.parametrize("names", [("background", "leaf"), None])
+def test_an_object_of_255_is_refused_with_and_without_names(tmp_path, names):
+    masks(tmp_path / "set", number=3, names=names or ())
+    if names is None:
+        (tmp_path / "set/classes.txt").unlink()
+    for k in range(3):
+        save(Image.fromarray(np.array([[0, 255] * 64] * 96, np.uint8)), tmp_path / f"set/masks/{k}.png")
+    with pytest.raises(UserError, match="the masks hold 0 and 255 only, and 255 stands for no label"):
+        convert(str(tmp_path / "set"), str(tmp_path / "out"))
+
+
+def test_one_mask_of_an_image_counts(tmp_path):
+    image = Image.fromarray(LABELS)
+    save(Image.new("RGB", (3, 2)), tmp_path / "images/a.jpg")
+    for name in ("a.jpg", "a.png"):  # a picture of a mask beside it
+        save(image, tmp_path / "masks" / name)
+    assert find_masks(str(tmp_path))["train"][0].mask == str(tmp_path / "masks/a.png")
+    save(image, tmp_path / "masks/a.bmp")
+    with pytest.raises(UserError, match=r"masks/a.bmp and 'a.png' are masks of one name"):
+        find_masks(str(tmp_path))
+    image.save(tmp_path / "several.tif", save_all=True, append_images=[image])
+    with pytest.raises(UserError, match=r"several.tif' holds several images"):
+        read_mask(str(tmp_path / "several.tif"), None)
