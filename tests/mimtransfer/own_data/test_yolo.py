@@ -190,3 +190,11 @@ def test_files_as_windows_writes_them(tmp_path):
     (tmp_path / "classes.txt").write_bytes(b"\xef\xbb\xbfred\r\ngreen\r\n")
     found = read_yolo(str(tmp_path))
     assert found.classes == CLASSES and [marked.label for marked in found.splits["train"][0].objects] == [1]
+
+
+@pytest.mark.parametrize("twice", ["names: {0: red, 0: green, 1: blue}", "names: [red, green]\nnames: [green, red]"])
+def test_keys_that_occur_twice_are_refused(tmp_path, twice):
+    one_image(tmp_path, "0 0.5 0.5 0.2 0.2\n")
+    write(tmp_path / "data.yaml", f"train: images/train\n{twice}\n")
+    with pytest.raises(UserError, match=r"data\.yaml: no valid YAML .the key '(0|names)' occurs twice"):
+        read_yolo(str(tmp_path))
