@@ -142,6 +142,31 @@ def prints_best(table: Table, column: Column, cell: Cell, digits: int) -> bool:
     return best is not None and f"{cell.mean:.{digits}f}" == f"{best:.{digits}f}"
 
 
+def constant_columns(table: Table, digits: int) -> dict[Column | str, str]:
+    """Return column, or name of a cost -> what holds for all rows: columns that print the same number in each.
+
+    Rows that can have no cost (no pretraining) do not count; a column stays where a published row has a number in it.
+    """
+    found: dict[Column | str, str] = {}
+    for column in table.columns:
+        cells = [row.cells.get(column) for row in table.rows]
+        texts = {None if cell is None else _mean_and_std(cell, digits) for cell in cells}
+        if len(cells) > 1 and len(texts) == 1 and not any(column in row.scores for row in table.published):
+            cell = cells[0]
+            if cell is not None and not cell.nothing_found:
+                found[column] = f"{column.title} ({column.protocol}): {_mean_and_std(cell, digits)}"
+    rows = [row for row in table.rows if row.costs]
+    for name, title in table.cost_titles.items():
+        costs = {cost_text(row.costs.get(name)) for row in rows}
+        if len(rows) > 1 and len(costs) == 1:
+            found[name] = f"{title}: {costs.pop()}"
+    return found
+
+
+def _mean_and_std(cell: Cell, digits: int) -> str:
+    return f"{cell.mean:.{digits}f}" + ("" if cell.std is None else f" {_PLUS_MINUS} {cell.std:.{digits}f}")
+
+
 def difference_text(cell: Cell, digits: int) -> str:
     """Return the difference to the baseline with its sign."""
     assert cell.difference is not None
