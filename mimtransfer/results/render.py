@@ -145,7 +145,8 @@ def prints_best(table: Table, column: Column, cell: Cell, digits: int) -> bool:
 def constant_columns(table: Table, digits: int) -> dict[Column | str, str]:
     """Return column, or name of a cost -> what holds for all rows: columns that print the same number in each.
 
-    Rows that can have no cost (no pretraining) do not count; a column stays where a published row has a number in it.
+    Rows that can have no cost (no pretraining) do not count; a column stays where a published row has a number in it,
+    and scores stay where all are the same.
     """
     found: dict[Column | str, str] = {}
     for column in table.columns:
@@ -155,6 +156,8 @@ def constant_columns(table: Table, digits: int) -> dict[Column | str, str]:
             cell = cells[0]
             if cell is not None and not cell.nothing_found:
                 found[column] = f"{column.title} ({column.protocol}): {_mean_and_std(cell, digits)}"
+    if len(found) == len(table.columns):
+        found = {}  # a table without any score says nothing
     rows = [row for row in table.rows if row.costs]
     for name, title in table.cost_titles.items():
         costs = {cost_text(row.costs.get(name)) for row in rows}

@@ -16,7 +16,7 @@ from mmengine.structures import BaseDataElement, InstanceData
 from mimtransfer.files import write_atomically
 
 FILE = "predictions.json"  # beside the folder `vis_image`
-_SIDE = 384  # pixels; names and scores are not readable on smaller images
+_SIDE = 512  # pixels; names and scores are not readable on smaller images
 
 
 def best_detections(found: InstanceData, score_threshold: float, at_least: int) -> InstanceData:

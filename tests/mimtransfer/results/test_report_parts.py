@@ -109,6 +109,8 @@ def test_what_is_the_same_in_all_rows_is_said_once(tmp_path):
             "2.0.")  # fmt: skip
     assert page.count(said) == 1 and ">peak GB</th>" not in page and ">images/s</th>" in page
     assert constant_columns(build_table([Run("r", records[2])]), 1) == {}  # one row has nothing to compare with
+    alike = [Run(name, transfer(name, "detection", source, box_ap=3.0)) for name, source in (("r", None), ("a", a))]
+    assert constant_columns(build_table(alike), 1) == {}  # a table needs a score
 
 
 def test_titles_in_a_scatter_plot_cover_no_dot():

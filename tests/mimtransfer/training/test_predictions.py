@@ -49,7 +49,7 @@ def runner(iteration, folder):
     drawn = []
 
     def add_datasample(name, image, sample, step, **options):
-        size = (256, 384, 3) if "pred_instances" in sample else (2, 3, 3)
+        size = (342, 513, 3) if "pred_instances" in sample else (2, 3, 3)
         assert image.dtype == np.uint8 and image.shape == size and image[0, 0, 2] == 9
         scores = [round(score, 2) for score in sample.pred_instances.scores.tolist()] if size[0] > 2 else []
         drawn.append((name, int(image[0, 0, 0]), step, options, scores))
@@ -102,7 +102,7 @@ def test_the_best_detections_are_drawn_however_weak(threshold, at_least, expecte
 def test_small_images_are_enlarged_with_boxes_and_masks():
     from mmdet.structures.mask import BitmapMasks
 
-    assert [enlargement(*size) for size in ((96, 64), (383, 10), (384, 384), (800, 1333))] == [4, 2, 1, 1]
+    assert [enlargement(*size) for size in ((96, 64), (511, 10), (512, 512), (800, 1333))] == [6, 2, 1, 1]
     sample = BaseDataElement()
     mask = np.array([[[0, 1], [0, 0]]], np.uint8)
     truth = InstanceData(bboxes=torch.tensor([[1.0, 0, 2, 1]]), masks=BitmapMasks(mask, 2, 2))
