@@ -77,7 +77,8 @@ class PredictionPictureHook(Hook):
                 image = show_bands(read_bands(content, self._in_chans))
             else:
                 image = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
-            name, entry = f"prediction_{self._drawn}", {"image": Path(sample.img_path).name}
+            name = f"prediction_{self._drawn}"
+            entry: dict[str, Any] = {"image": Path(sample.img_path).name}
             options: dict[str, Any] = {"with_labels": False}  # mmseg's: names on every part would hide small images
             if "pred_instances" in sample:
                 sample, found = sample.cpu().clone(), sample.pred_instances
