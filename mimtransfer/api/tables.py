@@ -30,8 +30,8 @@ def table(records: Records, format: str = "md", *, metrics: Sequence[str] | None
 
     Args:
         records: work dirs, files, or records as `pretrain` and `transfer` return them; one or several.
-        format: `md`, `csv`, `latex`, `paper` (LaTeX, columns grouped by task) or `json` for text, `frame` for a pandas
-            DataFrame with full precision.
+        format: `md`, `csv`, `latex` or `json` for text, `paper` for LaTeX with columns grouped by task, `frame` for a
+            pandas DataFrame with full precision.
         metrics: columns, by their names in the records; by default the main ones (`top1`, `box_ap`, `miou` ...).
         baseline: label of the row that differences are taken to; by default random init.
         across_backbones: runs that differ in the settings of the backbone share a column.

@@ -89,6 +89,7 @@ class PredictionPictureHook(Hook):
                 options = {"pred_score_thr": -1.0}  # they are chosen here
                 entry |= {"score_threshold": self.score_threshold, "num_best": self.num_best, "found": len(found),
                           "scores": [round(score, 4) for score in best.scores.tolist()]}
+            entry["width"] = image.shape[1]  # where the ground truth ends, if there is one
             runner.visualizer.add_datasample(name, image, sample, step=step, **options)
             if self._drawn == 0 or self._file is None:
                 self._file = DrawnFile(Path(runner.log_dir, "vis_data"))

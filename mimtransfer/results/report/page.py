@@ -49,6 +49,7 @@ def html_page(table: Table, digits: int, title: str, folder: Path) -> str:
     }
     chosen = _one_run_for_each(table, row_of)
     constant = constant_columns(table, digits)
+    together = _drawn_together(table)
     columns = [column for column in table.columns if column not in constant]
     by_task = {task: list(group) for task, group in groupby(columns, lambda column: column.task)}
     return _template(table, digits, folder, slots).render(
@@ -72,7 +73,7 @@ def html_page(table: Table, digits: int, title: str, folder: Path) -> str:
                                                                           lambda found: found.protocol)},
         protocols={run.record["protocol"]["fingerprint"]: run.record["protocol"] for run in table.runs},
         records=[(row_of[run.path], run) for run in sorted(table.runs, key=lambda run: row_of[run.path])],
-        record_curves={run.path: _record_curves(run, row_of[run.path], charts) for run in table.runs},
+        record_curves={run.path: _record_curves(run, row_of[run.path], charts, together) for run in table.runs},
         pretrainings={run.record["run_id"]: run for run in table.runs if run.record["kind"] == "pretrain"},
     )
 
@@ -146,7 +147,7 @@ def _scatters(table: Table, charts: Charts) -> list[tuple[str, str, str]]:
 def _curves(table: Table, row_of: dict[str, int], charts: Charts) -> list[tuple[str, str, str]]:
     """Return (title, what was trained, SVG) of the loss and of every metric in the table."""
     found: dict[tuple[str, str, str], list[Line]] = defaultdict(list)
-    shown = {column.metric for column in table.columns} | {"loss"}
+    shown = _drawn_together(table)
     for run in table.runs:
         row, kind = row_of[run.path], run.record["kind"]
         name = "pretraining" if kind == "pretrain" else run.record["protocol"]["name"]
@@ -162,10 +163,16 @@ def _curves(table: Table, row_of: dict[str, int], charts: Charts) -> list[tuple[
     return figures
 
 
-def _record_curves(run: Run, row: int, charts: Charts) -> list[tuple[str, str]]:
+def _drawn_together(table: Table) -> set[str]:
+    """Return the curves that are drawn for all runs in one chart."""
+    return {column.metric for column in table.columns} | {"loss"}
+
+
+def _record_curves(run: Run, row: int, charts: Charts, known: set[str]) -> list[tuple[str, str]]:
+    """Return (title, SVG) of the curves of a run that no other chart shows."""
     curves = curves_of(run.record, Path(run.path).parent)
     return [(title_of(name), charts.lines([Line(title_of(name), row, points)], "iterations", title_of(name)))
-            for name, points in curves.items() if len(points) > 1]
+            for name, points in curves.items() if len(points) > 1 and name not in known]
 
 
 def _one_run_for_each(table: Table, row_of: dict[str, int]) -> dict[tuple[str, int], Run]:

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
+from mimtransfer.errors import UserError
+from mimtransfer.results.record import is_number
 from mimtransfer.stored import read_object
 
 # kind -> heading, what the parts of a picture are
@@ -71,10 +73,23 @@ def drawn_predictions(folder: str | Path) -> list[tuple[dict[str, Any], Path]]:
     for path in _newest(folder).values():
         about = path.parent.parent / _DRAWN
         if about.is_file():
-            images = read_object(about, {"images": dict}, "draw again by tools/test.py, or delete it")["images"]
-            if path.stem in images:
-                found.append((images[path.stem], path))
+            fix = "draw again by tools/test.py, or delete it"
+            entry = read_object(about, {"images": dict}, fix)["images"].get(path.stem)
+            if entry is not None:
+                _check(entry, about, fix)
+                found.append((entry, path))
     return found
+
+
+def _check(entry: Any, path: Path, fix: str) -> None:
+    """Check what is said of an image."""
+    whole = isinstance(entry, dict) and isinstance(entry.get("image"), str) and isinstance(entry.get("width"), int)
+    if whole and "scores" in entry:
+        numbers = [entry.get("score_threshold"), entry.get("num_best"), entry.get("found")]
+        scores = entry["scores"]
+        whole = isinstance(scores, list) and all(is_number(value) for value in [*numbers, *scores])
+    if not whole:
+        raise UserError(f"{path}: an image without a name, a width, or the rule and the scores of its boxes; {fix}")
 
 
 def _newest(folder: str | Path) -> dict[str, Path]:

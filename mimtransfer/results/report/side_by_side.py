@@ -40,14 +40,15 @@ def comparisons(table: Table, chosen: Mapping[tuple[str, int], Run]) -> list[Com
         for entry, path in drawn_predictions(Path(run.path).parent):
             with Image.open(path) as opened:
                 both = opened.convert("RGB")
-            middle = both.width // 2
+            middle = entry["width"] if both.width == 2 * entry["width"] else 0  # 0: drawn without ground truth
             key = protocol, entry["image"]
-            if key not in found:
+            compared = found.setdefault(key, Comparison(*key, _rule(entry), []))
+            if middle and not any(side.row is None for side in compared.sides):
                 truth = embedded("prediction", both.crop((0, 0, middle, both.height)))
-                found[key] = Comparison(*key, _rule(entry), [Side(None, "ground truth", truth)])
+                compared.sides.insert(0, Side(None, "ground truth", truth))
             words = f"{table.rows[row].label}, seed {run.record['seed']}{_scores(entry)}"
             drawn = embedded("prediction", both.crop((middle, 0, both.width, both.height)))
-            found[key].sides.append(Side(row, words, drawn))
+            compared.sides.append(Side(row, words, drawn))
     return list(found.values())
 
 

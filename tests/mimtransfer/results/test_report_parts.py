@@ -8,6 +8,7 @@ import pytest
 from fabricate_records import pretrain, transfer
 from PIL import Image
 
+from mimtransfer.errors import UserError
 from mimtransfer.results.record import Run, read_runs, write_record
 from mimtransfer.results.render import constant_columns
 from mimtransfer.results.report.charts import Charts, Dot
@@ -24,7 +25,7 @@ def draw(folder, truth, drawn, **entry):
     images = folder / "t/vis_data/vis_image"
     images.mkdir(parents=True)
     both.save(images / "prediction_0_160.png")
-    about = {"images": {"prediction_0_160": {"image": "7.jpg", **entry}}}
+    about = {"images": {"prediction_0_160": {"image": "7.jpg", "width": 10, **entry}}}
     (folder / "t/vis_data/predictions.json").write_text(json.dumps(about))
 
 
@@ -53,6 +54,21 @@ def test_what_rows_find_in_one_image_stands_beside_one_ground_truth(page):
         "MAE, seed 0, best 3 of 9, scores 30.0 to 90.0, 2 above the threshold",
     ]
     assert page.count("a score above the threshold of 30 %, and the best 2 of an image in any case") == 1
+
+
+def test_images_without_ground_truth_are_not_cut(tmp_path):
+    write_record(transfer("r", "segmentation", miou=1.0), tmp_path / "r")
+    draw(tmp_path / "r", "red", "green", width=20)
+    page = html_page(build_table(read_runs([tmp_path])), 1, "t", tmp_path)
+    assert page.count("<img ") == 1 and 'width="80" height="32"' in page and "ground truth," not in page
+
+
+@pytest.mark.parametrize("wrong", [{"image": None}, {"width": "10"}, {"scores": [None]}, {"scores": [0.5]}])
+def test_a_broken_file_beside_the_images_is_named(tmp_path, wrong):
+    write_record(transfer("r", "detection", box_ap=1.0), tmp_path / "r")
+    draw(tmp_path / "r", "red", "green", **wrong)
+    with pytest.raises(UserError, match=r"r/t/vis_data/predictions\.json: an image without a name, .*; draw again"):
+        html_page(build_table(read_runs([tmp_path])), 1, "t", tmp_path)
 
 
 def test_images_of_older_runs_stand_alone_as_they_were_drawn(tmp_path):

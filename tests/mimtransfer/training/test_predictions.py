@@ -72,7 +72,8 @@ def test_only_the_last_validation(tmp_path):
     images = json.loads((tmp_path / "t/vis_data/predictions.json").read_text())["images"]
     assert list(images) == ["prediction_0_8", "prediction_1_8", "prediction_2_8"]
     assert images["prediction_1_8"] == {
-        "image": "1.png", "score_threshold": 0.4, "num_best": 2, "found": 3, "scores": [0.5, 0.2]}  # fmt: skip
+        "image": "1.png", "width": 513, "score_threshold": 0.4, "num_best": 2, "found": 3,
+        "scores": [0.5, 0.2]}  # fmt: skip
 
 
 @pytest.mark.parametrize(("iteration", "step"), [(None, 0), (8, 8)])
@@ -85,7 +86,7 @@ def test_every_test_and_segmentations_without_names(iteration, step, tmp_path):
         hook.after_test_iter(fake, 0, outputs=samples(tmp_path, 5, 2, detector=False))
     assert drawn == [("prediction_0", 5, step, {"with_labels": False}, [])] * 2
     images = json.loads((tmp_path / "t/vis_data/predictions.json").read_text())["images"]
-    assert images == {f"prediction_0_{step}": {"image": "5.png"}}
+    assert images == {f"prediction_0_{step}": {"image": "5.png", "width": 3}}
 
 
 @pytest.mark.parametrize(("threshold", "at_least", "expected"), [
