@@ -16,9 +16,9 @@ def _child(parent: Registry, *locations: str) -> Registry:
 
 MODELS = _child(_mmengine.MODELS, "mimtransfer.backbones", "mimtransfer.evaluation", "mimtransfer.training.losses")
 DATASETS = _child(_mmengine.DATASETS, "mimtransfer.datasets.classification", "mimtransfer.datasets.published",
-                  "mimtransfer.datasets.label_subset")
+                  "mimtransfer.datasets.label_subset", "mimtransfer.datasets.depth")
 DATA_SAMPLERS = _child(_mmengine.DATA_SAMPLERS, "mimtransfer.datasets.sampler")
-TRANSFORMS = _child(_mmengine.TRANSFORMS, "mimtransfer.datasets.bands")
+TRANSFORMS = _child(_mmengine.TRANSFORMS, "mimtransfer.datasets.bands", "mimtransfer.datasets.depth")
 HOOKS = _child(
     _mmengine.HOOKS, "mimtransfer.results.record_hook", "mimtransfer.training.hooks",
     "mimtransfer.training.finite_loss", "mimtransfer.training.checkpointing", "mimtransfer.training.exact_resume",

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ROOMS = {
     "mimtransfer": ["errors", "files", "stored", "interruption", "draws", "registry", "shipped", "openmmlab",
                     "checkpoints", "backbones", "datasets", "training", "results", "evaluation", "planning", "cli",
-                    "checks", "suites", "benchmarks", "api"],
+                    "export", "checks", "own_data", "suites", "benchmarks", "api"],
     "pretrain": ["aug_record", "layout", "patches", "data", "masking", "corruptions", "tokenizers", "methods",
                  "pictures", "hooks", "from_checkpoint", "runner", "planning",
                  "benchmarks"],

@@ -11,6 +11,13 @@ def parse_args() -> argparse.Namespace:
     """Read the command line. Only the standard library so far: `--help` answers at once."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("config", help="config file, e.g. configs/pretrain/mae_vit-base_800e_in1k.py")
+    parser.add_argument("--data", metavar="DIR", help="your images: a folder, at any depth (docs/own-data.md)")
+    parser.add_argument(
+        "--quick", action="store_true", help="a look-see of minutes on a CPU: ViT-Ti, small images, few of them"
+    )
+    parser.add_argument("--image-size", type=int, metavar="N", help="side of the crops; encoder and phases follow")
+    parser.add_argument("--batch", type=int, metavar="N", help="images of a process in an iteration; the lr follows")
+    parser.add_argument("--epochs", type=int, metavar="N", help="length; warm-up, milestones and maps follow")
     parser.add_argument(
         "--work-dir", help="folder for checkpoints, logs and result.json (default: work_dirs/<config name>)"
     )
@@ -71,6 +78,7 @@ def main() -> None:
     with clean_exit():
         from mimtransfer.checks.settings import check_settings
         from mimtransfer.cli import launch
+        from mimtransfer.own_data.options import OwnOptions
         from mimtransfer.results.trackers import set_log
         from mimtransfer.training.batch import count_processes
         from mimtransfer.training.compilation import check_compiler
@@ -81,11 +89,14 @@ def main() -> None:
         from pretrain.runner import build_runner, register_all
 
         shipped = launch.load_config(args.config, [], as_shipped=True)
-        cfg = launch.load_config(args.config, args.cfg_options)
-        launch.set_work_dir(cfg, args.work_dir, args.config)
+        processes = count_processes(args.launcher)
+        register_all()
+        own = OwnOptions.of(args, shipped, processes)
+        cfg = launch.load_config(args.config, args.cfg_options, prepare=own.apply)
+        launch.set_work_dir(cfg, own.work_dir, args.config)
+        own.report(cfg)
         launch.set_launcher(cfg, args.launcher)
         launch.enter_scope(cfg)
-        register_all()
         set_log(cfg, args.log)
         set_online(cfg, args.online)
         check_settings(cfg)
@@ -93,7 +104,6 @@ def main() -> None:
         launch.set_seed(cfg, args.seed)
         set_amp(cfg, args.amp)
         set_precision(cfg)
-        processes = count_processes(args.launcher)
         notes = rescale_schedule(cfg, shipped, processes, args.cfg_options)
         launch.count_accumulation(cfg)
         if args.compile:

@@ -9,6 +9,13 @@ def parse_args() -> argparse.Namespace:
     add = parser.add_argument
     add("config", help="config file, e.g. configs/detection/mask-rcnn_vitdet_vit-base_100e_coco.py")
     add("--pretrained", metavar="CKPT", help="checkpoint of a pretraining (default: random weights)")
+    add("--data", metavar="DIR_OR_JSON", help="your data: COCO, Pascal VOC, YOLO, images and masks, class folders; "
+        "classes, heads, evaluators and splits follow (docs/own-data.md)")
+    add("--quick", action="store_true", help="a look-see of minutes on a CPU: ViT-Ti, small images, few iterations")
+    add("--image-size", type=int, metavar="N", help="longer side of what the network is trained on; all follows")
+    add("--num-classes", type=int, metavar="N", help="of every head (default: those of --data, or the config's)")
+    add("--batch", type=int, metavar="N", help="images of a process in an iteration; lr and schedule follow")
+    add("--epochs", type=int, metavar="N", help="length; warm-up, milestones and evaluations follow")
     add("--work-dir", help="for checkpoints, logs, result.json (default: work_dirs/CONFIG_NAME)")
     add("--resume", nargs="?", const="auto", metavar="CKPT", help="go on from CKPT, or from the newest in the work dir")
     add("--save-on-sigterm", action="store_true", help="on SIGTERM or SIGHUP save first, then stop (preemption)")
@@ -47,6 +54,7 @@ def main() -> None:
         from mimtransfer.cli import launch
         from mimtransfer.datasets.configured import set_max_corrupt
         from mimtransfer.errors import UserError
+        from mimtransfer.own_data.options import OwnOptions
         from mimtransfer.results.progress import ProgressHook
         from mimtransfer.results.trackers import set_log
         from mimtransfer.training.batch import count_processes
@@ -60,8 +68,11 @@ def main() -> None:
         if args.overfit_iters is not None and args.overfit is None:
             raise UserError("--overfit-iters without --overfit N: give both, or train_cfg.max_iters of the run itself")
         shipped = launch.load_config(args.config, [], as_shipped=True)
-        cfg = launch.load_config(args.config, args.cfg_options)
-        launch.set_work_dir(cfg, args.work_dir, args.config)
+        processes = count_processes(args.launcher)
+        own = OwnOptions.of(args, shipped, processes)
+        cfg = launch.load_config(args.config, args.cfg_options, prepare=own.apply)
+        launch.set_work_dir(cfg, own.work_dir, args.config)
+        own.report(cfg)
         if args.overfit is not None and args.work_dir is None:
             cfg.work_dir += f"_overfit{args.overfit}"  # beside the work dir of the real run
         sync_bn = cfg.get("sync_bn")
@@ -76,9 +87,8 @@ def main() -> None:
         set_fsdp(cfg, args.fsdp, sync_bn)
         if args.compile:
             check_compiler(cfg)
-        recipe, notes = recipe_of(shipped), []
+        recipe, notes = recipe_of(own.recipe(shipped)), []
         if args.overfit is None:  # which has a schedule of its own
-            processes = count_processes(args.launcher)
             notes = rescale_schedule(cfg, shipped, processes, args.cfg_options)
         launch.count_accumulation(cfg)
         launch.set_pretrained(cfg, args.pretrained)

@@ -85,7 +85,8 @@ def transfer(config: str | os.PathLike, checkpoint: str | os.PathLike | None = N
         UserError: the line that the tool ends with; an option that a suite does not take.
         RuntimeError: the tool has failed otherwise; the message has its last lines.
     """
-    config = locate(config) or locate(config, suites=True) or os.fspath(config)
+    config = os.fspath(config)
+    config = locate(config) or locate(config, suites=True) or config
     if is_suite(config):
         other = dict(checkpoint=checkpoint, options=options, resume=resume, amp=amp, compile=compile, log=log)
         if odd := [name for name, value in other.items() if value]:

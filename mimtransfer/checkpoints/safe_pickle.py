@@ -140,7 +140,8 @@ def numpy_stand_ins() -> list[Any]:
     made = {"multiarray._reconstruct": lambda *_: array(), "multiarray.scalar": _number}
     # Protocol 2 writes no bytes for an empty array, and the names of Python 2, which torch 2.4 does not translate.
     empty = [named(_empty_bytes, f"{builtins}.bytes") for builtins in ("builtins", "__builtin__")]
-    return [array, named(_Dtype, "numpy.dtype"), *empty] + [  # numpy 1 writes numpy.core, numpy 2 numpy._core
+    encode = named(_latin1, "_codecs.encode")  # how protocol 2 writes bytes; torch 2.4 knows them by no name
+    return [array, named(_Dtype, "numpy.dtype"), encode, *empty] + [  # numpy 1 writes numpy.core, numpy 2 numpy._core
         named(function, f"numpy.{core}.{name}") for core in ("core", "_core") for name, function in made.items()
     ]
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import logging
 import os.path as osp
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -31,11 +32,14 @@ from mimtransfer.training.precision import share_gradients
 _COUNTED = "accumulation_counted"
 
 
-def load_config(path: str, cfg_options: list[str], as_shipped: bool = False) -> Config:
+def load_config(
+    path: str, cfg_options: list[str], as_shipped: bool = False, prepare: Callable[[Config], None] | None = None
+) -> Config:
     """Read a config file with its bases and apply `KEY=VALUE` overrides.
 
     Args:
         as_shipped: the config is only compared with what is run, so no file that it names has to be there.
+        prepare: changes the config before the overrides, which have the last word.
 
     Raises:
         UserError: an override is not `KEY=VALUE`, config and Runner know no such key, or nothing reads it.
@@ -44,6 +48,8 @@ def load_config(path: str, cfg_options: list[str], as_shipped: bool = False) -> 
     file_client.print_log = lambda *args, **kwargs: None
     cfg = read_config(path)
     _count_anew(cfg)
+    if prepare is not None:
+        prepare(cfg)
     apply_options(cfg, cfg_options, path)
     set_labels(cfg)
     if not as_shipped:

@@ -8,6 +8,7 @@
     class_names.py     which classes a data set has, of those of a classifier
     label_order.py     which labelled images come first: stratified shares, k shots
     label_subset.py    LabelSubset: that part of a data set of mmdet or mmseg
+    depth.py           images with a depth map each: a folder of both, and how a map is read
     published.py       CIFAR, STL-10, Tiny ImageNet in their authors' layout
     sampler.py         (epoch, index) in the order of a run, and the seed of a sample
     configured.py      the data sets that a config names

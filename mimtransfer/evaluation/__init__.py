@@ -11,6 +11,7 @@
 """
 from mimtransfer.evaluation.accuracy import TopAccuracy
 from mimtransfer.evaluation.classifier import Classifier
+from mimtransfer.evaluation.probing.depth import LinearDepthHead
 from mimtransfer.evaluation.probing.features import FrozenFeatures
 from mimtransfer.evaluation.probing.knn import KNNLoop, knn_votes
 from mimtransfer.evaluation.probing.linear_sweep import LinearSweepLoop
@@ -18,5 +19,5 @@ from mimtransfer.evaluation.probing.patches import FrozenMaps, PatchKNNLoop, Pat
 from mimtransfer.evaluation.robustness.attacks import AttackLoop
 from mimtransfer.evaluation.robustness.corruption_loop import CorruptionLoop
 
-__all__ = ["AttackLoop", "Classifier", "CorruptionLoop", "FrozenFeatures", "FrozenMaps", "KNNLoop", "LinearSweepLoop",
-           "PatchKNNLoop", "PatchLogisticLoop", "TopAccuracy", "knn_votes"]
+__all__ = ["AttackLoop", "Classifier", "CorruptionLoop", "FrozenFeatures", "FrozenMaps", "KNNLoop", "LinearDepthHead",
+           "LinearSweepLoop", "PatchKNNLoop", "PatchLogisticLoop", "TopAccuracy", "knn_votes"]

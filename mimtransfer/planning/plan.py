@@ -23,7 +23,7 @@ CONTEXT = 1.0 * GIB
 # Of the rest, what fragments and rounding of the allocator leave unused.
 FRAGMENTS = 0.06
 # Shares of the peak that training reaches; assumptions, see docs/plan.md for what they rest on.
-MFU = {"pretrain": 0.30, "classification": 0.30, "segmentation": 0.20, "detection": 0.10}
+MFU = {"pretrain": 0.30, "classification": 0.30, "segmentation": 0.20, "depth": 0.20, "detection": 0.10}
 
 
 LAUNCH_BOUND = 0.01  # seconds of a step; launching its kernels takes about as long
@@ -136,7 +136,7 @@ def make_plan(
     wrapper = cfg.get("model_wrapper_cfg") or {}
     buckets = step.trained_bytes if gpus > 1 and not wrapper.get("gradient_as_bucket_view") else 0
     room = usable(gpu) - buckets
-    unit, most = {"detection": (2, 16), "segmentation": (2, 64)}.get(kind, (8, 4096))
+    unit, most = {"detection": (2, 16), "segmentation": (2, 64), "depth": (2, 64)}.get(kind, (8, 4096))
     multiple = 2 if cfg.model.get("mixup") else 1  # mixup takes pairs
     search = Search(step.run, room, unit, most, multiple)
     largest = search.largest(accumulating=False)

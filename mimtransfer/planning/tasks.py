@@ -1,4 +1,4 @@
-"""Batches of made-up images for the configs of tools/train.py: classification and segmentation; detection is beside."""
+"""Batches of made-up images for the configs of tools/train.py, all but those of detection, which is beside."""
 from __future__ import annotations
 
 from typing import Any
@@ -103,7 +103,8 @@ def _segmentation(cfg: Config) -> Task:
 
         labels = (torch.arange(size[0] * size[1]) % classes).reshape(1, *size)
         meta = dict(img_shape=size, ori_shape=size)
-        samples = [SegDataSample(gt_sem_seg=PixelData(data=labels.clone()), metainfo=meta) for _ in range(images)]
+        name, truth = ("gt_depth_map", labels + 1.0) if cfg.get("task") == "depth" else ("gt_sem_seg", labels)
+        samples = [SegDataSample(**{name: PixelData(data=truth.clone())}, metainfo=meta) for _ in range(images)]
         return dict(inputs=[fake.empty(3, *size, dtype=torch.uint8) for _ in range(images)], data_samples=samples)
 
     return Task(lambda: MODELS.build(cfg.model), data, size)

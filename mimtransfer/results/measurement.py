@@ -22,33 +22,35 @@ _COCO = {"mAP": "", "mAP_50": "50", "mAP_75": "75", "mAP_s": "_small", "mAP_m": 
 _POINTS = ("top1", "top5", "clean_top1", "corruption_error", "mce", "relative_mce", "fgsm_top1", "pgd_top1")
 # Of `OnlineEvaluationHook`, while pretraining.
 _ONLINE = ("knn_top1", "linear_top1", "fast_knn_top1", "rankme", "image_contrast", "patch_contrast")
+_CONTRASTS = ("online_image_contrast", "online_patch_contrast")
 # The evaluator's name -> (ours, factor to points of 0 to 100). What precedes the slash (`coco/`) only says who computed
 # it, except that the votes of k-NN are no classifier that was trained.
 _FROM_RAW = {
     **{f"bbox_{raw}": (f"box_ap{ours}", 100.0) for raw, ours in _COCO.items()},
     **{f"segm_{raw}": (f"mask_ap{ours}", 100.0) for raw, ours in _COCO.items()},
     **{name: (name.lower(), 1.0) for name in ("mIoU", "mAcc", "aAcc")},
+    **{f"depth/{raw}": (f"depth_{raw.replace('d1', 'delta1')}", 100.0) for raw in ("d1", "abs_rel", "rmse")},  # m: cm
     **{f"knn/{name}": (f"knn_{name}", 1.0) for name in ("top1", "top5")},
     **{name: (name, 1.0) for name in _POINTS},
     **{f"online/{name}": (f"online_{name}", 1.0) for name in _ONLINE},
 }
 # Of metrics that are no points of 0 to 100, by our name.
-_UNITS = {"online_rankme": "dimensions", "online_image_contrast": "share", "online_patch_contrast": "share"}
+_UNITS = {"online_rankme": "dimensions", "depth_rmse": "cm", **dict.fromkeys(_CONTRASTS, "share")}
 _TITLES = {
-    "top1": "top-1", "top5": "top-5",
-    "knn_top1": "k-NN top-1", "knn_top5": "k-NN top-5",
+    "top1": "top-1", "top5": "top-5", "knn_top1": "k-NN top-1", "knn_top5": "k-NN top-5",
     "online_knn_top1": "online k-NN top-1", "online_linear_top1": "online linear top-1",
     "online_fast_knn_top1": "online k-NN top-1, fast", "online_rankme": "RankMe",
     "online_image_contrast": "contrast over images", "online_patch_contrast": "contrast over patches",
     "clean_top1": "clean top-1", "corruption_error": "corruption error", "mce": "mCE", "relative_mce": "relative mCE",
     "fgsm_top1": "FGSM top-1", "pgd_top1": "PGD top-1",
     "box_ap": "box AP", "mask_ap": "mask AP", "miou": "mIoU", "macc": "mAcc", "aacc": "aAcc",
+    "depth_rmse": "RMSE (cm)", "depth_abs_rel": "AbsRel (%)", "depth_delta1": "delta1 (%)",
 }
 # Errors, of which less is better; of everything else more is.
-_ERRORS = ("corruption_error", "mce", "relative_mce")
+_ERRORS = ("corruption_error", "mce", "relative_mce", "depth_rmse", "depth_abs_rel")
 # What the table shows unless it is asked for more, in this order.
 PRIMARY = ("knn_top1", "top1", "clean_top1", "corruption_error", "mce", "fgsm_top1", "pgd_top1", "box_ap", "mask_ap",
-           "miou")
+           "miou", "depth_rmse", "depth_abs_rel", "depth_delta1")
 
 
 NO_DETECTIONS = "no detections"  # the note of a metric that is 0 because nothing was found in the whole data set

@@ -198,7 +198,7 @@ def _annotation_digests(dataset: Mapping) -> Iterator[str]:
         if dataset.get(key) and path.is_file():
             yield f"{key} {sha256_file(path)}"
     prefix = dataset.get("data_prefix")
-    if isinstance(prefix, Mapping) and prefix.get("seg_map_path"):
+    if isinstance(prefix, Mapping) and (prefix.get("seg_map_path") or prefix.get("depth_map_path")):
         for key in sorted(prefix):
             folder = Path(root, str(prefix[key] or ""))
             if prefix[key] and folder.is_dir():

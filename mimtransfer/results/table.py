@@ -28,7 +28,7 @@ from mimtransfer.results.rows import (
 )
 from mimtransfer.stored import read_object
 
-_TASK_ORDER = ("classification", "detection", "segmentation")
+_TASK_ORDER = ("classification", "detection", "segmentation", "depth")
 _MAX_KEYS = 30
 _BACKBONE = "model.backbone."
 

@@ -25,7 +25,7 @@ def leaves(suites: bool | None = None) -> Iterator[Path]:
             yield path
 
 
-def locate(name: str | Path, suites: bool = False) -> str | None:
+def locate(name: str | os.PathLike, suites: bool = False) -> str | None:
     """Return the file that a name stands for, or None.
 
     A file that is there stands for itself. Next come names of the configs that are shipped: below `configs/`, or of the
@@ -51,7 +51,7 @@ def locate(name: str | Path, suites: bool = False) -> str | None:
     return next((_as_seen(path) for path in leaves(suites) if path.stem == stem), None)
 
 
-def find_config(name: str | Path, suites: bool = False, what: str = "config") -> str:
+def find_config(name: str | os.PathLike, suites: bool = False, what: str = "config") -> str:
     """Return the file that a name stands for (`locate`).
 
     A path into a folder that is there, or to one, is given back as it is: who reads it says what is wrong with it.

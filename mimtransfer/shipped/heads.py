@@ -14,7 +14,7 @@ from mimtransfer.shipped.configs import leaves
 from mimtransfer.shipped.places import shipped
 
 _FIELD = re.compile(r"^([A-Z][a-z]+(?: [a-z]+)?)(?::\s|\s{2,})(.*)")
-_SCORES = ("Score", "Aims at", "Published", "Measured", "Expected")
+_SCORES = ("Score", "Aims at", "Measured")
 
 
 @dataclass(frozen=True)
@@ -99,4 +99,5 @@ def listing(heads: Iterable[Head]) -> str:
 
 
 def _short(text: str, width: int) -> str:
-    return textwrap.shorten(text, width, placeholder=" ...")
+    short = textwrap.shorten(text, width, placeholder=" ...")
+    return short if len(short) > 4 else f"{text[: width - 4]} ..."  # a single long word, as a path is

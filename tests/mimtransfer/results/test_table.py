@@ -66,7 +66,8 @@ def test_metrics_can_be_chosen():
     assert [column.title for column in table.columns] == ["box AP50", "box AP"]
     with pytest.raises(UserError, match="--metrics: no record has 'box_ap55'; did you mean 'box_ap50'"):
         build_table(runs(records), ["box_ap55"])
-    choice = r"any of knn_top1, top1, clean_top1, .*, box_ap, mask_ap, miou; choose with .* macc"
+    choice = (r"any of knn_top1, top1, clean_top1, .*, box_ap, mask_ap, miou, depth_rmse, depth_abs_rel, depth_delta1; "
+              "choose with .* macc")
     with pytest.raises(UserError, match=choice):
         build_table(runs([transfer("a", "segmentation", macc=1.0)]))
 

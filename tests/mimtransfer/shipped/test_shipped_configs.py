@@ -119,3 +119,10 @@ def test_no_match():
 
 def test_places():
     assert shipped("configs") == ROOT / "configs" and shipped("tools") == ROOT / "tools"
+
+
+def test_no_line_leaves_a_field_out():
+    """A path is one long word: it is cut, not left out."""
+    lines = listing(matching(None)).splitlines()
+    assert sum("| data: " in line for line in lines) > 200
+    assert not [line for line in lines if "data: ..." in line or "score: ..." in line]

@@ -1,0 +1,99 @@
+"""A folder that appears whole or not at all, and its way to the Hugging Face Hub."""
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from mimtransfer.errors import UserError
+from mimtransfer.files import write_atomically
+
+
+@contextmanager
+def new_folder(out: str | Path) -> Iterator[Path]:
+    """Yield a folder to write into; it gets its name when all is written, and is removed when something fails.
+
+    Raises:
+        UserError: the name is taken, or the folder above does not exist.
+    """
+    out = Path(os.path.abspath(out))
+    if out.is_dir() and not any(out.iterdir()):
+        out.rmdir()
+    if os.path.lexists(out):
+        raise UserError(f"{str(out)!r} exists and is no empty folder: remove it, or give another name")
+    if not out.parent.is_dir():
+        raise UserError(f"cannot write {str(out)!r}: the folder {str(out.parent)!r} does not exist")
+    part = out.with_name(f".{out.name}.{os.getpid()}.part")
+    part.mkdir()
+    try:
+        yield part
+        os.replace(part, out)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def write_weights(state: Mapping[str, Tensor], folder: Path, metadata: Mapping[str, Any] | None = None) -> None:
+    """Write `model.safetensors`, with where the weights come from in its metadata."""
+    from safetensors.torch import save_file
+
+    # Parts of a fused tensor share its memory, which safetensors refuses.
+    plain = {name: value.detach().cpu().clone().contiguous() for name, value in state.items()}
+    path = folder / "model.safetensors"
+    save_file(plain, path, {"format": "pt"} | ({"mimtransfer": json.dumps(metadata)} if metadata else {}))
+    open_to_readers(path)
+
+
+def open_to_readers(path: Path) -> None:
+    """Give a file the permissions that the umask gives; safetensors lets nobody but its owner read it."""
+    model = path.with_name(".permissions")
+    model.touch()
+    shutil.copymode(model, path)
+    model.unlink()
+
+
+def write_json(value: Any, path: Path) -> None:
+    """Write JSON as Hugging Face does, two spaces deep."""
+    write_atomically(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def need(package: str, purpose: str) -> Any:
+    """Import a package of the extra `export`.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] != package:
+            raise
+        raise UserError(f"{purpose} needs {package}, which is not installed: pip install 'mimtransfer[export]', or "
+                        f"pip install {package}") from error
+
+
+def push(folder: str | Path, repo: str) -> str:
+    """Upload a folder to a repository of the Hub, which is made, private, where there is none.
+
+    Returns:
+        Its address.
+
+    Raises:
+        UserError: the Hub refuses, e.g. for want of a login.
+    """
+    hub = need("huggingface_hub", "--push")
+    try:
+        api = hub.HfApi()
+        api.create_repo(repo_id=repo, private=True, exist_ok=True)
+        info = api.upload_folder(repo_id=repo, folder_path=str(folder))
+    except (OSError, ValueError) as error:  # the Hub's and the connection's errors are among these
+        line = " ".join(str(error).split())[:200]
+        raise UserError(f"{str(folder)!r} is written, but the Hub did not take it for {repo!r} ({line}): log in by "
+                        f"`hf auth login`, then `hf upload {repo} {folder}`") from error
+    return str(getattr(info, "repo_url", None) or f"https://huggingface.co/{repo}")

@@ -1,0 +1,87 @@
+"""Find class folders for classification; a single set is split into folders of links to its images."""
+from __future__ import annotations
+
+import os
+import os.path as osp
+
+import numpy as np
+
+from mimtransfer.datasets.class_folders import class_images
+from mimtransfer.errors import UserError
+from mimtransfer.own_data.converted import OwnData, Split
+from mimtransfer.own_data.found import IMAGE_ENDINGS, split_of
+from mimtransfer.own_data.names import check_names
+from mimtransfer.own_data.splits import validation_images
+from mimtransfer.own_data.write_boxes import said
+
+
+def find_class_folders(folder: str) -> dict[str, str]:
+    """Return split -> folder of class folders; of a single set train alone; empty where there are no classes."""
+    inside = {name: osp.join(folder, name) for name in sorted(os.listdir(folder))
+              if osp.isdir(osp.join(folder, name)) and not name.startswith(".")}
+    splits = {split: path for name, path in inside.items() if (split := split_of(name)) and _has_classes(path)}
+    if "train" in splits:
+        return splits
+    return {"train": folder} if _has_classes(folder) else {}
+
+
+def write_class_folders(found: dict[str, str], source: str, out: str, share: float, seed: int) -> OwnData:
+    """Point to folders that are split already; of a single set make `folders/{train,val}` with links to its images.
+
+    Raises:
+        UserError: a class folder is empty, or the splits have other classes.
+    """
+    read = {split: class_images(path) for split, path in found.items()}
+    classes = check_names(read["train"].classes, found["train"])
+    for split, images in read.items():
+        odd = sorted(set(images.classes) ^ set(classes))
+        if odd:
+            raise UserError(f"{found[split]}: the class {odd[0]!r} is not in both of {split} and train; add its folder "
+                            "or remove it")
+    splits = {split: Split(found[split], osp.abspath(found[split]), len(images.samples))
+              for split, images in read.items()}
+    if "val" not in splits and "test" in splits:
+        splits["val"] = splits["test"]
+    split_by = "given"
+    if "val" not in splits:
+        samples = read["train"].samples
+        counts = np.zeros((len(samples), len(classes)), dtype=np.int32)
+        counts[np.arange(len(samples)), [label for _, label in samples]] = 1
+        names = [osp.relpath(path, found["train"]).replace(os.sep, "/") for path, _ in samples]
+        chosen = validation_images(counts, names, share, seed)
+        wanted = {osp.join("folders", "val" if k in chosen else "train", name): path
+                  for k, (name, (path, _)) in enumerate(zip(names, samples))}
+        _link(wanted, out)
+        splits = {split: Split(found["train"], f"folders/{split}", number) for split, number in
+                  (("train", len(samples) - len(chosen)), ("val", len(chosen)))}
+        split_by = said(share, seed)
+    return OwnData("classification", "folders", source, out, classes, False, split_by, splits)
+
+
+def _link(wanted: dict[str, str], out: str) -> None:
+    """Make links, and remove those of an earlier split."""
+    for folder, _, names in os.walk(osp.join(out, "folders")):
+        for name in names:
+            path = osp.join(folder, name)
+            if osp.islink(path) and osp.relpath(path, out) not in wanted:
+                os.unlink(path)
+    for name, path in wanted.items():
+        link = osp.join(out, name)
+        os.makedirs(osp.dirname(link), exist_ok=True)
+        if osp.islink(link) and os.readlink(link) == osp.abspath(path):
+            continue
+        try:
+            os.symlink(osp.abspath(path), link)
+        except FileExistsError:  # another process of the run was first
+            continue
+
+
+def _has_classes(folder: str) -> bool:
+    """Say whether a folder has two class folders or more that hold images, and none beside them."""
+    with os.scandir(folder) as entries:
+        listed = [entry for entry in entries if not entry.name.startswith(".")]
+    if any(entry.is_file() and entry.name.lower().endswith(IMAGE_ENDINGS) for entry in listed):
+        return False
+    filled = [entry for entry in listed if entry.is_dir() and any(
+        name.lower().endswith(IMAGE_ENDINGS) for _, _, names in os.walk(entry.path) for name in names)]
+    return len(filled) >= 2 and not any(split_of(entry.name) for entry in filled)

@@ -1,0 +1,178 @@
+"""Find COCO jsons, one or one for each split, and the folders of their images; check them as `tools/doctor.py` does.
+
+What is sound is trained on as it is. A json is written anew only where there is a single one to be split.
+"""
+from __future__ import annotations
+
+import os
+import os.path as osp
+from typing import Any, NamedTuple
+
+from mimtransfer.checks import FAIL
+from mimtransfer.checks.annotations import coco_problems, read_coco
+from mimtransfer.errors import UserError, near_files
+from mimtransfer.own_data.found import SPLIT_NAMES, split_of
+from mimtransfer.own_data.names import check_names
+
+_BEGINNING = 4096  # characters that show whether a json is one of COCO
+
+
+class CocoFile(NamedTuple):
+    """A COCO json."""
+
+    path: str  # absolute
+    images: str  # folder, absolute
+    content: dict[str, Any]
+
+
+class FoundCoco(NamedTuple):
+    """Jsons of one data set."""
+
+    classes: tuple[str, ...]  # in the order of the categories
+    masks: bool  # whether each object has a segmentation
+    splits: dict[str, CocoFile]  # train, val, test; of those that were given
+
+
+def find_jsons(folder: str) -> dict[str, str]:
+    """Return split -> COCO json of a folder; empty where there is none.
+
+    Looked at are the folder itself, its `annotations` and the folders of splits in it (Roboflow's layout).
+
+    Raises:
+        UserError: two of them are of one split.
+    """
+    places = [folder, osp.join(folder, "annotations"), osp.join(folder, "Annotations")]
+    names = sorted(name for name in os.listdir(folder) if split_of(name) and osp.isdir(osp.join(folder, name)))
+    places += [osp.join(folder, name) for name in names]
+    found: dict[str, str] = {}
+    for place in dict.fromkeys(map(osp.realpath, places)):
+        for name in sorted(os.listdir(place)) if osp.isdir(place) else ():
+            path = osp.join(place, name)
+            if not name.lower().endswith(".json") or not _looks_like_coco(path):
+                continue
+            split = _split_of_json(path)
+            if split in found:
+                raise UserError(f"{folder}: {found[split]!r} and {path!r} could both be the {split} annotations; give "
+                                "the one json that is meant, or name them instances_train.json, instances_val.json")
+            found[split] = path
+    return found
+
+
+def read_coco_set(path: str, images: str | None = None) -> FoundCoco:
+    """Read the jsons of a data set.
+
+    Args:
+        path: a json, or a folder of `find_jsons`.
+        images: folder of the images; None: it is looked for.
+
+    Raises:
+        UserError: a json is broken, names images that are not there, or classes other than the first has.
+    """
+    jsons = find_jsons(path) if osp.isdir(path) else {"train": osp.abspath(path)}
+    if list(jsons) == ["val"] or list(jsons) == ["test"]:
+        jsons = {"train": next(iter(jsons.values()))}
+    if "train" not in jsons:
+        raise UserError(f"{path}: has {', '.join(sorted(jsons))} annotations but none to train on; add "
+                        "instances_train.json, or give one json to be split")
+    contents = {split: _read(file, split != "train") for split, file in jsons.items()}
+    classes = _classes(contents, jsons)
+    found = {split: CocoFile(jsons[split], images or _folder_of(jsons[split], contents[split], split), contents[split])
+             for split in jsons}
+    for split, each in found.items():
+        _check_names(each)
+        worst = next((problem for problem in coco_problems(each.content, classes, False, split != "train")
+                      if problem.level == FAIL), None)
+        if worst is not None:
+            raise UserError(f"{each.path}: {worst.line}")
+    objects = [entry for content in contents.values() for entry in content["annotations"] if not entry.get("iscrowd")]
+    return FoundCoco(classes, bool(objects) and all(entry.get("segmentation") for entry in objects), found)
+
+
+def _looks_like_coco(path: str) -> bool:
+    """Say whether a json holds the lists of COCO; results and other files beside it do not."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            beginning = file.read(_BEGINNING).lstrip()
+            if not beginning.startswith("{"):
+                return False
+            if '"images"' in beginning or '"annotations"' in beginning:
+                return True
+            return '"images"' in file.read()
+    except (OSError, ValueError):
+        return True  # whoever reads it says what is wrong
+
+
+def _split_of_json(path: str) -> str:
+    """Return which split a json is of, by words in its name, else by its folder: `instances_val2017` -> val."""
+    words = osp.splitext(osp.basename(path))[0].lower().replace("-", "_").replace(".", "_").split("_")
+    named = next((split for word in words if (split := split_of(word))), None)
+    return named or split_of(osp.basename(osp.dirname(path))) or "train"
+
+
+def _read(path: str, evaluated: bool) -> dict[str, Any]:
+    if not osp.isfile(path):
+        raise UserError(f"{path}: no such file{near_files(path).replace(';', ',')}; give a COCO json")
+    coco, problem = read_coco(path, "data")
+    if coco is None:
+        assert problem is not None
+        raise UserError(problem.line)
+    worst = next((found for found in coco_problems(coco, (), False, evaluated) if found.level == FAIL), None)
+    if worst is not None:
+        raise UserError(f"{path}: {worst.line}")
+    return coco
+
+
+def _classes(contents: dict[str, dict], jsons: dict[str, str]) -> tuple[str, ...]:
+    """Return the names of the categories, without the root that some exporters put above them."""
+    def names(coco: dict) -> tuple[str, ...]:
+        used = {entry["category_id"] for each in contents.values() for entry in each["annotations"]}
+        above = [(entry["name"], entry.get("supercategory")) for entry in coco["categories"]]
+        roots = {name for name, _ in above for other, root in above if root == name != other}
+        return tuple(entry["name"] for entry in coco["categories"]
+                     if entry["id"] in used or entry["name"] not in roots)
+
+    found = {split: names(coco) for split, coco in contents.items()}
+    for split, own in found.items():
+        if own != found["train"]:
+            numbers = (len(found["train"]), len(own))
+            odd = next((pair for pair in zip(found["train"], own) if pair[0] != pair[1]), numbers)
+            raise UserError(f"{jsons[split]}: its categories are not those of {jsons['train']!r} ({odd[1]!r} in place "
+                            f"of {odd[0]!r}); write the same names in the same order into both")
+    return check_names(list(found["train"]), jsons["train"])
+
+
+def _folder_of(path: str, coco: dict[str, Any], split: str) -> str:
+    """Find the folder below which all images of a json lie."""
+    here, above = osp.dirname(path), osp.dirname(osp.dirname(path))
+    stem = osp.splitext(osp.basename(path))[0]
+    words = [word for word in stem.split("_") if word not in ("instances", "annotations")]
+    inner = [*words, *SPLIT_NAMES.get(split, ()), "images", "data", "JPEGImages"]
+    places = [here, *(osp.join(base, name) for base in (here, above) for name in inner)]
+    places += [osp.join(base, "images", name) for base in (here, above) for name in [*words, *SPLIT_NAMES[split]]]
+    places.append(above)
+    names = [entry["file_name"] for entry in coco["images"]]
+    if any(osp.isabs(name) for name in names):
+        raise UserError(f"{path}: 'file_name' {next(filter(osp.isabs, names))!r} is a path of one machine; write it "
+                        "relative to the folder of the images")
+    best, most = here, 0
+    for place in dict.fromkeys(map(osp.normpath, places)):
+        if most < len(names) and osp.isfile(osp.join(place, names[0])) + osp.isfile(osp.join(place, names[-1])):
+            there = sum(osp.isfile(osp.join(place, name)) for name in names)
+            best, most = (place, there) if there > most else (best, most)
+    if most < len(names):
+        missing = next(name for name in names if not osp.isfile(osp.join(best, name)))
+        raise UserError(f"{path}: its image {missing!r} is neither beside it nor in a folder 'images', 'train' or the "
+                        f"like ({most} of {len(names)} are in {best!r}); put the images there, or name their folder by "
+                        "tools/convert_data.py --images DIR")
+    return best
+
+
+def _check_names(each: CocoFile) -> None:
+    """Refuse names that lead out of the folder of the images, or to no file."""
+    for entry in each.content["images"]:
+        name = osp.normpath(entry["file_name"])
+        if osp.isabs(name) or name.startswith(".."):
+            raise UserError(f"{each.path}: 'file_name' {entry['file_name']!r} leads out of {each.images!r}; write it "
+                            "relative to the folder of the images")
+        if not osp.isfile(osp.join(each.images, name)):
+            raise UserError(f"{each.path}: its image {entry['file_name']!r} is not in {each.images!r}; copy it there")

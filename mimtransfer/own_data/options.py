@@ -1,0 +1,154 @@
+"""The options `--data --quick --image-size --num-classes --batch --epochs` of a tool, applied to its config.
+
+They come before `--cfg-options`, which have the last word. The config that results is written into the work dir, whole:
+it can be kept, edited and run without these options.
+"""
+from __future__ import annotations
+
+import argparse
+import copy
+import os
+import os.path as osp
+from dataclasses import dataclass, field
+
+from mmengine.config import Config
+
+from mimtransfer.checkpoints.safe_load import read_checkpoint, state_dict_of
+from mimtransfer.cli.launch import checkpoint_at
+from mimtransfer.datasets.configured import leaves
+from mimtransfer.errors import UserError
+from mimtransfer.own_data.configure import is_pretraining, set_data, set_images, task_of
+from mimtransfer.own_data.convert import convert
+from mimtransfer.own_data.converted import OwnData, name_of_data
+from mimtransfer.own_data.heads import set_num_classes
+from mimtransfer.own_data.image_size import image_size_of, set_image_size
+from mimtransfer.own_data.length import keep_epochs, set_batch, set_epochs
+from mimtransfer.own_data.quick import set_quick
+from mimtransfer.own_data.tiny import WIDTH
+from mimtransfer.planning.schedule import images_of_epoch
+from mimtransfer.results.description import protocol_of
+
+
+@dataclass
+class OwnOptions:
+    """What the command line says, and what came of it."""
+
+    config: str
+    work_dir: str
+    data: str | None
+    quick: bool
+    image_size: int | None
+    num_classes: int | None
+    batch: int | None
+    epochs: int | None
+    pretrained: str | None
+    processes: int
+    lines: list[str] = field(default_factory=list)  # for the user
+    _recipe: Config | None = None
+
+    @classmethod
+    def of(cls, args: argparse.Namespace, cfg: Config, processes: int) -> OwnOptions:
+        """Read the arguments of a tool.
+
+        Args:
+            cfg: as shipped; its name and the data's make the default work dir.
+        """
+        quick, data = args.quick, args.data
+        name = osp.splitext(osp.basename(args.config))[0]
+        if data is not None:
+            name += f"_{name_of_data(data)}"
+        name += "_quick" if quick else ""
+        work_dir = args.work_dir or cfg.get("work_dir") or osp.join("work_dirs", name)
+        return cls(args.config, work_dir, data, quick, args.image_size, getattr(args, "num_classes", None), args.batch,
+                   args.epochs, getattr(args, "pretrained", None), processes)
+
+    @property
+    def given(self) -> bool:
+        """Say whether there is any of them."""
+        values = (self.data, self.quick or None, self.image_size, self.num_classes, self.batch, self.epochs)
+        return any(value is not None for value in values)
+
+    def apply(self, cfg: Config) -> None:
+        """Change a config that was just read."""
+        if not self.given:
+            return
+        shipped, self.lines = copy.deepcopy(cfg), []
+        data = self._set_data(cfg)
+        images = None if data is None else _trained_images(cfg, data)
+        if self.quick:
+            task = "pretraining" if is_pretraining(cfg) else task_of(cfg)
+            set_quick(cfg, task, self.work_dir, self._keeps_backbone(), self.image_size is not None)
+        elif images is not None and self.epochs is None:
+            self.lines += filter(None, [keep_epochs(cfg, shipped, images)])
+        if self.image_size is not None:
+            set_image_size(cfg, self.image_size)
+        self._recipe = copy.deepcopy(cfg)
+        if self.batch is not None:
+            set_batch(cfg, self.batch)
+        if self.epochs is not None:
+            if images is None and cfg.get("train_cfg") and cfg.train_cfg.get("max_iters") is not None:
+                images = (images_of_epoch(cfg) or (None,))[0]
+            set_epochs(cfg, shipped, self.epochs, images, self.processes)
+            self._recipe.train_cfg = copy.deepcopy(cfg.train_cfg)
+        self._name(cfg)
+
+    def recipe(self, shipped: Config) -> Config:
+        """Return what lr, batch and length of the run are held against: the config with these options, but its own
+        batch.
+        """
+        return shipped if self._recipe is None else self._recipe
+
+    def _name(self, cfg: Config) -> None:
+        """Let the protocol say what is no longer that of its name."""
+        changes = ["quick look"] if self.quick else []
+        changes += [f"{image_size_of(cfg)} pixels"] if self.quick or self.image_size is not None else []
+        changes += [f"{self.epochs} epochs"] if self.epochs is not None else []
+        cfg.protocol = ", ".join([protocol_of(cfg), *changes])
+
+    def _set_data(self, cfg: Config) -> OwnData | None:
+        data = None
+        if self.data is not None and is_pretraining(cfg):
+            self.lines.append(set_images(cfg, self.data))
+        elif self.data is not None:
+            data = convert(self.data, osp.join(self.work_dir, "data"), task_of(cfg))
+            self.lines += [*data.summary(), *set_data(cfg, data)]
+        if self.num_classes is not None:
+            if data is not None and self.num_classes != len(data.classes):
+                raise UserError(f"--num-classes {self.num_classes}, but the data have {len(data.classes)} classes; "
+                                "leave it out")
+            set_num_classes(cfg, self.num_classes)
+        return data
+
+    def _keeps_backbone(self) -> bool:
+        """Say whether a checkpoint is to be loaded that is of no ViT-Ti."""
+        if self.pretrained is None:
+            return False
+        path = checkpoint_at(self.pretrained) or self.pretrained
+        shapes = [value.shape for name, value in state_dict_of(read_checkpoint(path), path).items()
+                  if name.endswith("patch_embed.proj.weight")]
+        return not any(shape[0] == WIDTH for shape in shapes)
+
+    def write(self, cfg: Config) -> str:
+        """Write the config that the run will have, before the tool adds what every run gets.
+
+        Returns:
+            its path.
+        """
+        os.makedirs(self.work_dir, exist_ok=True)
+        path = osp.join(self.work_dir, f"own_{osp.splitext(osp.basename(self.config))[0]}.py")
+        cfg.dump(path)
+        return path
+
+    def report(self, cfg: Config) -> None:
+        """Write the config and say in a few lines what comes of the options; one process of a run does."""
+        if self.given and os.environ.get("RANK", "0") == "0":
+            print("\n".join([*self.lines, f"Config: {self.write(cfg)} (whole; edit it, keep it, run it as it is)"]),
+                  flush=True)
+
+
+def _trained_images(cfg: Config, data: OwnData) -> int:
+    """Return how many images an epoch has: mmdet leaves those without objects out where the config says so."""
+    train = data.splits["train"]
+    dataset = next(leaves(cfg.train_dataloader.dataset)) if cfg.get("train_dataloader") else {}
+    without = train.without_objects if (dataset.get("filter_cfg") or {}).get("filter_empty_gt") else 0
+    return max(1, train.num_images - without)

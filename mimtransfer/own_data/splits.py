@@ -1,0 +1,34 @@
+"""Split one set of labelled images into train and val: by names, labels and a seed alone, so alike on any machine."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mimtransfer.datasets.label_order import stratified_order
+from mimtransfer.errors import UserError
+
+VAL_SHARE = 0.2
+
+
+def validation_images(counts: np.ndarray, names: Sequence[str], share: float, seed: int) -> set[int]:
+    """Return the numbers of the images that are put aside for validation; each class has its share of them.
+
+    A class with a single image keeps it for training.
+
+    Args:
+        counts: [N, C] int, objects (or whether any pixels) of each class in each image.
+        names: of the images below their folder, with `/`.
+        share: of all images, in (0, 1).
+        seed: of the draw.
+
+    Raises:
+        UserError: a share outside (0, 1), or fewer than two images.
+    """
+    if not 0 < share < 1:
+        raise UserError(f"the share of the validation images is {share!r}, expected a number in (0, 1), 0.2 for 20 %")
+    if len(names) < 2:
+        raise UserError(f"{len(names)} labelled image cannot be split into train and val; add images")
+    number = min(max(1, round(share * len(names))), len(names) - 1)
+    trained = set(stratified_order(counts, names, seed, len(names) - number).tolist())
+    return set(range(len(names))) - trained

@@ -1,0 +1,108 @@
+"""Conversions: what is recognised, where is written, what is read again, splits that are alike on any machine."""
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from own_sets import coco, folders, masks, save, voc, write, yolo
+from PIL import Image
+
+from mimtransfer.errors import UserError
+from mimtransfer.own_data.convert import convert
+from mimtransfer.own_data.recognise import recognise
+from mimtransfer.own_data.splits import validation_images
+
+
+def files(root):
+    return {path.relative_to(root): (path.read_bytes(), path.stat().st_mtime_ns)
+            for path in sorted(Path(root).rglob("*")) if path.is_file()}
+
+
+MAKERS = {
+    "yolo": (yolo, "detection"), "voc": (voc, "detection"), "masks": (masks, "segmentation"),
+    "folders": (folders, "classification"),
+    "coco": (lambda root: coco(root / "a.json", root / "images") and root, "detection"),
+}
+
+
+@pytest.mark.parametrize("form", MAKERS)
+def test_what_is_recognised_is_converted_and_read_again(tmp_path, form):
+    make, task = MAKERS[form]
+    source = make(tmp_path / "set")
+    before = files(source)
+    assert recognise(str(source)) == recognise(str(source), task) == (task, form)
+    data = convert(str(source), str(tmp_path / "out"))
+    assert files(source) == before  # nothing is written into the user's data
+    assert (data.kind, data.format, data.name) == (task, form, "set") and set(data.splits) == {"train", "val"}
+    assert convert(str(tmp_path / "out"), "unused", task) == data
+    first = files(tmp_path / "out")
+    convert(str(source), str(tmp_path / "out"))
+    assert {name: content for name, (content, _) in files(tmp_path / "out").items()} == {
+        name: content for name, (content, _) in first.items()}
+
+
+def test_the_task_of_the_config_chooses(tmp_path):
+    voc(tmp_path, number=2)
+    for k in range(2):
+        save(Image.new("L", (128, 96), k), tmp_path / f"SegmentationClass/{k}.png")
+    assert recognise(str(tmp_path)) == recognise(str(tmp_path), "detection") == ("detection", "voc")
+    assert recognise(str(tmp_path), "segmentation") == ("segmentation", "masks")
+    with pytest.raises(UserError, match="are voc for detection, but the config is of classification"):
+        recognise(str(tmp_path), "classification")
+
+
+@pytest.mark.parametrize(("make", "said"), [
+    (lambda root: root / "absent", "are not there"),
+    (lambda root: save(Image.new("RGB", (8, 8)), root / "set/a.png").parent, "of no known form; expected detection"),
+    (lambda root: write(root / "a.csv", "a,b"), "are a file *.csv"),
+])
+def test_what_is_not_known_is_refused(tmp_path, make, said):
+    with pytest.raises(UserError) as error:
+        recognise(str(make(tmp_path)))
+    assert said in str(error.value) and "\n" not in str(error.value)
+
+
+def test_folders_that_are_not_for_writing_are_refused(tmp_path):
+    source = str(yolo(tmp_path / "set"))
+    for out in (source, source + "/converted"):
+        with pytest.raises(UserError, match="lies in the data"):
+            convert(source, out)
+    write(tmp_path / "full/thesis.tex", "")
+    with pytest.raises(UserError, match=r"holds 'thesis.tex', which no conversion writes"):
+        convert(source, str(tmp_path / "full"))
+    write(tmp_path / "file", "")
+    with pytest.raises(UserError, match="is a file"):
+        convert(source, str(tmp_path / "file"))
+    with pytest.raises(UserError, match="--table is for masks data, these are yolo"):
+        convert(source, str(tmp_path / "out"), table="x")
+
+
+@pytest.mark.parametrize("change", [
+    {"schema": 2}, {"kind": "poses"}, {"classes": []}, {"classes": ["a", "a"]}, {"splits": {}},
+    {"splits": {"train": {}, "val": {}}}, {"split_by": None}, {"notes": "x"},
+])
+def test_a_broken_manifest_is_refused(tmp_path, change):
+    out = tmp_path / "out"
+    convert(str(yolo(tmp_path / "set", train=1, val=1)), str(out))
+    content = json.loads((out / "data.json").read_text())
+    write(out / "data.json", json.dumps({**content, **change}))
+    with pytest.raises(UserError, match=r"data.json"):
+        convert(str(out), "unused")
+
+
+def test_a_split_gives_each_class_its_share():
+    counts = np.zeros((40, 3), dtype=np.int32)
+    counts[:, 0], counts[:10, 1], counts[5, 2] = 1, 2, 1
+    names = [f"{k}.png" for k in range(40)]
+    chosen = validation_images(counts, names, 0.2, 0)
+    assert len(chosen) == 8 and sum(k < 10 for k in chosen) == 2 and 5 not in chosen  # the only one of class 2
+    order = np.random.default_rng(0).permutation(40)
+    again = validation_images(counts[order], [names[k] for k in order], 0.2, 0)
+    assert {names[order[k]] for k in again} == {names[k] for k in chosen}
+    assert validation_images(counts, names, 0.2, 1) != chosen
+    assert len(validation_images(counts[:2], names[:2], 0.01, 0)) == 1
+    with pytest.raises(UserError, match="cannot be split"):
+        validation_images(counts[:1], names[:1], 0.2, 0)
+    for share in (0, 1, -0.1, float("nan")):
+        with pytest.raises(UserError, match="expected a number in"):
+            validation_images(counts, names, share, 0)

@@ -1,0 +1,185 @@
+"""`--image-size`, `--batch`, `--epochs`, `--quick`: what follows in shipped configs, number by number."""
+import argparse
+from pathlib import Path
+
+import pytest
+import torch
+from own_sets import yolo
+
+from mimtransfer.cli.launch import load_config
+from mimtransfer.errors import UserError
+from mimtransfer.own_data.image_size import image_size_of, set_image_size
+from mimtransfer.own_data.length import set_epochs
+from mimtransfer.own_data.options import OwnOptions
+from mimtransfer.training.rescale import rescale_schedule
+
+CONFIGS = Path(__file__).parents[3] / "configs"
+
+
+def read(config):
+    return load_config(str(CONFIGS / config), [], as_shipped=True)
+
+
+def prepared(config, work_dir, cfg_options=(), **options):
+    """Return a config as the options of a tool leave it, and the config as shipped."""
+    path = str(CONFIGS / config)
+    given = dict(data=None, quick=False, image_size=None, num_classes=None, batch=None, epochs=None, pretrained=None)
+    args = argparse.Namespace(config=path, work_dir=str(work_dir), **(given | options))
+    shipped = load_config(path, [], as_shipped=True)
+    own = OwnOptions.of(args, shipped, 1)
+    return load_config(path, list(cfg_options), prepare=own.apply), shipped, own
+
+
+def test_a_detector_of_another_size():
+    cfg = read("detection/mask-rcnn_vitdet_vit-base_100e_coco.py")
+    set_image_size(cfg, 640)
+    steps = {step["type"]: step for step in cfg.train_dataloader.dataset.pipeline}
+    assert tuple(steps["RandomResize"]["scale"]) == tuple(steps["RandomCrop"]["crop_size"]) == (640, 640)
+    assert tuple(steps["RandomResize"]["ratio_range"]) == (0.1, 2.0)
+    assert [tuple(step["scale"]) for step in cfg.val_dataloader.dataset.pipeline if "scale" in step] == [(640, 640)]
+    assert cfg.model.data_preprocessor.pad_size_divisor == cfg.model.backbone.rel_pos_size == 640
+    assert cfg.model.backbone.img_size == 224  # of the pretraining's positions
+    assert image_size_of(cfg) == 640
+
+
+def test_a_segmentor_of_another_size_keeps_its_ratios():
+    cfg = read("segmentation/upernet_vit-base_160k_ade20k-512x512.py")
+    set_image_size(cfg, 256)
+    steps = {step["type"]: step for step in cfg.train_dataloader.dataset.pipeline}
+    assert tuple(steps["RandomResize"]["scale"]) == (1024, 256)
+    assert tuple(steps["RandomCrop"]["crop_size"]) == (256, 256)
+    assert steps["RandomCrop"]["cat_max_ratio"] == 0.75
+    assert tuple(cfg.model.data_preprocessor["size"]) == (256, 256) and cfg.model.backbone.img_size == 256
+    assert tuple(cfg.model.test_cfg.crop_size) == (256, 256) and tuple(cfg.model.test_cfg.stride) == (170, 170)
+    cfg = read("segmentation/upernet_vit-base_80k_cityscapes-512x1024.py")
+    set_image_size(cfg, 512)
+    assert tuple(cfg.model.test_cfg.crop_size) == (256, 512)
+
+
+def test_pretraining_and_classification_of_another_size():
+    cfg = read("pretrain/mae_phases_vit-base_800e_in1k.py")
+    set_image_size(cfg, 112)
+    assert cfg.model.encoder.img_size == cfg.train_dataloader.dataset.transform.size == 112
+    assert cfg.train_dataloader.dataset.transform.scale == (0.2, 1.0)
+    assert [phase.image_size for phase in cfg.custom_hooks[-1].phases] == [64, 80, 112]
+    cfg = read("classification/finetune_mae_vit-base_100e_in1k.py")
+    set_image_size(cfg, 448)
+    assert cfg.train_dataloader.dataset.transform[0].input_size == cfg.model.backbone.img_size == 448
+    assert [step["size"] for step in cfg.val_dataloader.dataset.transform] == [512, 448]
+
+
+@pytest.mark.parametrize(("config", "size", "said"), [
+    ("detection/mask-rcnn_vitdet_vit-base_100e_coco.py", 100, "a multiple of 32, at least 64, e.g. 96"),
+    ("detection/mask-rcnn_vitdet_vit-base_100e_coco.py", 32, "a multiple of 32, at least 64, e.g. 64"),
+    ("pretrain/mae_vit-base_800e_in1k.py", 100, "a multiple of 16"),
+    ("pretrain/simmim_vit-base_800e_in1k.py", 112, "a multiple of 32"),
+    ("classification/finetune_mae_vit-base_100e_in1k.py", -16, "a multiple of 16"),
+])
+def test_sizes_that_do_not_fit_are_refused(config, size, said):
+    with pytest.raises(UserError, match=said):
+        set_image_size(read(config), size)
+
+
+def test_epochs_of_a_schedule_in_epochs():
+    shipped = read("pretrain/mae_amt_vit-base_400e_in1k.py")
+    cfg = read("pretrain/mae_amt_vit-base_400e_in1k.py")
+    set_epochs(cfg, shipped, 100, None, 1)
+    warmup, cosine = cfg.param_scheduler
+    assert (cfg.train_cfg.max_epochs, warmup.end, cosine.begin, cosine.end, cosine.T_max) == (100, 10, 10, 100, 90)
+    assert (cfg.custom_hooks[-1].begin, cfg.custom_hooks[-1].interval) == (10, 10)
+    cfg = read("pretrain/simmim_vit-base_800e_in1k.py")
+    set_epochs(cfg, cfg.copy(), 8, None, 1)
+    assert cfg.param_scheduler[-1].milestones == [7] and cfg.param_scheduler[0].end == 1
+    set_epochs(cfg, cfg.copy(), 1, None, 1)  # no room for a warm-up
+    assert len(cfg.param_scheduler) == 1 and cfg.train_cfg.max_epochs == 1
+
+
+def test_epochs_of_a_schedule_in_iterations_are_counted_in_the_recipes_batch(tmp_path):
+    config = "detection/mask-rcnn_vitdet_vit-base_100e_coco.py"
+    cfg, shipped = read(config), read(config)
+    set_epochs(cfg, shipped, 16, 1000, 1)
+    warmup, steps = cfg.param_scheduler
+    assert (cfg.train_cfg.max_iters, warmup.end) == (250, 13)  # 16 x 1000 / 64; a twentieth at least
+    assert (steps.milestones, steps.end) == ([222, 241], 250)
+    assert cfg.train_cfg.val_interval == 27 and cfg.train_cfg.dynamic_intervals == [(244, 250)]
+    cfg.train_dataloader.batch_size = 16  # the rule of the recipe does the rest
+    rescale_schedule(cfg, shipped, 1)
+    assert cfg.train_cfg.max_iters == 1000 and cfg.param_scheduler[1].milestones == [888, 964]
+    assert cfg.auto_scale_lr == dict(enable=True, base_batch_size=64)
+    with pytest.raises(UserError, match="nothing says how many images an epoch has"):
+        set_epochs(cfg, shipped, 16, None, 1)
+    with pytest.raises(UserError, match="this config trains nothing"):
+        set_epochs(read("classification/knn_vit-base_in1k.py"), shipped, 1, 10, 1)
+
+
+def test_own_data_are_seen_as_often_as_the_recipes(tmp_path):
+    source = str(yolo(tmp_path / "set", train=64, val=1, polygons=True))
+    config = "detection/mask-rcnn_vitdet_vit-base_100e_coco.py"
+    cfg, _, own = prepared(config, tmp_path / "work", data=source, batch=8)
+    assert cfg.train_cfg.max_iters == round(184375 * 64 / 117266) == 101 and cfg.train_dataloader.batch_size == 8
+    assert any("101 iterations of 64 images" in line for line in own.lines)
+    assert cfg.protocol == "ViTDet Mask R-CNN, COCO, 100 epochs, on set"
+    recipe = own.recipe(cfg)
+    assert recipe.train_dataloader.batch_size == 4 and recipe.train_cfg.max_iters == 101
+    cfg, shipped, _ = prepared(config, tmp_path / "work", data=source, epochs=32, image_size=512)
+    assert cfg.train_cfg.max_iters == 32 and cfg.protocol.endswith("on set, 512 pixels, 32 epochs")
+    rescale_schedule(cfg, shipped, 1)
+    assert cfg.train_cfg.max_iters == 32 * 64 // 4
+
+
+def test_options_of_keys_have_the_last_word(tmp_path):
+    cfg, _, _ = prepared("pretrain/mae_vit-base_800e_in1k.py", tmp_path, ["train_cfg.max_epochs=7"], epochs=5, batch=2)
+    assert (cfg.train_cfg.max_epochs, cfg.train_dataloader.batch_size) == (7, 2)
+
+
+def test_without_an_option_nothing_changes(tmp_path):
+    cfg, shipped, own = prepared("detection/mask-rcnn_vitdet_vit-base_100e_coco.py", tmp_path)
+    assert cfg.to_dict() == shipped.to_dict() and own.lines == []
+    own.report(cfg)
+    assert list(tmp_path.iterdir()) == []
+
+
+QUICK = [
+    ("detection/mask-rcnn_vitdet_vit-large_100e_coco.py", 256),
+    ("detection/mask-rcnn_mae_vit-base_25e_coco.py", 256),
+    ("detection/dino_vitdet_vit-base_12e_coco.py", 256),
+    ("segmentation/upernet_vit-large_160k_ade20k-512x512.py", 224),
+    ("segmentation/linear_vit-base-4-blocks_40k_ade20k-512x512.py", 224),
+    ("classification/finetune_mae_vit-base_100e_in1k.py", 128),
+    ("classification/finetune_vit-tiny-p4_5e_cifar10.py", 32),
+    ("pretrain/mae_vit-large_800e_in1k.py", 128),
+    ("pretrain/mae_amt_vit-base_400e_in1k.py", 128),
+    ("pretrain/simmim_swin-base_800e_in1k-192.py", 128),
+    ("pretrain/ijepa_vit-base_600e_in1k.py", 128),
+    ("pretrain/data2vec2_vit-base_75e_in1k.py", 128),
+]
+
+
+@pytest.mark.parametrize(("config", "size"), QUICK)
+def test_a_quick_look_is_small(tmp_path, config, size):
+    cfg, _, _ = prepared(config, tmp_path, quick=True)
+    backbone = cfg.model.get("backbone") or cfg.model.encoder
+    assert "tiny" in backbone.arch and image_size_of(cfg) == size
+    assert cfg.train_cfg.get("max_iters", 0) <= 100 and cfg.train_cfg.get("max_epochs", 0) <= 3
+    assert cfg.train_dataloader.batch_size <= 16 and cfg.train_dataloader.num_workers == 0
+    assert "persistent_workers" not in cfg.train_dataloader and not cfg.auto_scale_lr.get("enable")
+    assert "768" not in str(cfg.model.get("neck")) and "1024" not in str(cfg.model.get("neck"))
+    assert cfg.protocol.endswith(f"quick look, {size} pixels")
+    assert max(step["end"] for step in cfg.param_scheduler) == cfg.train_cfg.get("max_iters", 3)
+
+
+@pytest.mark.parametrize(("width", "arch"), [(768, "vit_base_patch16_224"), (192, "vit_tiny_patch16_224")])
+def test_a_checkpoint_of_another_width_keeps_its_backbone(tmp_path, width, arch):
+    path = tmp_path / "encoder.pth"
+    torch.save({"state_dict": {"encoder.patch_embed.proj.weight": torch.zeros(width, 3, 16, 16)}}, path)
+    config = "detection/mask-rcnn_vitdet_vit-base_100e_coco.py"
+    cfg, _, _ = prepared(config, tmp_path, quick=True, pretrained=str(path))
+    assert (cfg.model.backbone.arch, cfg.model.neck.in_channels) == (arch, width)
+    assert cfg.model.neck.out_channels == cfg.model.rpn_head.in_channels == 64
+
+
+def test_blocks_of_a_deeper_vit_become_those_of_vit_ti(tmp_path):
+    cfg, _, _ = prepared("detection/mask-rcnn_vitdet_vit-huge_100e_coco.py", tmp_path, quick=True)
+    assert tuple(cfg.model.backbone.global_blocks) == (2, 5, 8, 11) and cfg.model.neck.in_channels == 192
+    cfg, _, _ = prepared("segmentation/upernet_vit-large_160k_ade20k-512x512.py", tmp_path, quick=True)
+    assert tuple(cfg.model.backbone.out_indices) == (3, 5, 7, 11) and cfg.model.decode_head.in_channels == [192] * 4

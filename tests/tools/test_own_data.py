@@ -1,0 +1,101 @@
+"""Own data from one command to a score: YOLO and VOC to detectors, masks to a segmentor; the options beside it."""
+import json
+import math
+from pathlib import Path
+
+import pytest
+from own_sets import masks, voc, yolo
+from own_tool import call_tool
+
+from mimtransfer.cli.launch import load_config
+from mimtransfer.results.fingerprint import fingerprint, protocol_config
+
+ROOT = Path(__file__).parents[2]
+DET = str(ROOT / "configs/detection/mask-rcnn_vit-demo_scenes.py")
+VITDET = str(ROOT / "configs/detection/mask-rcnn_vitdet_vit-base_25e_coco-512.py")
+SEG = str(ROOT / "configs/segmentation/upernet_vit-base_160k_ade20k-512x512.py")
+SHORT = ["--cfg-options", "train_cfg.max_iters=2", "train_cfg.val_interval=2", "default_hooks.checkpoint.interval=2"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A working directory with data of YOLO, of VOC and of masks."""
+    out = tmp_path_factory.mktemp("own")
+    yolo(out / "leaves", polygons=True)
+    voc(out / "cells")
+    masks(out / "roads")
+    return out
+
+
+@pytest.fixture
+def call(folder, monkeypatch):
+    """Run a tool's main() in this process, in the working directory; return its status."""
+    monkeypatch.chdir(folder)
+    return call_tool
+
+
+def record(work_dir):
+    return json.loads(Path(work_dir, "result.json").read_text())
+
+
+def test_yolo_to_a_trained_detector_and_its_score(call, capsys):
+    assert not call("train", DET, "--data", "leaves", "--quick", "--work-dir", "yolo", *SHORT)
+    said = capsys.readouterr().out
+    assert "leaves (yolo, detection, with masks), 2 classes: red, green" in said
+    assert "train 8 images, 16 boxes, 0 images without objects (as given)" in said
+    found = record("yolo")
+    scores = found["metrics"]
+    assert {"box_ap", "mask_ap"} <= set(scores) and all(math.isfinite(score["value"]) for score in scores.values())
+    assert found["protocol"]["name"] == "Mask R-CNN, scenes, on leaves, quick look, 64 pixels"
+    # The config that was written is the run: without an option it has the same protocol.
+    path = "yolo/own_mask-rcnn_vit-demo_scenes.py"
+    assert f"Config: {path}" in said
+    again = load_config(path, [])
+    assert fingerprint(protocol_config(again)) == found["protocol"]["fingerprint"]
+
+
+def test_voc_to_a_detector_of_boxes_by_a_config_of_vitdet(call, capsys):
+    options = ["--data", "cells", "--quick", "--image-size", "64", "--batch", "2"]
+    assert not call("train", VITDET, *options, *SHORT)
+    said = capsys.readouterr().out
+    assert "The data have no masks: MaskRCNN without its mask head" in said
+    assert "train 8 images, 16 boxes, 0 images without objects (split by seed 0, 20 % for val)" in said
+    work_dir = Path("work_dirs/mask-rcnn_vitdet_vit-base_25e_coco-512_cells_quick")
+    found = record(work_dir)
+    assert "box_ap" in found["metrics"] and "mask_ap" not in found["metrics"]
+    assert found["protocol"]["name"].endswith("on cells, boxes only, quick look, 64 pixels")
+    assert sorted(path.name for path in (work_dir / "data").iterdir()) == ["annotations", "data.json"]
+    assert not call("test", str(next(work_dir.glob("own_*.py"))), str(work_dir / "iter_2.pth"), "--work-dir", "tested")
+
+
+def test_masks_to_upernet(call):
+    options = ["--data", "roads", "--quick", "--image-size", "64", "--work-dir", "seg"]
+    assert not call("train", SEG, *options, *SHORT)
+    found = record("seg")
+    assert math.isfinite(found["metrics"]["miou"]["value"])
+    assert found["protocol"]["name"].endswith("on roads, quick look, 64 pixels")
+
+
+def test_images_to_a_pretraining(call, capsys):
+    config = str(ROOT / "configs/pretrain/mae_vit-base_800e_in1k.py")
+    options = ["--data", "roads/images", "--quick", "--image-size", "32", "--batch", "4", "--epochs", "1"]
+    assert not call("pretrain", config, *options)
+    assert "Data: roads/images (images without labels)" in capsys.readouterr().out
+    cfg = load_config("work_dirs/mae_vit-base_800e_in1k_images_quick/own_mae_vit-base_800e_in1k.py", [])
+    assert (cfg.train_cfg.max_epochs, cfg.model.encoder.arch) == (1, "vit_tiny_patch16_224")
+    assert record("work_dirs/mae_vit-base_800e_in1k_images_quick")["task"] == "pretrain"
+
+
+@pytest.mark.parametrize(("options", "said"), [
+    (["--data", "absent"], "data 'absent' are not there"),
+    (["--data", "roads"], "are masks for segmentation, but the config is of detection"),
+    (["--data", "leaves", "--num-classes", "3"], "--num-classes 3, but the data have 2 classes"),
+    (["--data", "leaves", "--image-size", "100"], "--image-size 100: expected a multiple of 32"),
+    (["--data", "leaves", "--batch", "0"], "--batch 0: expected 1 or more"),
+    (["--data", "leaves", "--epochs", "0"], "--epochs 0: expected 1 or more"),
+    (["--data", "leaves", "--work-dir", "leaves"], "lies in the data"),
+])
+def test_mistakes_are_told_in_one_line(call, capsys, options, said):
+    assert call("train", VITDET, *options) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("error:") == 1
