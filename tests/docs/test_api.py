@@ -73,7 +73,7 @@ def test_the_table_is_text_or_a_frame(told, folder):
     miou = told["scored"]["metrics"]["miou"]["value"]
     assert frame.loc["MAE", "mIoU"] == miou and f" {miou:.1f} " in text
     assert mimtransfer.table(told["scored"], "csv").splitlines()[0].startswith("pretraining,mIoU,")
-    with pytest.raises(UserError, match="format 'xls': expected one of md, csv, latex, json, frame"):
+    with pytest.raises(UserError, match="format 'xls': expected one of md, csv, latex, paper, json, frame"):
         mimtransfer.table(told["scored"], "xls")
     with pytest.raises(UserError, match="record 0: field 'metrics' is missing"):
         mimtransfer.table({key: value for key, value in told["scored"].items() if key != "metrics"})
