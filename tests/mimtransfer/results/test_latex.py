@@ -95,7 +95,7 @@ def test_pdflatex_takes_it(tables, tmp_path):
     document = ["\\documentclass{article}\\usepackage{booktabs}\\begin{document}", *parts, "\\end{document}\n"]
     (tmp_path / "all.tex").write_text("\n\n".join(document), encoding="utf-8")
     assert document[0].count("booktabs") == 1 and len(parts) == 6
-    if shutil.which("pdflatex"):
+    if shutil.which("pdflatex") and not subprocess.run(["kpsewhich", "booktabs.sty"], capture_output=True).returncode:
         command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "all.tex"]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace", check=False)
         assert done.returncode == 0, done.stdout[-2000:]
