@@ -138,7 +138,7 @@ def test_which_tool_runs_and_with_which_words(tmp_path, monkeypatch, told):
 @pytest.fixture
 def tool(tmp_path, monkeypatch):
     """A tool of three lines instead of ours."""
-    monkeypatch.setattr(runs, "_TOOLS", tmp_path)
+    monkeypatch.setattr(runs, "shipped", lambda name: tmp_path)
 
     def write(code):
         (tmp_path / "own.py").write_text(code)
