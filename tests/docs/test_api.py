@@ -13,6 +13,7 @@ import nbformat
 import pandas as pd
 import pytest
 import torch
+from mmengine.registry import DefaultScope
 from nbclient import NotebookClient
 
 import mimtransfer
@@ -93,6 +94,10 @@ def test_a_checkpoint_that_says_no_architecture(told, folder, tmp_path):
     assert len(loaded(torch.zeros(1, 3, 64, 64))) == 2
     with pytest.raises(UserError, match="this folder holds no whole checkpoint"):
         mimtransfer.load_backbone(tmp_path)
+    with DefaultScope.overwrite_default_scope("mmdet"):  # as it is after a detector was built in this process
+        mimtransfer.load_backbone(folder / told["mae"].checkpoint)
+        mimtransfer.load_backbone(tmp_path / "other.pth", own["model.encoder.arch"], 64, patch_size=8,
+                                  model_kwargs=kwargs, pos_embed="sincos")
 
 
 def test_importing_the_package_imports_none_of_it():
