@@ -16,17 +16,6 @@ _ITEM = re.compile(r"(\*{0,2}\w[\w, *.]*): (.*)")
 _LINK = re.compile(r"\[([^\]]*)\]\(([^)#:]+)\)")
 
 
-# Pages that are on their way: left out of the navigation until they are there.
-_COMING = ("own-data.md", "export.md")
-
-
-def on_config(config):
-    """Leave pages that are not there yet out of the navigation."""
-    absent = [name for name in _COMING if not (ROOT / "docs" / name).exists()]
-    config["nav"] = [entry for entry in config["nav"] if next(iter(entry.values())) not in absent]
-    return config
-
-
 def on_page_markdown(markdown: str, *, page, **_) -> str:
     """Replace `::: module.name` by its documentation, and links to folders and to files outside docs by their text."""
     markdown = re.sub(r"^::: (\S+)$", lambda found: documentation(found.group(1)), markdown, flags=re.MULTILINE)
