@@ -78,6 +78,7 @@ def main() -> None:
     with clean_exit():
         from mimtransfer.checks.settings import check_settings
         from mimtransfer.cli import launch
+        from mimtransfer.cli.kinds import check_kind
         from mimtransfer.own_data.options import OwnOptions
         from mimtransfer.results.trackers import set_log
         from mimtransfer.training.batch import count_processes
@@ -89,6 +90,7 @@ def main() -> None:
         from pretrain.runner import build_runner, register_all
 
         shipped = launch.load_config(args.config, [], as_shipped=True)
+        check_kind(shipped, "pretraining", args.config)
         processes = count_processes(args.launcher)
         register_all()
         own = OwnOptions.of(args, shipped, processes)

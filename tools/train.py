@@ -52,6 +52,7 @@ def main() -> None:
         from mimtransfer.checks.recipe import TransferCheckHook, recipe_of
         from mimtransfer.checks.settings import check_settings
         from mimtransfer.cli import launch
+        from mimtransfer.cli.kinds import check_kind
         from mimtransfer.datasets.configured import set_max_corrupt
         from mimtransfer.errors import UserError
         from mimtransfer.own_data.options import OwnOptions
@@ -68,6 +69,7 @@ def main() -> None:
         if args.overfit_iters is not None and args.overfit is None:
             raise UserError("--overfit-iters without --overfit N: give both, or train_cfg.max_iters of the run itself")
         shipped = launch.load_config(args.config, [], as_shipped=True)
+        check_kind(shipped, "training", args.config)
         processes = count_processes(args.launcher)
         own = OwnOptions.of(args, shipped, processes)
         cfg = launch.load_config(args.config, args.cfg_options, prepare=own.apply)
