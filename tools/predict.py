@@ -6,7 +6,9 @@ import sys
 
 def parse_args() -> argparse.Namespace:
     """Read the command line. Only the standard library so far: `--help` answers at once."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    from mimtransfer.cli.parser import Parser
+
+    parser = Parser(description=__doc__)
     add = parser.add_argument
     add("config", help="config file that the checkpoint was trained with")
     add("checkpoint", help="checkpoint of tools/train.py")

@@ -5,7 +5,9 @@ import os
 
 def parse_args() -> argparse.Namespace:
     """Read the command line. Only the standard library so far: `--help` answers at once."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    from mimtransfer.cli.parser import Parser
+
+    parser = Parser(description=__doc__)
     add = parser.add_argument
     add("config", help="config file that the checkpoint was trained with, or one that trains nothing (k-NN)")
     add("checkpoint", nargs="?", help="checkpoint of tools/train.py, or its work dir: the newest one")

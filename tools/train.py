@@ -5,7 +5,9 @@ import os
 
 def parse_args() -> argparse.Namespace:
     """Read the command line. Only the standard library so far: `--help` answers at once."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    from mimtransfer.cli.parser import Parser
+
+    parser = Parser(description=__doc__)
     add = parser.add_argument
     add("config", help="config file, e.g. configs/detection/mask-rcnn_vitdet_vit-base_100e_coco.py")
     add("--pretrained", metavar="CKPT", help="checkpoint of a pretraining (default: random weights)")
@@ -52,9 +54,9 @@ def main() -> None:
         from mimtransfer.checks.recipe import TransferCheckHook, recipe_of
         from mimtransfer.checks.settings import check_settings
         from mimtransfer.cli import launch
-        from mimtransfer.cli.kinds import check_kind
         from mimtransfer.datasets.configured import set_max_corrupt
         from mimtransfer.errors import UserError
+        from mimtransfer.own_data.kinds import check_kind
         from mimtransfer.own_data.options import OwnOptions
         from mimtransfer.results.progress import ProgressHook
         from mimtransfer.results.trackers import set_log

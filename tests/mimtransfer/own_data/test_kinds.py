@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from mimtransfer.cli.kinds import check_kind, kind_of
 from mimtransfer.errors import UserError
 from mimtransfer.openmmlab.config_bases import read_config
+from mimtransfer.own_data.kinds import check_kind, kind_of
 from mimtransfer.shipped.configs import find_config
 
 ROOT = Path(__file__).resolve().parents[3]
