@@ -58,6 +58,7 @@ def test_suites_and_configs_have_names_of_their_own():
                                   "'mae_vit-base_800e_in1k'"),
     ("configs/pretrain/mae_vit-bsae_800e_in1k.py", "config 'configs/pretrain/mae_vit-bsae_800e_in1k.py': no such file; "
                                                    "did you mean 'mae_vit-base_800e_in1k'"),
+    ("camvid-bccd-cpu", "config 'camvid-bccd-cpu' is a suite ("),
     ("qqq", "config 'qqq': no such file; `mimtransfer configs` lists those that are shipped"),
     ("/nowhere/qqq.py", "config '/nowhere/qqq.py': no such file; the folder '/nowhere' does not exist"),
     ("mask-rcnn_vitdet_vit-base", "config 'mask-rcnn_vitdet_vit-base': no such file; it is the beginning of "
