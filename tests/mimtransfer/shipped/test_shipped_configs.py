@@ -102,6 +102,8 @@ def test_the_list_has_a_line_for_each_config():
     ("BCCD-cpu", {"faster-rcnn_vit-tiny_bccd-cpu", "camvid-bccd-cpu", "label-shares_camvid-bccd-cpu"}),
     ("detection/mask2former*", {"mask2former_vitdet_vit-base_50e_coco"}),
     ("mae_vit-base_800e_in1k", {"mae_vit-base_800e_in1k"}),
+    ("retina net", {"retinanet_vitdet_vit-base_100e_coco"}),
+    ("fasterrcnn", {"faster-rcnn_vit-tiny_bccd-cpu", "faster-rcnn_vit-tiny_bccd"}),
 ])
 def test_patterns(pattern, names):
     assert {head.name for head in matching(pattern)} == names
