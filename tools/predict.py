@@ -43,9 +43,11 @@ def main() -> None:
         from mimtransfer.datasets.tree import printable
         from mimtransfer.datasets.unreadable import UnreadableImage
         from mimtransfer.errors import UserError
+        from mimtransfer.own_data.kinds import check_kind
         from mimtransfer.training.precision import set_precision
 
         cfg = launch.load_config(args.config, args.cfg_options)
+        check_kind(cfg, args.config, "training")
         launch.set_launcher(cfg, "none")
         set_precision(cfg)
         launch.enter_scope(cfg)

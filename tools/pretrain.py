@@ -92,7 +92,7 @@ def main() -> None:
         from pretrain.runner import build_runner, register_all
 
         shipped = launch.load_config(args.config, [], as_shipped=True)
-        check_kind(shipped, "pretraining", args.config)
+        check_kind(shipped, args.config, "pretraining")
         processes = count_processes(args.launcher)
         register_all()
         own = OwnOptions.of(args, shipped, processes)

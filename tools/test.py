@@ -41,6 +41,7 @@ def main() -> None:
         from mimtransfer.checks.settings import check_settings
         from mimtransfer.cli import launch, outputs_of_test
         from mimtransfer.evaluation.tta import merge_views, set_tta
+        from mimtransfer.own_data.kinds import check_kind
         from mimtransfer.results.progress import ProgressHook
         from mimtransfer.results.trackers import set_log
         from mimtransfer.training.batch import count_processes
@@ -48,6 +49,7 @@ def main() -> None:
         from mimtransfer.training.rescale import rescale_schedule
 
         cfg = launch.load_config(args.config, args.cfg_options)
+        check_kind(cfg, args.config, "training", "evaluation")
         args.checkpoint = launch.checkpoint_at(args.checkpoint)
         trained_on = launch.check_what_is_tested(cfg, args.checkpoint, args.pretrained)
         processes = trained_on or count_processes(args.launcher)

@@ -71,7 +71,7 @@ def main() -> None:
         if args.overfit_iters is not None and args.overfit is None:
             raise UserError("--overfit-iters without --overfit N: give both, or train_cfg.max_iters of the run itself")
         shipped = launch.load_config(args.config, [], as_shipped=True)
-        check_kind(shipped, "training", args.config)
+        check_kind(shipped, args.config, "training")
         processes = count_processes(args.launcher)
         own = OwnOptions.of(args, shipped, processes)
         cfg = launch.load_config(args.config, args.cfg_options, prepare=own.apply)

@@ -24,18 +24,18 @@ def kind_of(cfg: Config) -> str | None:
     return "tokenizer" if "model" not in cfg and ("features" in cfg or "tokenizer" in cfg) else None
 
 
-def check_kind(cfg: Config, expected: str, path: str) -> None:
+def check_kind(cfg: Config, path: str, *expected: str) -> None:
     """Refuse a config that another tool runs. One of no known kind passes: what it lacks is told later.
 
     Args:
-        expected: the kind that the tool at hand runs.
         path: the config as the user named it.
+        expected: the kinds that the tool at hand runs.
 
     Raises:
         UserError: the config is of another kind; names its tool.
     """
     kind = kind_of(cfg)
-    if kind in (None, expected):
+    if kind in (None, *expected):
         return
     does, tool = _KINDS[str(kind)]
     raise UserError(f"config {path!r} {does}; run it by python tools/{tool}.py {path}")

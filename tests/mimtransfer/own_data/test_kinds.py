@@ -5,7 +5,12 @@ from pathlib import Path
 
 import pytest
 from mmengine.config import Config
+from own_sets import yolo
+from PIL import Image
 
+from mimtransfer.checks import FAIL
+from mimtransfer.checks.data import data_findings
+from mimtransfer.cli.launch import load_config
 from mimtransfer.errors import UserError
 from mimtransfer.openmmlab.config_bases import read_config
 from mimtransfer.own_data.kinds import check_kind, kind_of
@@ -27,26 +32,46 @@ KINDS = [
 def test_kinds_of_shipped_configs(name, kind):
     cfg = read_config(find_config(name))
     assert kind_of(cfg) == kind
-    check_kind(cfg, kind, name)
+    check_kind(cfg, name, kind)
     tool = {"pretraining": "pretrain", "training": "train", "evaluation": "test", "tokenizer": "fit_tokenizer"}[kind]
     for other in {"pretraining", "training"} - {kind}:
         with pytest.raises(UserError, match=rf"config '{name}' .*; run it by python tools/{tool}\.py {name}$"):
-            check_kind(cfg, other, name)
+            check_kind(cfg, name, other)
 
 
 def test_a_config_of_no_known_kind_passes():
-    check_kind(Config(dict(model=dict(type="Mine"))), "training", "mine.py")
-    check_kind(Config({}), "pretraining", "mine.py")
+    check_kind(Config(dict(model=dict(type="Mine"))), "mine.py", "training")
+    check_kind(Config({}), "mine.py", "pretraining")
 
 
-@pytest.mark.parametrize(("tool", "name", "message"), [
-    ("pretrain", "upernet_vit-demo_scenes",
-     "trains a detector, a segmentor or a classifier; run it by mimtransfer train upernet_vit-demo_scenes"),
-    ("train", "mae_vit-demo_scenes", "pretrains an encoder; run it by mimtransfer pretrain mae_vit-demo_scenes"),
+TO_PRETRAIN = "pretrains an encoder; run it by mimtransfer pretrain mae_vit-demo_scenes"
+TO_TRAIN = "trains a detector, a segmentor or a classifier; run it by mimtransfer train upernet_vit-demo_scenes"
+
+
+@pytest.mark.parametrize(("tool", "name", "rest", "message"), [
+    ("pretrain", "upernet_vit-demo_scenes", ["--data", "."], TO_TRAIN),
+    ("train", "mae_vit-demo_scenes", ["--data", "."], TO_PRETRAIN),
+    ("test", "mae_vit-demo_scenes", ["mae"], TO_PRETRAIN),
+    ("predict", "mae_vit-demo_scenes", ["mae", "a.png"], TO_PRETRAIN),
 ])
-def test_the_tools_refuse_in_one_line(tool, name, message, tmp_path):
-    done = subprocess.run([sys.executable, "-m", "mimtransfer.cli.command", tool, name, "--data", str(tmp_path)],
+def test_the_tools_refuse_in_one_line(tool, name, rest, message, tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    done = subprocess.run([sys.executable, "-m", "mimtransfer.cli.command", tool, name, *rest],
                           cwd=tmp_path, env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}, capture_output=True,
                           text=True)
     assert (done.returncode, done.stderr) == (2, f"error: config '{name}' {message}\n")
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_what_to_do_next_is_named_as_it_was_typed(tmp_path):
+    yolo(tmp_path / "cells")
+    done = subprocess.run([sys.executable, "-m", "mimtransfer.cli.command", "convert-data", "cells", "out"],
+                          cwd=tmp_path, env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}, capture_output=True,
+                          text=True)
+    assert done.stdout.splitlines()[-1] == "Written to out: mimtransfer train CONFIG --data out", done.stderr
+
+
+def test_without_the_data_of_a_config_ones_own_are_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = next(found for found in data_findings(load_config("mask-rcnn_vit-demo_scenes", [])) if found.level == FAIL)
+    assert "train on data of your own by --data DIR" in found.fix
