@@ -1,6 +1,6 @@
 # make help | setup | demo | test | test-fast | test-shuffled | test-versions | fuzz | lint | format | docs | clean
 # Options: PYTHON=python3.12  MMCV=full (compiled ops, takes 12+ minutes to build)  TORCH_INDEX=<url of a package index with CPU or other CUDA builds>
-# The demo with three seeds: make demo SEEDS='0 1 2'
+# The demo with three seeds: make demo SEEDS='0 1 2'; a first look: make demo QUICK=1
 
 PYTHON ?= python3
 MMCV ?= lite
@@ -19,14 +19,18 @@ FUZZ ?= 20
 SEED := $(or $(SEED),$(shell date +%s))
 
 SEEDS ?= 0
-DEMO ?= work_dirs/demo
+# QUICK=1: a first look, the same way in a minute and a half
+QUICK ?=
+DEMO_SUITE = configs/suites/demo$(if $(QUICK),-quick).py
+DEMO ?= work_dirs/demo$(if $(QUICK),-quick)
 
 .PHONY: help setup demo test test-fast test-shuffled test-versions fuzz lint type format docs clean gpu-report
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make setup   environment in $(VENV): pinned dependencies, this package editable (MMCV=lite|full)'
-	@echo 'make demo    data -> pretraining (MAE, MAE + FAMT) -> detection and segmentation -> table; continues where it was interrupted'
+	@echo 'make demo    data -> pretraining (MAE, MAE + FAMT) -> detection and segmentation -> table and report; continues where it was interrupted'
+	@echo 'make demo QUICK=1  a first look in a minute and a half: all of it runs, too short for a gain'
 	@echo 'make test    the test-suite, one process per core (WORKERS=2)'
 	@echo 'make test-fast  its unit tests: no tools, no training, about a minute on 2 cores'
 	@echo 'make test-shuffled  the test-suite in random order, with another hash seed (SEED=... the same again)'
@@ -37,7 +41,7 @@ help:
 	@echo 'make type    mypy alone'
 	@echo 'make format  ruff, writing'
 	@echo 'make docs    the site of docs/ in site/, links checked (mkdocs-material is installed for it)'
-	@echo 'make clean   remove the demo (data/scenes, $(DEMO)); the environment stays'
+	@echo 'make clean   remove the demos (data/scenes, $(DEMO)); the environment stays'
 
 setup: $(READY)
 
@@ -108,7 +112,8 @@ gpu-report: $(READY)
 
 # Two runs at a time with one thread each, or one on each GPU; what is done is not run again (configs/suites/demo.py).
 demo: $(READY)
-	@$(PY) tools/transfer.py configs/suites/demo.py --seeds $(SEEDS) --work-dir $(DEMO)
+	@$(PY) tools/transfer.py $(DEMO_SUITE) --seeds $(SEEDS) --work-dir $(DEMO)
+	@$(PY) tools/transfer.py $(DEMO_SUITE) --seeds $(SEEDS) --work-dir $(DEMO) --table --format html --title Demo --out $(DEMO)/report.html
 
 clean:
-	rm -rf data/scenes $(DEMO)
+	rm -rf data/scenes work_dirs/demo work_dirs/demo-quick $(DEMO)

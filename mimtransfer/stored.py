@@ -44,7 +44,7 @@ def read_text(path: str | os.PathLike, fix: str, largest: int = _LARGEST) -> str
             raise ValueError(f"is a {what_is(path)}, expected a file")
         if os.path.getsize(path) > largest:
             raise ValueError(f"has {os.path.getsize(path):,} bytes, expected at most {largest:,}")
-        return Path(path).read_text(encoding="utf-8")
+        return Path(path).read_text(encoding="utf-8-sig")  # Windows begins files by a mark of their encoding
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file{near_files(str(path))}") from error
     except OSError as error:

@@ -13,7 +13,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "work_dirs", nargs="+", help="folders that hold result.json files, at any depth: transfers and pretrainings"
     )
-    parser.add_argument("--format", choices=("md", "csv", "latex", "json", "html"), default="md")
+    parser.add_argument(
+        "--format",
+        choices=("md", "csv", "latex", "paper", "json", "html"),
+        default="md",
+        help="paper: LaTeX with columns grouped by task, without those that are the same in all rows",
+    )
     parser.add_argument("--baseline", metavar="LABEL", help="row that differences are taken to (default: random init)")
     parser.add_argument(
         "--metrics",
@@ -31,7 +36,9 @@ def parse_args() -> argparse.Namespace:
         action="store_true",
         help="let runs that differ in the settings of the backbone share a column; a note says what differs",
     )
-    parser.add_argument("--digits", type=int, default=1, help="digits behind the point in md, latex, html (default: 1)")
+    parser.add_argument(
+        "--digits", type=int, default=1, help="digits behind the point in md, latex, paper, html (default: 1)"
+    )
     parser.add_argument("--title", default="Transfer results", help="heading of the html report")
     parser.add_argument("--out", metavar="FILE", help="write there instead of to the screen")
     parser.add_argument(

@@ -44,7 +44,7 @@ def load_backbone(checkpoint: str | os.PathLike, arch: str | None = None, img_si
         where = f"checkpoint {path!r}"
         backbone = build_recorded(MODELS, _recorded(path, where) | given, where, os.path.getsize(path))
     else:
-        backbone = MODELS.build({"type": _kind(arch), "arch": arch, **given})
+        backbone = MODELS.build({"type": _kind(arch), "arch": arch, **given, "_scope_": MODELS.scope})
     if not isinstance(backbone, PretrainedBackbone):
         raise UserError(f"type {type(backbone).__name__} is no backbone; expected TimmViT, TimmSwin or TimmCNN")
     backbone.load_report = load_into(backbone, path)

@@ -18,7 +18,7 @@ Records = str | os.PathLike | Mapping[str, Any] | Iterable[str | os.PathLike | M
 
 
 @overload
-def table(records: Records, format: Literal["md", "csv", "latex", "json"] = "md", *,
+def table(records: Records, format: Literal["md", "csv", "latex", "paper", "json"] = "md", *,
           metrics: Sequence[str] | None = None, baseline: str | None = None, across_backbones: bool = False,
           digits: int = 1) -> str: ...
 @overload
@@ -30,11 +30,12 @@ def table(records: Records, format: str = "md", *, metrics: Sequence[str] | None
 
     Args:
         records: work dirs, files, or records as `pretrain` and `transfer` return them; one or several.
-        format: `md`, `csv`, `latex` or `json` for text, `frame` for a pandas DataFrame with full precision.
+        format: `md`, `csv`, `latex` or `json` for text, `paper` for LaTeX with columns grouped by task, `frame` for a
+            pandas DataFrame with full precision.
         metrics: columns, by their names in the records; by default the main ones (`top1`, `box_ap`, `miou` ...).
         baseline: label of the row that differences are taken to; by default random init.
         across_backbones: runs that differ in the settings of the backbone share a column.
-        digits: behind the point, of md and latex.
+        digits: behind the point, of md, latex and paper.
 
     Raises:
         UserError: no records, or such that cannot share a column.

@@ -106,9 +106,11 @@ def build_recorded(registry: Registry, config: Mapping[str, Any], where: str, nu
         UserError: a type that is not registered by mimtransfer, in a place where none is expected, or an argument that
             is no plain value or far too large.
     """
-    checked = check_recorded(registry, config, where)
+    # In a process that has run mmdet or mmseg, bare names are looked up there.
+    checked = check_recorded(registry, config, where) | {"_scope_": registry.scope}
     if num_bytes is not None:
-        part = checked["encoder"] if "tokenizer" in checked else checked  # a tokenizer would read its files twice
+        # A tokenizer would read its files twice.
+        part = checked["encoder"] | {"_scope_": registry.scope} if "tokenizer" in checked else checked
         with torch.device("meta"):
             size = sum(parameter.numel() for parameter in registry.build(part).parameters())
         if size > num_bytes:

@@ -30,6 +30,7 @@ from mimtransfer.datasets.reading import unreadable
 from mimtransfer.datasets.tree import left_out_images, printable, some, walk
 from mimtransfer.datasets.unreadable import UnreadableImage, read_regular
 from mimtransfer.errors import UserError, near_files, what_is
+from mimtransfer.openmmlab import class_colours
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm")
 
@@ -158,6 +159,7 @@ class Predictor:
         visualizer = {**cfg.get("visualizer", {}), "name": "predictions", "vis_backends": None}
         self.visualizer: Visualizer = VISUALIZERS.build(visualizer)
         self.visualizer.dataset_meta = dict(classes=self.classes, palette=palette_of(dataset))
+        class_colours.install()
 
     @torch.inference_mode()
     def __call__(self, path: str, name: str) -> Prediction:

@@ -27,6 +27,9 @@ from mimtransfer.registry import MODELS
 _TRAINING = ("init_cfg", "drop_path_rate", "frozen_stages", "grad_checkpointing", "flex_attention")
 
 
+_POSITIONS = ("relative_position_bias_table", "rel_pos_h", "rel_pos_w")
+
+
 class Source(NamedTuple):
     """A checkpoint that was read."""
 
@@ -68,6 +71,12 @@ def read_source(path: str, config: str | None = None, arch: str | None = None,
         init_default_scope("mimtransfer")
         backbone = build_recorded(MODELS, own, where, None if arch else os.path.getsize(path) + _SLACK)
     report = load_backbone(backbone, path)
+    # A detector may begin without them; what is exported has to be what the file computes.
+    lost = [name for name in report.unexpected if name.endswith(_POSITIONS)]
+    if lost:
+        raise UserError(f"checkpoint {path!r} attends by relative positions ({lost[0]}), which "
+                        f"{arch or 'its config'} has not, so its features would be others: "
+                        f"{'give the config of its training by --config' if arch else 'give another --config'}")
     pixels = pixel_statistics(cfg, where) if getattr(backbone, "in_chans", 3) == 3 else None
     return Source(path, cfg, own, backbone.eval(), report, pixels)
 

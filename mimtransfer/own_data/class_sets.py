@@ -11,7 +11,7 @@ from mimtransfer.errors import UserError
 from mimtransfer.own_data.converted import OwnData, Split
 from mimtransfer.own_data.found import IMAGE_ENDINGS, split_of
 from mimtransfer.own_data.names import check_names
-from mimtransfer.own_data.splits import validation_images
+from mimtransfer.own_data.splits import check_apart, validation_images
 from mimtransfer.own_data.write_boxes import said
 
 
@@ -38,6 +38,7 @@ def write_class_folders(found: dict[str, str], source: str, out: str, share: flo
         if odd:
             raise UserError(f"{found[split]}: the class {odd[0]!r} is not in both of {split} and train; add its folder "
                             "or remove it")
+    check_apart({split: (path for path, _ in images.samples) for split, images in read.items()}, source)
     splits = {split: Split(found[split], osp.abspath(found[split]), len(images.samples))
               for split, images in read.items()}
     if "val" not in splits and "test" in splits:

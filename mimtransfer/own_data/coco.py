@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 from mimtransfer.checks import FAIL
 from mimtransfer.checks.annotations import coco_problems, read_coco
 from mimtransfer.errors import UserError, near_files
-from mimtransfer.own_data.found import SPLIT_NAMES, split_of
+from mimtransfer.own_data.found import SPLIT_NAMES, image_size, split_of
 from mimtransfer.own_data.names import check_names
+from mimtransfer.own_data.splits import check_apart
 
 _BEGINNING = 4096  # characters that show whether a json is one of COCO
 
@@ -79,13 +80,14 @@ def read_coco_set(path: str, images: str | None = None) -> FoundCoco:
     found = {split: CocoFile(jsons[split], images or _folder_of(jsons[split], contents[split], split), contents[split])
              for split in jsons}
     for split, each in found.items():
-        _check_names(each)
+        _check_files(each)
         worst = next((problem for problem in coco_problems(each.content, classes, False, split != "train")
                       if problem.level == FAIL), None)
         if worst is not None:
             raise UserError(f"{each.path}: {worst.line}")
-    objects = [entry for content in contents.values() for entry in content["annotations"] if not entry.get("iscrowd")]
-    return FoundCoco(classes, bool(objects) and all(entry.get("segmentation") for entry in objects), found)
+    check_apart({split: [osp.join(each.images, entry["file_name"]) for entry in each.content["images"]]
+                 for split, each in found.items()}, path)
+    return FoundCoco(classes, _has_masks(found), found)
 
 
 def _looks_like_coco(path: str) -> bool:
@@ -167,8 +169,22 @@ def _folder_of(path: str, coco: dict[str, Any], split: str) -> str:
     return best
 
 
-def _check_names(each: CocoFile) -> None:
-    """Refuse names that lead out of the folder of the images, or to no file."""
+def _has_masks(found: dict[str, CocoFile]) -> bool:
+    """Say whether each object has a segmentation. pycocotools asks crowds for theirs, too, after the training."""
+    entries = [(each.path, entry) for each in found.values() for entry in each.content["annotations"]]
+    objects = [entry for _, entry in entries if not entry.get("iscrowd")]
+    if not objects or not all(entry.get("segmentation") for entry in objects):
+        return False
+    for path, entry in entries:
+        if not entry.get("segmentation"):
+            raise UserError(f"{path}: annotation {entry['id']} is a crowd without a segmentation, and all objects have "
+                            "one; write it, or leave the crowd out")
+    return True
+
+
+def _check_files(each: CocoFile) -> None:
+    """Refuse names that lead out of the folder of the images, to no file, or twice to one, and files of other sizes."""
+    seen: set[str] = set()
     for entry in each.content["images"]:
         name = osp.normpath(entry["file_name"])
         if osp.isabs(name) or name.startswith(".."):
@@ -176,3 +192,12 @@ def _check_names(each: CocoFile) -> None:
                             "relative to the folder of the images")
         if not osp.isfile(osp.join(each.images, name)):
             raise UserError(f"{each.path}: its image {entry['file_name']!r} is not in {each.images!r}; copy it there")
+        if name in seen:
+            raise UserError(f"{each.path}: the image {name!r} is listed twice; give all its objects to one entry")
+        seen.add(name)
+        size = image_size(osp.join(each.images, name))
+        told = (entry["width"], entry["height"])
+        if told != (size.width, size.height):
+            turned = ", turned as its EXIF data say" if size.orientation >= 5 else ""
+            raise UserError(f"{each.path}: says that {name!r} has {told[0]}x{told[1]} pixels, but it has {size.width}x"
+                            f"{size.height}{turned}; restore the image, or scale or turn its boxes with it")

@@ -18,6 +18,7 @@ SPLIT_NAMES = {
     "test": ("test", "testing", "test2017"),
 }
 _ORIENTATION = 0x0112  # EXIF
+UNSEEN_TURN = "images are turned by their EXIF data at the same size: were they labelled as viewers show them?"
 
 
 class Size(NamedTuple):
@@ -31,6 +32,12 @@ class Size(NamedTuple):
     def stored(self) -> tuple[int, int]:
         """Return (width, height) as stored, not turned."""
         return (self.height, self.width) if self.orientation >= 5 else (self.width, self.height)
+
+
+    @property
+    def turns_unseen(self) -> bool:
+        """Say whether it is turned or mirrored at the same size: no size tells whether its labels were, too."""
+        return self.orientation in (2, 3, 4) or (self.orientation > 4 and self.width == self.height)
 
 
 class LabelledObject(NamedTuple):

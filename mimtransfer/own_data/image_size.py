@@ -67,10 +67,11 @@ def image_size_of(cfg: Config) -> int:
     steps = [step for step in ([steps] if isinstance(steps, dict) else steps) if isinstance(step, dict)]
     # A crop inside a choice of transforms is not the last word.
     crops = [step for step in steps if "Crop" in name_of(step) or name_of(step) == "TimmAugment"]
-    for chosen in (crops[-1:], [step for step in dicts_in(steps) if name_of(step) not in _STEPS_AS_THEY_ARE]):
-        found = [value for step in chosen for key in _SIZES for value in _numbers(step.get(key))]
-        if found:
-            return max(found)
+    sized = [step for step in dicts_in(steps) if name_of(step) not in (*_STEPS_AS_THEY_ARE, "Pad")]
+    for chosen in (crops[-1:], sized[::-1]):  # the last one counts: DINO's crop is of an image enlarged before
+        for step in chosen:
+            if found := [value for key in _SIZES for value in _numbers(step.get(key))]:
+                return max(found)
     model = cfg.get("model") or {}
     sizes = _numbers((model.get("backbone") or model.get("encoder") or {}).get("img_size"))
     if sizes:  # images that are shown as they are

@@ -103,7 +103,10 @@ def _stretch(cfg: Config, before: int, after: int, by_epoch: bool) -> None:
     first = next((step for step in schedulers if step.get("begin", 0) == 0 and 0 < step.get("end", 0) < before
                   and name_of(step).startswith(("LinearLR", "ConstantLR", "LinearParam"))), None)
     warmup = 0 if first is None else first["end"]
-    brought = min(warmup, max(round(warmup * ratio), math.ceil(after * _WARMUP)), after - 1)
+    # In one iteration mmengine stays at the beginning of a warm-up, and so would the whole run.
+    least = 1 if by_epoch else 2
+    brought = min(warmup, max(round(warmup * ratio), math.ceil(after * _WARMUP), least), after - 1)
+    brought = brought if brought >= least else 0
 
     def count(value: int) -> int:
         if value <= 0:

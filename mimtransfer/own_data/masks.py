@@ -121,6 +121,8 @@ def read_mask(path: str, table: Table | None) -> np.ndarray:
         with Image.open(io.BytesIO(read_regular(path))) as image:
             if image.format == "JPEG":
                 raise UserError(f"mask {path!r} is a JPEG, which changes values at the edges; {fix}")
+            if getattr(image, "n_frames", 1) > 1:
+                raise UserError(f"mask {path!r} holds several images; {fix}")
             if table is not None and table.colours is not None:
                 return _by_colour(np.asarray(image.convert("RGB")), table, path)
             if image.mode not in ("L", "P", "1", "I", "I;16", "I;16B"):
@@ -201,7 +203,11 @@ def _paired(images: str, masks: str) -> dict[str, list[Masked]]:
     for name in map(os.fsdecode, walk(masks).files):
         stem, ending = osp.splitext(name)
         if ending.lower() in (*_MASK_ENDINGS, ".jpg", ".jpeg"):
-            stems.setdefault(stem, name)
+            other = stems.setdefault(stem, name)
+            lossless = [osp.splitext(mask)[1].lower() in _MASK_ENDINGS for mask in (other, name)]
+            if other != name and all(lossless):
+                raise UserError(f"{osp.join(masks, other)} and {name!r} are masks of one name; remove one of them")
+            stems[stem] = name if lossless[1] else other
     if not stems:
         return {}
     found: dict[str, list[Masked]] = {}
@@ -227,7 +233,12 @@ def _paired(images: str, masks: str) -> dict[str, list[Masked]]:
 
 def _by_lists(lists: str, found: dict[str, list[Masked]]) -> dict[str, list[Masked]]:
     """Split by VOC's lists where there are any."""
-    stems = {osp.splitext(osp.basename(masked.mask))[0]: masked for members in found.values() for masked in members}
+    stems: dict[str, Masked] = {}
+    twice: dict[str, Masked] = {}  # the lists cannot tell which is meant
+    for masked in (masked for members in found.values() for masked in members):
+        stem = osp.splitext(osp.basename(masked.mask))[0]
+        if stems.setdefault(stem, masked) is not masked:
+            twice[stem] = masked
     listed: dict[str, list[Masked]] = {}
     for split in SPLIT_NAMES:
         path = osp.join(lists, f"{split}.txt")
@@ -237,5 +248,8 @@ def _by_lists(lists: str, found: dict[str, list[Masked]]) -> dict[str, list[Mask
         absent = [name for name in names if name not in stems]
         if absent and split != "test":  # VOC's own has no masks of it
             raise UserError(f"{path}: {absent[0]!r} has no image with a mask; add them or remove the line")
+        for name in (name for name in names if name in twice):
+            raise UserError(f"{path}: {name!r} could be {stems[name].mask!r} or {twice[name].mask!r}; rename one of "
+                            "them")
         listed[split] = [stems[name] for name in names if name in stems]
     return {split: members for split, members in listed.items() if members} if listed.get("train") else found

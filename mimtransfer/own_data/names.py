@@ -1,6 +1,7 @@
 """Names of classes from a list or a file: what counts as one."""
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from mimtransfer.errors import UserError
@@ -20,9 +21,9 @@ def check_names(names: Any, where: str) -> tuple[str, ...]:
         if isinstance(name, bool) or not isinstance(name, str | int | float) or not str(name).strip():
             raise UserError(f"{where}: {name!r} is no class name; {fix}, in quotes")
     found = tuple(str(name).strip() for name in names)
-    twice = sorted({name for name in found if found.count(name) > 1})
+    twice = sorted(name for name, count in Counter(found).items() if count > 1)
     if twice:
-        raise UserError(f"{where}: the class {twice[0]!r} occurs twice; {fix}")
+        raise UserError(f"{where}: the class {twice[0][:60]!r} occurs twice; {fix}")
     return found
 
 

@@ -1,7 +1,11 @@
-"""Split one set of labelled images into train and val: by names, labels and a seed alone, so alike on any machine."""
+"""Split one set of labelled images into train and val: by names, labels and a seed alone, so alike on any machine.
+
+Splits that were given are held against each other.
+"""
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os.path as osp
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -32,3 +36,21 @@ def validation_images(counts: np.ndarray, names: Sequence[str], share: float, se
     number = min(max(1, round(share * len(names))), len(names) - 1)
     trained = set(stratified_order(counts, names, seed, len(names) - number).tolist())
     return set(range(len(names))) - trained
+
+
+def check_apart(splits: Mapping[str, Iterable[str]], where: str) -> None:
+    """Refuse images that are trained on and evaluated: their score is that of images learned by heart.
+
+    Args:
+        splits: train, val, test -> paths of images; links count as what they point to.
+        where: begins the message.
+
+    Raises:
+        UserError: there is such an image.
+    """
+    trained = set(map(osp.realpath, splits.get("train", ())))
+    for split in ("val", "test"):
+        shared = [path for path in splits.get(split, ()) if osp.realpath(path) in trained]
+        if shared:
+            raise UserError(f"{where}: {len(shared)} images are in 'train' and in {split!r}, the first is "
+                            f"{shared[0]!r}; give each image to one of them")

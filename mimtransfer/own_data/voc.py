@@ -16,6 +16,7 @@ from mimtransfer.datasets.tree import walk
 from mimtransfer.errors import UserError
 from mimtransfer.own_data.found import (
     IMAGE_ENDINGS,
+    UNSEEN_TURN,
     FoundBoxes,
     LabelledImage,
     LabelledObject,
@@ -166,6 +167,8 @@ def _read_image(
 
 def _as_stored(path: str, image: str, told: tuple[int, int] | None, size: Size, notes: Counter[str]) -> bool:
     """Say whether boxes are those of the image as stored, which is shown on its side."""
+    if size.turns_unseen:
+        notes[UNSEEN_TURN] += 1
     if told is None or told == (size.width, size.height):
         return False
     if told == size.stored:

@@ -14,7 +14,7 @@ from mimtransfer.files import write_atomically
 from mimtransfer.own_data.coco import CocoFile, FoundCoco
 from mimtransfer.own_data.converted import OwnData, Split
 from mimtransfer.own_data.found import FoundBoxes, LabelledImage
-from mimtransfer.own_data.splits import validation_images
+from mimtransfer.own_data.splits import check_apart, validation_images
 from mimtransfer.own_data.yolo import polygon_area
 
 
@@ -27,6 +27,7 @@ def write_boxes(found: FoundBoxes, source: str, out: str, share: float, seed: in
         what was written, without `data.json`.
     """
     splits, split_by = dict(found.splits), "given"
+    check_apart({split: (image.path for image in images) for split, images in splits.items()}, source)
     if "val" not in splits and "test" in splits:
         splits["val"] = splits["test"]
     if "val" not in splits:

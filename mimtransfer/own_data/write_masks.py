@@ -11,8 +11,9 @@ from PIL import Image
 from mimtransfer.errors import UserError
 from mimtransfer.files import write_atomically
 from mimtransfer.own_data.converted import OwnData, Split
+from mimtransfer.own_data.found import UNSEEN_TURN, image_size
 from mimtransfer.own_data.masks import IGNORED, Masked, Table, read_mask, same_size
-from mimtransfer.own_data.splits import validation_images
+from mimtransfer.own_data.splits import check_apart, validation_images
 from mimtransfer.own_data.write_boxes import said
 
 
@@ -34,6 +35,7 @@ def write_masks(
         splits["train"] = splits.pop("val", []) or splits.pop("test")
     if "val" not in splits and "test" in splits:
         splits["val"] = splits["test"]
+    check_apart({split: (masked.image for masked in members) for split, members in splits.items()}, source)
     every = list(dict.fromkeys(masked for members in splits.values() for masked in members))
     root = osp.commonpath([osp.dirname(masked.image) for masked in every])
     values: dict[Masked, list[int]] = {}
@@ -41,7 +43,12 @@ def write_masks(
         labels = same_size(read_mask(masked.mask, table), masked)
         values[masked] = np.flatnonzero(np.bincount(labels.ravel(), minlength=256)).tolist()
         _write_map(labels, osp.join(out, "masks", _below(masked.image, root) + ".png"))
-    classes = table.classes if table is not None else _numbered(values, source)
+    classes = _numbered(values, source) if table is None else table.classes
+    if table is not None and table.values is None and table.colours is None and len(classes) > 1:
+        _check_labels(values, source)
+    notes = _notes(values, classes)
+    unseen = sum(image_size(masked.image).turns_unseen for masked in every)
+    notes += [f"{unseen} {UNSEEN_TURN}"] if unseen else []
     if "val" not in splits:
         members = splits["train"]
         counts = np.zeros((len(members), 256), dtype=np.int32)
@@ -59,7 +66,7 @@ def write_masks(
             names = [_below(masked.image, root) for masked in splits[split]]
             write_atomically(osp.join(out, "lists", f"{split}.txt"), "".join(f"{name}\n" for name in names))
             written[split] = Split(root, "masks", len(names), names=f"lists/{split}.txt")
-    return OwnData("segmentation", "masks", source, out, classes, False, split_by, written, _notes(values, classes))
+    return OwnData("segmentation", "masks", source, out, classes, False, split_by, written, notes)
 
 
 def _write_map(labels: np.ndarray, path: str) -> None:
@@ -71,13 +78,19 @@ def _write_map(labels: np.ndarray, path: str) -> None:
     write_atomically(path, content.getvalue())
 
 
-def _numbered(values: dict[Masked, list[int]], source: str) -> tuple[str, ...]:
+def _check_labels(values: dict[Masked, list[int]], source: str) -> list[int]:
+    """Return the class numbers in masks without a table; refuse those of one object that is 255."""
     every = sorted({value for found in values.values() for value in found})
     labels = [value for value in every if value != IGNORED]
     if labels in ([], [0]):
         raise UserError(f"{source}: the masks hold {' and '.join(map(str, every))} only, and 255 stands for no label; "
                         "save them with 1 in place of 255, or say what the values are by tools/convert_data.py --table "
                         "FILE with the lines 'background: 0' and 'object: 255'")
+    return labels
+
+
+def _numbered(values: dict[Masked, list[int]], source: str) -> tuple[str, ...]:
+    labels = _check_labels(values, source)
     if len(labels) <= max(labels) // 2:
         raise UserError(f"{source}: the masks hold {', '.join(map(str, labels[:8]))}, {len(labels)} values up to "
                         f"{max(labels)}: class numbers have no such gaps; say what each value is by "

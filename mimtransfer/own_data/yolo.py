@@ -88,9 +88,30 @@ def read_yolo(path: str) -> FoundBoxes:
     return found
 
 
+class _Loader(yaml.SafeLoader):
+    """Reads YAML without a key that occurs twice, whose aliases stand for plain values.
+
+    Of two equal keys PyYAML takes the last, which moves classes; a few lines of lists of lists unfold to gigabytes.
+    """
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        alias = self.check_event(yaml.AliasEvent)
+        node = super().compose_node(parent, index)
+        if alias and not isinstance(node, yaml.ScalarNode):
+            raise yaml.YAMLError("an alias of a list or a mapping, which no data.yaml needs: write it out")
+        return node
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        keys = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+        twice = [key for key, count in keys.items() if count > 1]
+        if twice:
+            raise yaml.YAMLError(f"the key {twice[0][:60]!r} occurs twice: keep one")
+        return super().construct_mapping(node, deep)
+
+
 def _load(path: str) -> Any:
     try:
-        return yaml.safe_load(read_text(path, _FIX, _LARGEST))
+        return yaml.load(read_text(path, _FIX, _LARGEST), _Loader)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         if isinstance(error, UserError):
             raise
@@ -232,7 +253,7 @@ def _read_line(
                         "out scores and track numbers")
     wrong = [value for value in places if not (math.isfinite(value) and 0 <= value <= 1)]
     if wrong:
-        raise UserError(f"{where}: {wrong[0]:g} is no fraction of the image, expected 0 to 1; divide pixels by the "
+        raise UserError(f"{where}: {wrong[0]:.9g} is no fraction of the image, expected 0 to 1; divide pixels by the "
                         "image's width and height")
     if len(places) == 4:
         x, y, w, h = places[0] * width, places[1] * height, places[2] * width, places[3] * height

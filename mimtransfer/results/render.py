@@ -10,6 +10,7 @@ from mimtransfer.results.rows import Cell, Column, Table
 if TYPE_CHECKING:
     import pandas as pd
 
+_LATIN = 0x17F  # the last letter that pdflatex knows by itself
 _PLUS_MINUS = "\u00b1"
 _DAGGER = "\u2020"
 NOTHING_FOUND = "\u2021"  # behind a score: a footnote says which runs detected nothing at all
@@ -29,15 +30,29 @@ def markdown(table: Table, digits: int = 1) -> str:
 
 def latex(table: Table, digits: int = 1) -> str:
     """Return a `tabular` with the rules of the package booktabs; notes are comments."""
-    head, *lines = _text_cells(table, digits, _LATEX)
+    head, *lines = _text_cells(table, digits, LATEX)
     import pandas as pd  # half a second, which a table for the screen does without
 
     style = pd.DataFrame(lines).style.hide(axis="index").relabel_index(head, axis="columns")
     text = style.to_latex(hrules=True, column_format="l" + "r" * (len(head) - 1)).splitlines()
     if table.published:
         text.insert(text.index(r"\midrule") + 1 + len(table.rows), r"\midrule")
-    notes = [f"% {note}" for note in notes_of(table, "+-")]
-    return "\n".join([*notes, "% needs booktabs", *text]) + "\n"
+    return "\n".join([*latex_comments(table, text), *text]) + "\n"
+
+
+def latex_comments(table: Table, lines: list[str]) -> list[str]:
+    """Return the lines above a `tabular`: the notes, and what it needs."""
+    # A line break within a label would end the comment.
+    notes = [f"% {' '.join(note.split())}" for note in notes_of(table, "+-")]
+    foreign = any(ord(letter) > _LATIN for line in lines for letter in line)
+    return [*notes, "% needs booktabs" + (", and lualatex or xelatex for letters beyond Latin" if foreign else "")]
+
+
+def paper(table: Table, digits: int = 1) -> str:
+    """Return a `tabular` whose columns are grouped, see `mimtransfer/results/paper.py`."""
+    from mimtransfer.results.paper import grouped
+
+    return grouped(table, digits)
 
 
 def comma_separated(table: Table, _digits: int = 1) -> str:
@@ -91,11 +106,12 @@ FORMATS: dict[str, Callable[[Table, int], str]] = {
     "md": markdown,
     "csv": comma_separated,
     "latex": latex,
+    "paper": paper,
     "json": json_text,
 }
 
 
-class _Dialect(NamedTuple):
+class Dialect(NamedTuple):
     """How a text format writes what plain text cannot."""
 
     plus_minus: str
@@ -106,12 +122,12 @@ class _Dialect(NamedTuple):
     escape: Callable[[str], str]
 
 
-def _text_cells(table: Table, digits: int, dialect: _Dialect) -> list[list[str]]:
+def _text_cells(table: Table, digits: int, dialect: Dialect) -> list[list[str]]:
     """Return the lines of the table, heading first, as text cells; published rows come last, with a dagger."""
     titles = [*[column.title for column in table.columns], *table.cost_titles.values()]
     lines = [["pretraining", *map(dialect.escape, titles)]]
     for row in table.rows:
-        cells = [_score(table, column, row.cells.get(column), digits, dialect) for column in table.columns]
+        cells = [score_text(table, column, row.cells.get(column), digits, dialect) for column in table.columns]
         costs = [cost_text(row.costs.get(name), dialect.plus_minus) for name in table.cost_titles]
         lines.append([dialect.escape(row.label), *cells, *costs])
     for number, other in enumerate(table.published, start=1):
@@ -121,7 +137,7 @@ def _text_cells(table: Table, digits: int, dialect: _Dialect) -> list[list[str]]
     return lines
 
 
-def _score(table: Table, column: Column, cell: Cell | None, digits: int, dialect: _Dialect) -> str:
+def score_text(table: Table, column: Column, cell: Cell | None, digits: int, dialect: Dialect) -> str:
     if cell is None:
         return "-"
     text = f"{cell.mean:.{digits}f}" + (dialect.nothing_found if cell.nothing_found else "")
@@ -140,6 +156,34 @@ def prints_best(table: Table, column: Column, cell: Cell, digits: int) -> bool:
     """Say whether a cell is the best of its column; those that print the same number are equally good."""
     best = table.best(column)
     return best is not None and f"{cell.mean:.{digits}f}" == f"{best:.{digits}f}"
+
+
+def constant_columns(table: Table, digits: int) -> dict[Column | str, str]:
+    """Return column, or name of a cost -> what holds for all rows: columns that print the same number in each.
+
+    Rows that can have no cost (no pretraining) do not count; a column stays where a published row has a number in it,
+    and scores stay where all are the same.
+    """
+    found: dict[Column | str, str] = {}
+    for column in table.columns:
+        cells = [row.cells.get(column) for row in table.rows]
+        texts = {None if cell is None else _mean_and_std(cell, digits) for cell in cells}
+        if len(cells) > 1 and len(texts) == 1 and not any(column in row.scores for row in table.published):
+            cell = cells[0]
+            if cell is not None and not cell.nothing_found:
+                found[column] = f"{column.title} ({column.protocol}): {_mean_and_std(cell, digits)}"
+    if len(found) == len(table.columns):
+        found = {}  # a table without any score says nothing
+    rows = [row for row in table.rows if row.costs]
+    for name, title in table.cost_titles.items():
+        costs = {cost_text(row.costs.get(name)) for row in rows}
+        if len(rows) > 1 and len(costs) == 1:
+            found[name] = f"{title}: {costs.pop()}"
+    return found
+
+
+def _mean_and_std(cell: Cell, digits: int) -> str:
+    return f"{cell.mean:.{digits}f}" + ("" if cell.std is None else f" {_PLUS_MINUS} {cell.std:.{digits}f}")
 
 
 def difference_text(cell: Cell, digits: int) -> str:
@@ -223,10 +267,14 @@ def _escape_markdown(text: str) -> str:
     return text.replace("|", "\\|").replace("*", "\\*")
 
 
-def _escape_latex(text: str) -> str:
-    named = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    return "".join(named.get(letter, f"\\{letter}" if letter in "&%$#_{}" else letter) for letter in text)
+def escape_latex(text: str) -> str:
+    """Return text as LaTeX prints it, also at the start of a row, where `[` and `*` would belong to the row before."""
+    named = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
+             ">": r"\textgreater{}", "|": r"\textbar{}"}  # fmt: skip
+    escaped = "".join(named.get(letter, f"\\{letter}" if letter in "&%$#_{}" else letter)
+                      for letter in " ".join(text.split()))
+    return "{}" + escaped if escaped.startswith(("[", "*")) else escaped
 
 
-_MARKDOWN = _Dialect(_PLUS_MINUS, "**%s**", "\\*", f"{_DAGGER}%d", NOTHING_FOUND, _escape_markdown)
-_LATEX = _Dialect(r"$\pm$", r"\textbf{%s}", "$^{*}$", r"$^{\dag%d}$", r"$^{\ddag}$", _escape_latex)
+_MARKDOWN = Dialect(_PLUS_MINUS, "**%s**", "\\*", f"{_DAGGER}%d", NOTHING_FOUND, _escape_markdown)
+LATEX = Dialect(r"$\pm$", r"\textbf{%s}", "$^{*}$", r"$^{\dag%d}$", r"$^{\ddag}$", escape_latex)

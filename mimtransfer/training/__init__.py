@@ -9,6 +9,7 @@
     resume.py       going on with another batch, length or lr
     schedule_hook.py  logs the schedule, signs checkpoints, calls resume.py
     hooks.py        re-seed, draw predictions
+    drawn_detections.py  which detections are drawn, and the file that says so
     finite_loss.py  stop at NaN
     loading.py      workers and copies that fit the machine
     deferred_log.py logs values without waiting for the device

@@ -1,6 +1,7 @@
 """Hooks that several kinds of runs share: re-seed each iteration, draw predictions."""
 import io
 import random
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,25 +15,30 @@ from PIL import Image
 from mimtransfer.datasets.bands import read_bands, show_bands
 from mimtransfer.datasets.configured import bands_of, leaves
 from mimtransfer.datasets.palette import palette_of
+from mimtransfer.openmmlab import class_colours
 from mimtransfer.registry import HOOKS
+from mimtransfer.training.drawn_detections import DrawnFile, best_detections, enlarged, enlargement
 
 
 @HOOKS.register_module()
 class PredictionPictureHook(Hook):
     """Draw the first images of the last validation and of every test with mmdet's or mmseg's own visualizer.
 
-    Their own hooks draw every n-th image of every validation.
+    Their own hooks draw every n-th image of every validation. `predictions.json`, beside the folder of the images,
+    says which image each shows, and of a detector the rule and the scores of what is drawn.
 
     Args:
-        num_images: pictures of an evaluation.
-        score_threshold: of the boxes that are drawn.
+        num_images: images of an evaluation.
+        score_threshold: boxes with a higher score are drawn.
+        num_best: so many boxes of an image are drawn whatever their score: a weak detector has none above a threshold.
     """
 
     priority = "LOW"
 
-    def __init__(self, num_images: int = 4, score_threshold: float = 0.3) -> None:
-        self.num_images, self.score_threshold = num_images, score_threshold
+    def __init__(self, num_images: int = 4, score_threshold: float = 0.3, num_best: int = 5) -> None:
+        self.num_images, self.score_threshold, self.num_best = num_images, score_threshold, num_best
         self._drawn = 0
+        self._file: DrawnFile | None = None
         self._in_chans: int | None = None  # of images that are not RGB
 
     def before_val_epoch(self, runner) -> None:
@@ -49,6 +55,7 @@ class PredictionPictureHook(Hook):
         dataset = next(leaves(loader["dataset"]))
         self._in_chans = bands_of(dataset)
         runner.visualizer.dataset_meta = {**(runner.visualizer.dataset_meta or {}), "palette": palette_of(dataset)}
+        class_colours.install()
 
     def after_val_iter(self, runner, batch_idx: int, data_batch: dict | None = None, outputs: Any = None) -> None:
         """Draw when the training is over."""
@@ -70,9 +77,23 @@ class PredictionPictureHook(Hook):
                 image = show_bands(read_bands(content, self._in_chans))
             else:
                 image = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
-            # mmdet's takes a threshold; mmseg's can write names on every part, which hides small pictures.
-            options = {"pred_score_thr": self.score_threshold} if "pred_instances" in sample else {"with_labels": False}
-            runner.visualizer.add_datasample(f"prediction_{self._drawn}", image, sample, step=step, **options)
+            name = f"prediction_{self._drawn}"
+            entry: dict[str, Any] = {"image": Path(sample.img_path).name}
+            options: dict[str, Any] = {"with_labels": False}  # mmseg's: names on every part would hide small images
+            if "pred_instances" in sample:
+                sample, found = sample.cpu().clone(), sample.pred_instances
+                best = best_detections(sample.pred_instances, self.score_threshold, self.num_best)
+                sample.pred_instances = best
+                factor = enlargement(image.shape[1], image.shape[0])
+                image, sample = image.repeat(factor, 0).repeat(factor, 1), enlarged(sample, factor)
+                options = {"pred_score_thr": -1.0}  # they are chosen here
+                entry |= {"score_threshold": self.score_threshold, "num_best": self.num_best, "found": len(found),
+                          "scores": [round(score, 4) for score in best.scores.tolist()]}
+            entry["width"] = image.shape[1]  # where the ground truth ends, if there is one
+            runner.visualizer.add_datasample(name, image, sample, step=step, **options)
+            if self._drawn == 0 or self._file is None:
+                self._file = DrawnFile(Path(runner.log_dir, "vis_data"))
+            self._file.add(f"{name}_{step}", **entry)
             self._drawn += 1
 
 

@@ -120,7 +120,9 @@ class _Rescaling:
         if str(scheduler.get("type")).startswith("Exponential") and not self._by_hand(f"{path}.gamma"):
             scheduler["gamma"] **= self.batch.images / self.recipe  # of each iteration
         if "end" in scheduler:
-            scheduler["end"] = max(scheduler["end"], scheduler.get("begin", 0) + 1)
+            # In one iteration mmengine stays at the beginning of a warm-up, and so would the whole run.
+            least = 2 if str(scheduler.get("type")).endswith("LinearLR") and not self._by_hand(f"{path}.end") else 1
+            scheduler["end"] = max(scheduler["end"], scheduler.get("begin", 0) + least)
         if spans and not self._by_hand(f"{path}.T_max"):  # each of the three was rounded
             scheduler["T_max"] = scheduler["end"] - scheduler.get("begin", 0)
 

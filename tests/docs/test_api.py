@@ -13,6 +13,7 @@ import nbformat
 import pandas as pd
 import pytest
 import torch
+from mmengine.registry import DefaultScope
 from nbclient import NotebookClient
 
 import mimtransfer
@@ -73,7 +74,7 @@ def test_the_table_is_text_or_a_frame(told, folder):
     miou = told["scored"]["metrics"]["miou"]["value"]
     assert frame.loc["MAE", "mIoU"] == miou and f" {miou:.1f} " in text
     assert mimtransfer.table(told["scored"], "csv").splitlines()[0].startswith("pretraining,mIoU,")
-    with pytest.raises(UserError, match="format 'xls': expected one of md, csv, latex, json, frame"):
+    with pytest.raises(UserError, match="format 'xls': expected one of md, csv, latex, paper, json, frame"):
         mimtransfer.table(told["scored"], "xls")
     with pytest.raises(UserError, match="record 0: field 'metrics' is missing"):
         mimtransfer.table({key: value for key, value in told["scored"].items() if key != "metrics"})
@@ -93,6 +94,10 @@ def test_a_checkpoint_that_says_no_architecture(told, folder, tmp_path):
     assert len(loaded(torch.zeros(1, 3, 64, 64))) == 2
     with pytest.raises(UserError, match="this folder holds no whole checkpoint"):
         mimtransfer.load_backbone(tmp_path)
+    with DefaultScope.overwrite_default_scope("mmdet"):  # as it is after a detector was built in this process
+        mimtransfer.load_backbone(folder / told["mae"].checkpoint)
+        mimtransfer.load_backbone(tmp_path / "other.pth", own["model.encoder.arch"], 64, patch_size=8,
+                                  model_kwargs=kwargs, pos_embed="sincos")
 
 
 def test_importing_the_package_imports_none_of_it():
@@ -138,7 +143,7 @@ def test_which_tool_runs_and_with_which_words(tmp_path, monkeypatch, told):
 @pytest.fixture
 def tool(tmp_path, monkeypatch):
     """A tool of three lines instead of ours."""
-    monkeypatch.setattr(runs, "_TOOLS", tmp_path)
+    monkeypatch.setattr(runs, "shipped", lambda name: tmp_path)
 
     def write(code):
         (tmp_path / "own.py").write_text(code)

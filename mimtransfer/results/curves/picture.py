@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from mimtransfer.results.curves.points import Curves
 from mimtransfer.results.curves.reach import Standing, mean_curve, standings, target_of
 from mimtransfer.results.measurement import title_of
-from mimtransfer.results.report.charts import line_style, plain
+from mimtransfer.results.report.charts import plain
+from mimtransfer.results.report.colours import line_style, slots_of
 
 _WIDTH, _HEIGHT = 3.9, 2.9  # inches, of a chart
 _UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
@@ -61,8 +62,9 @@ def _chart(axes: Axes, curves: Curves, task: str, found: Sequence[Standing], cos
     if target is not None:
         axes.axhline(target, color="#888888", linewidth=0.9, linestyle=(0, (4, 3)))
     names = list(curves.labels)
+    slots = dict(zip(names, slots_of([curves.labels[name] for name in names])))
     for standing in found:
-        style = line_style(names.index(standing.name))
+        style = line_style(slots[standing.name])
         points = mean_curve(curves, standing.name, task, cost)
         x, y = [point.x * factor for point in points], [point.y for point in points]
         label = standing.label + ("" if standing.ended else " (not ended)")

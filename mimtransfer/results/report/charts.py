@@ -1,19 +1,21 @@
-"""Line charts and scatter plots as SVG, drawn by matplotlib, for one HTML file that holds many of them."""
+"""Line charts, bars and scatter plots as SVG, drawn by matplotlib, for one HTML file that holds many of them."""
 import io
 import itertools
 import math
 import re
 import xml.etree.ElementTree as ET
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.textpath import TextPath
 from matplotlib.ticker import MaxNLocator
 
-# Okabe and Ito's colours, told apart by colour-blind readers too; a ninth row starts again with dashes.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a5195", "#8c8c8c")
-_DASHES = ("-", "--", ":")
+from mimtransfer.results.measurement import lower_is_better, title_of
+from mimtransfer.results.report.colours import line_style
+
 _SIZE = 4.4, 2.7  # inches, of 72 units each in the SVG
 _SVG, _LINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}href"
 
@@ -36,35 +38,53 @@ class Dot(NamedTuple):
     std: float | None
 
 
+class Bars(NamedTuple):
+    """The bars of a row: what it is called, the number of its row, (value, standard deviation or None) of each group,
+    None where there is no value.
+    """
+
+    title: str
+    row: int
+    values: list[tuple[float, float | None] | None]
+
+
 class Charts:
-    """Draw the charts of one report: each gets ids of its own, which must be unique in an HTML file."""
+    """Draw the charts of one report: each gets ids of its own, which must be unique in an HTML file.
 
-    def __init__(self) -> None:
+    Args:
+        slots: of each row, what decides its colour (`colours.slots_of`); None: its number.
+    """
+
+    def __init__(self, slots: Sequence[int] | None = None) -> None:
         self._numbers = itertools.count()
+        self._slots = slots
 
-    def lines(self, lines: list[Line], x_title: str) -> str:
+    def _style(self, row: int) -> dict:
+        return line_style(row if self._slots is None else self._slots[row])
+
+    def lines(self, lines: list[Line], x_title: str, y_title: str) -> str:
         """Draw curves over iterations; each says its title to who points at it."""
-        figure, axes = _empty(x_title)
+        figure, axes = _empty(x_title, y_title)
         titles = {}
         for number, line in enumerate(lines):
             marker = "o" if len(line.points) < 12 else ""
             points = [(x, math.nan if y is None else y) for x, y in line.points]  # a gap where it was not finite
             for x, y in line.points:
                 if y is None:
-                    axes.axvline(x, linewidth=0.8, **line_style(line.row))
-            (drawn,) = axes.plot(*zip(*points), marker=marker, markersize=4, linewidth=1.4, **line_style(line.row))
+                    axes.axvline(x, linewidth=0.8, **self._style(line.row))
+            (drawn,) = axes.plot(*zip(*points), marker=marker, markersize=4, linewidth=1.4, **self._style(line.row))
             drawn.set_gid(name := f"line-{number}")
             titles[name] = line.title
         return self._svg(figure, titles)
 
-    def scatter(self, dots: list[Dot], x_title: str) -> str:
+    def scatter(self, dots: list[Dot], x_title: str, y_title: str) -> str:
         """Draw scores over costs, the costs from zero on; vertical bars are standard deviations."""
-        figure, axes = _empty(x_title)
+        figure, axes = _empty(x_title, y_title)
         titles = {}
         right = max(dot.x for dot in dots) or 1.0
         axes.set_xlim(-0.03 * right, 1.05 * right)
         for number, dot in enumerate(dots):
-            style = line_style(dot.row)
+            style = self._style(dot.row)
             (drawn,) = axes.plot(dot.x, dot.y, "o", markersize=7, color=style["color"], clip_on=False)
             drawn.set_gid(name := f"dot-{number}")
             titles[name] = f"{dot.title}: {dot.y:g} at {dot.x:.3g}"
@@ -74,20 +94,21 @@ class Charts:
         return self._svg(figure, titles)
 
     def over_amounts(self, lines: list[tuple[str, int, list[tuple[float, float, float | None]]]], x_title: str,
-                     unit: str) -> str:
+                     y_title: str, unit: str) -> str:
         """Draw scores over amounts of labels on a logarithmic axis; vertical bars are standard deviations.
 
         Args:
             lines: title, number of the row, and (amount, score, standard deviation or None) of each line.
             x_title: what is counted.
+            y_title: the score.
             unit: behind the numbers of the axis, e.g. " %".
         """
-        figure, axes = _empty(x_title)
+        figure, axes = _empty(x_title, y_title)
         axes.set_xscale("log")
         titles = {}
         for number, (title, row, points) in enumerate(lines):
             x, y, std = zip(*sorted(points))
-            style = line_style(row)
+            style = self._style(row)
             (drawn,) = axes.plot(x, y, marker="o", markersize=5, linewidth=1.4, **style)
             drawn.set_gid(name := f"line-{number}")
             titles[name] = f"{title}: " + ", ".join(f"{value:g} at {at:g}{unit}" for at, value in zip(x, y))
@@ -97,6 +118,28 @@ class Charts:
         amounts = sorted({at for _, _, points in lines for at, _, _ in points})
         axes.set_xticks(amounts, [f"{at:g}{unit}" for at in amounts])
         axes.minorticks_off()
+        return self._svg(figure, titles)
+
+    def bars(self, bars: list[Bars], groups: list[str], x_title: str, y_title: str) -> str:
+        """Draw a bar for each row in each group; vertical lines are standard deviations."""
+        figure, axes = _empty(x_title, y_title)
+        width, titles = 0.8 / len(bars), {}
+        for number, (title, row, values) in enumerate(bars):
+            style = self._style(row)
+            for at, value in enumerate(values):
+                if value is None:
+                    continue
+                x, (height, std) = at + (number - (len(bars) - 1) / 2) * width, value
+                hatch = None if style["linestyle"] == "-" else "///"
+                (drawn,) = axes.bar(x, height, 0.9 * width, color=style["color"], hatch=hatch, edgecolor="#fff8",
+                                    linewidth=0)
+                drawn.set_gid(name := f"bar-{number}-{at}")
+                spread = "" if std is None else f" \u00b1 {std:.2g}"
+                titles[name] = f"{title}, {groups[at].splitlines()[0]}: {height:g}{spread}"
+                if std:
+                    axes.plot([x] * 2, [height - std, height + std], linewidth=1.1, color="#888888", clip_on=False)
+        axes.set_xticks(range(len(groups)), groups)
+        axes.set_ylim(bottom=0)
         return self._svg(figure, titles)
 
     def _svg(self, figure: Figure, titles: dict[str, str]) -> str:
@@ -129,11 +172,16 @@ class Charts:
         return _serialised(root)
 
 
-def _empty(x_title: str) -> tuple[Figure, Axes]:
+def _empty(x_title: str, y_title: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=_SIZE)
-    axes = figure.add_axes((0.12, 0.16, 0.86, 0.8), xlabel=x_title)
+    axes = figure.add_axes((0.15, 0.17, 0.83, 0.79), xlabel=x_title, ylabel=y_title)
     plain(axes)
     return figure, axes
+
+
+def axis_title_of(metric: str) -> str:
+    """Return the title of an axis for a metric."""
+    return title_of(metric) + (" (lower is better)" if lower_is_better(metric) else "")
 
 
 def plain(axes: Axes) -> None:
@@ -146,27 +194,32 @@ def plain(axes: Axes) -> None:
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
 
 
-def line_style(row: int) -> dict:
-    """Return colour and dashes of a row of the table."""
-    dashes = _DASHES[min(row // len(COLOURS), len(_DASHES) - 1)]
-    return {"color": COLOURS[row % len(COLOURS)], "linestyle": dashes, "clip_on": False}
-
-
 def _label(axes: Axes, dots: list[Dot]) -> None:
-    """Write titles beside dots, towards the middle; those that would overlap go above each other."""
+    """Write titles beside dots, each at the nearest place where it covers no other title and no dot."""
     axes.margins(y=0.2)
     axes.autoscale_view()  # the limits decide what is near
-    taken: list[tuple[float, float, float]] = []  # left, right and height of titles, in points
-    for dot in sorted(dots, key=lambda dot: dot.y):
-        x, y = axes.transData.transform((dot.x, dot.y)) * 72 / axes.figure.dpi
-        on_left = x > 0.6 * 72 * _SIZE[0]
-        width = 8 + 6 * len(dot.title)  # about 6 points a letter
-        left, right, height = (x - width, x, y) if on_left else (x, x + width, y)
-        while any(abs(height - other) < 11 and left < end and start < right for start, end, other in taken):
-            height += 2
-        taken.append((left, right, height))
-        axes.annotate(dot.title, (dot.x, dot.y), (-8 if on_left else 8, height - y), textcoords="offset points",
-                      ha="right" if on_left else "left", va="center", parse_math=False)
+    width, height = (72 * side for side in _SIZE)
+    at = [axes.transData.transform((dot.x, dot.y)) * 72 / axes.figure.dpi for dot in dots]
+    taken = [(x - 5, x + 5, y - 5, y + 5) for x, y in at]  # left, right, bottom, top in points
+    for dot, (x, y) in sorted(zip(dots, at), key=lambda pair: pair[0].y):
+        outline = TextPath((0, 0), dot.title.replace("$", r"\$"), size=10)  # as plain text, no mathematics
+        length = 1.05 * outline.get_extents().width
+        sides = (-1, 1) if x > 0.6 * width else (1, -1)  # towards the middle
+        for rise, side in itertools.product((0, 9, -9, 14, -14, 20, -20, 28, -28, 36, -36, 44), sides):
+            left = x + 8 if side > 0 else x - 8 - length
+            box = left, left + length, y + rise - 5.5, y + rise + 5.5
+            inside = box[0] >= 0 and box[1] <= width and box[3] <= height
+            if inside and not any(_overlap(box, other) for other in taken):
+                break
+        taken.append(box)
+        leader = {"arrowstyle": "-", "color": "#8888", "linewidth": 0.7, "shrinkA": 0, "shrinkB": 4}
+        axes.annotate(dot.title, (dot.x, dot.y), (8 * side, rise), textcoords="offset points", parse_math=False,
+                      ha="left" if side > 0 else "right", va="center", arrowprops=leader if abs(rise) > 9 else None)
+
+
+def _overlap(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    """Say whether two boxes of left, right, bottom, top have a common part."""
+    return one[0] < other[1] and other[0] < one[1] and one[2] < other[3] and other[2] < one[3]
 
 
 def _serialised(root: ET.Element) -> str:

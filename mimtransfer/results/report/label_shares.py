@@ -3,7 +3,7 @@ from collections import defaultdict
 
 from mimtransfer.results.label_shares import amount_of, of_all_labels
 from mimtransfer.results.measurement import title_of
-from mimtransfer.results.report.charts import Charts
+from mimtransfer.results.report.charts import Charts, axis_title_of
 from mimtransfer.results.rows import Column, Table
 
 _AXES = {"share": ("share of the labels", " %"), "shots": ("objects or images of each class", "")}
@@ -21,7 +21,7 @@ def share_figures(table: Table, charts: Charts) -> list[tuple[str, str, str]]:
             if points:
                 lines.append((row.label, number, points))
         x_title, unit = _AXES[kind]
-        figures.append((title_of(metric), protocol, charts.over_amounts(lines, x_title, unit)))
+        figures.append((title_of(metric), protocol, charts.over_amounts(lines, x_title, axis_title_of(metric), unit)))
     return figures
 
 

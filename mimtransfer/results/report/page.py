@@ -16,10 +16,20 @@ from mimtransfer.results.description import RANDOM_INIT
 from mimtransfer.results.label_shares import seed_text
 from mimtransfer.results.measurement import PRIMARY, curves_of, title_of
 from mimtransfer.results.record import Run
-from mimtransfer.results.render import NOTHING_FOUND, cost_text, difference_text, notes_of, prints_best
-from mimtransfer.results.report.charts import COLOURS, Charts, Dot, Line
+from mimtransfer.results.render import (
+    NOTHING_FOUND,
+    constant_columns,
+    cost_text,
+    difference_text,
+    notes_of,
+    prints_best,
+)
+from mimtransfer.results.report.charts import Charts, Dot, Line, axis_title_of
+from mimtransfer.results.report.colours import colour_of, slots_of
 from mimtransfer.results.report.label_shares import share_figures
 from mimtransfer.results.report.pictures import KINDS, Picture, pictures_of
+from mimtransfer.results.report.side_by_side import comparisons
+from mimtransfer.results.report.sizes import size_figures
 from mimtransfer.results.rows import HOURS, Cell, Table, pretraining_run
 
 
@@ -29,34 +39,46 @@ def html_page(table: Table, digits: int, title: str, folder: Path) -> str:
     Args:
         folder: where it will lie; its links to records and logs are relative to it.
     """
-    charts = Charts()
+    slots = slots_of([row.label for row in table.rows])
+    charts = Charts(slots)
     row_of = {
         run.path: number
         for number, row in enumerate(table.rows)
         for cell in [*row.cells.values(), *row.costs.values()]
         for run in cell.runs
     }
-    by_protocol = groupby(table.columns, lambda column: (column.task, column.protocol))
-    return _template(table, digits, folder).render(
+    chosen = _one_run_for_each(table, row_of)
+    constant = constant_columns(table, digits)
+    together = _drawn_together(table)
+    columns = [column for column in table.columns if column not in constant]
+    by_task = {task: list(group) for task, group in groupby(columns, lambda column: column.task)}
+    return _template(table, digits, folder, slots).render(
         title=title,
         version=__version__,
         now=datetime.now(timezone.utc),
         table=table,
         notes=notes_of(table),
-        column_groups=[list(columns) for _, columns in by_protocol],
+        columns=columns,
+        tasks={task: [list(group) for _, group in groupby(found, lambda column: column.protocol)]
+               for task, found in by_task.items()},
+        costs={name: title for name, title in table.cost_titles.items() if name not in constant},
+        constant=list(constant.values()),
         scatters=_scatters(table, charts),
+        sizes=size_figures(table, charts),
         shares=share_figures(table, charts),
         curves=_curves(table, row_of, charts),
         picture_kinds=KINDS,
-        pictures=_pictures(table, row_of),
+        pictures=_pictures(table, chosen),
+        comparisons={protocol: list(group) for protocol, group in groupby(comparisons(table, chosen),
+                                                                          lambda found: found.protocol)},
         protocols={run.record["protocol"]["fingerprint"]: run.record["protocol"] for run in table.runs},
         records=[(row_of[run.path], run) for run in sorted(table.runs, key=lambda run: row_of[run.path])],
-        record_curves={run.path: _record_curves(run, row_of[run.path], charts) for run in table.runs},
+        record_curves={run.path: _record_curves(run, row_of[run.path], charts, together) for run in table.runs},
         pretrainings={run.record["run_id"]: run for run in table.runs if run.record["kind"] == "pretrain"},
     )
 
 
-def _template(table: Table, digits: int, folder: Path) -> jinja2.Template:
+def _template(table: Table, digits: int, folder: Path, slots: list[int]) -> jinja2.Template:
     """Return the template with what it calls; everything that it prints is escaped, except our own SVG and CSS."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("mimtransfer.results.report", "."),
@@ -72,7 +94,7 @@ def _template(table: Table, digits: int, folder: Path) -> jinja2.Template:
         return relative, quote(relative) if Path(path).is_file() else None
 
     environment.globals |= {
-        "colour": lambda row: COLOURS[row % len(COLOURS)],
+        "colour": lambda row: colour_of(slots[row]),
         "mark": mark,
         "title_of": title_of,
         "cost_text": cost_text,
@@ -117,7 +139,7 @@ def _scatters(table: Table, charts: Charts) -> list[tuple[str, str, str]]:
                 cell = row.cells[column]
                 dots.append(Dot(row.label, number, 0.0 if free else row.costs[HOURS].mean, cell.mean, cell.std))
         if len(dots) > 1:
-            drawn = charts.scatter(dots, table.cost_titles.get(HOURS, "hours"))
+            drawn = charts.scatter(dots, table.cost_titles.get(HOURS, "hours"), axis_title_of(column.metric))
             figures.append((title_of(column.metric), column.protocol, drawn))
     return figures
 
@@ -125,7 +147,7 @@ def _scatters(table: Table, charts: Charts) -> list[tuple[str, str, str]]:
 def _curves(table: Table, row_of: dict[str, int], charts: Charts) -> list[tuple[str, str, str]]:
     """Return (title, what was trained, SVG) of the loss and of every metric in the table."""
     found: dict[tuple[str, str, str], list[Line]] = defaultdict(list)
-    shown = {column.metric for column in table.columns} | {"loss"}
+    shown = _drawn_together(table)
     for run in table.runs:
         row, kind = row_of[run.path], run.record["kind"]
         name = "pretraining" if kind == "pretrain" else run.record["protocol"]["name"]
@@ -137,23 +159,34 @@ def _curves(table: Table, row_of: dict[str, int], charts: Charts) -> list[tuple[
     for (kind, name, curve), lines in found.items():
         several = kind == "pretrain" and len({line.row for line in lines}) > 1
         name += ", of different objectives" if several else ""
-        figures.append((title_of(curve), name, charts.lines(lines, "iterations")))
+        figures.append((title_of(curve), name, charts.lines(lines, "iterations", title_of(curve))))
     return figures
 
 
-def _record_curves(run: Run, row: int, charts: Charts) -> list[tuple[str, str]]:
+def _drawn_together(table: Table) -> set[str]:
+    """Return the curves that are drawn for all runs in one chart."""
+    return {column.metric for column in table.columns} | {"loss"}
+
+
+def _record_curves(run: Run, row: int, charts: Charts, known: set[str]) -> list[tuple[str, str]]:
+    """Return (title, SVG) of the curves of a run that no other chart shows."""
     curves = curves_of(run.record, Path(run.path).parent)
-    return [(title_of(name), charts.lines([Line(title_of(name), row, points)], "iterations"))
-            for name, points in curves.items() if len(points) > 1]
+    return [(title_of(name), charts.lines([Line(title_of(name), row, points)], "iterations", title_of(name)))
+            for name, points in curves.items() if len(points) > 1 and name not in known]
 
 
-def _pictures(table: Table, row_of: dict[str, int]) -> dict[str, list[tuple[int, str, Picture]]]:
-    """Return kind -> (row, caption, picture), of one run, the lowest seed, for each row and protocol."""
+def _one_run_for_each(table: Table, row_of: dict[str, int]) -> dict[tuple[str, int], Run]:
+    """Return (protocol, number of the row) -> the run whose pictures are shown: of the lowest seed."""
     chosen: dict[tuple[str, int], Run] = {}
     for run in table.runs:
         key = (run.record["protocol"]["name"], row_of[run.path])
         if key not in chosen or (run.record["seed"] or 0) < (chosen[key].record["seed"] or 0):
             chosen[key] = run
+    return chosen
+
+
+def _pictures(table: Table, chosen: dict[tuple[str, int], Run]) -> dict[str, list[tuple[int, str, Picture]]]:
+    """Return kind -> (row, caption, picture), of those that stand alone."""
     found = defaultdict(list)
     for (protocol, number), run in sorted(chosen.items(), key=lambda item: item[0]):
         for picture in pictures_of(Path(run.path).parent):

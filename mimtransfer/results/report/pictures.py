@@ -3,9 +3,13 @@ import base64
 import io
 import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from PIL import Image
+
+from mimtransfer.errors import UserError
+from mimtransfer.results.record import is_number
+from mimtransfer.stored import read_object
 
 # kind -> heading, what the parts of a picture are
 KINDS = {
@@ -25,6 +29,7 @@ KINDS = {
 _MAX_WIDTH, _MAX_HEIGHT = 640, 480
 _MAX_PREDICTIONS = 4
 _STEP = re.compile(r"_(\d+)$")
+_DRAWN = "predictions.json"  # what PredictionPictureHook says of its images
 
 
 class Picture(NamedTuple):
@@ -37,33 +42,76 @@ class Picture(NamedTuple):
 
 
 def pictures_of(folder: str | Path) -> list[Picture]:
-    """Read the newest pictures of a run, those of the highest step of each name.
+    """Read the newest pictures of a run, those of the highest step of each name, but those of `drawn_predictions`.
 
     Args:
         folder: work dir, with `<time>/vis_data/vis_image/<name>_<step>.png` as mmengine writes them, and
             `attention/attention.png` of tools/analyze_attention.py.
     """
-    newest: dict[str, tuple[int, Path]] = {}
-    for path in sorted(Path(folder).glob("*/vis_data/vis_image/*.png")):
-        step = _STEP.search(path.stem)
-        name = path.stem[: step.start()] if step else path.stem
-        number = int(step[1]) if step else 0
-        if name not in newest or number >= newest[name][0]:
-            newest[name] = (number, path)
-    files = {name: path for name, (_, path) in sorted(newest.items())}
+    files = _newest(folder)
+    for _, path in drawn_predictions(folder):
+        del files[_name_and_step(path)[0]]
     drawn = Path(folder, "attention", "attention.png")
     if drawn.is_file():
         files["attention"] = drawn
     predictions = [name for name in files if name not in KINDS][:_MAX_PREDICTIONS]
     names = [*[name for name in KINDS if name in files], *predictions]
-    return [_embedded(name if name in KINDS else "prediction", files[name]) for name in names]
+    found = []
+    for name in names:
+        with Image.open(files[name]) as opened:
+            found.append(embedded(name if name in KINDS else "prediction", opened.convert("RGB")))
+    return found
 
 
-def _embedded(kind: str, path: Path) -> Picture:
-    with Image.open(path) as opened:
-        image = opened.convert("RGB")
+def drawn_predictions(folder: str | Path) -> list[tuple[dict[str, Any], Path]]:
+    """Return the newest images of ground truth (left half) and findings (right half), each with what is said of it.
+
+    Args:
+        folder: work dir, with `<time>/vis_data/predictions.json` of `PredictionPictureHook`.
+    """
+    found = []
+    for path in _newest(folder).values():
+        about = path.parent.parent / _DRAWN
+        if about.is_file():
+            fix = "draw again by tools/test.py, or delete it"
+            entry = read_object(about, {"images": dict}, fix)["images"].get(path.stem)
+            if entry is not None:
+                _check(entry, about, fix)
+                found.append((entry, path))
+    return found
+
+
+def _check(entry: Any, path: Path, fix: str) -> None:
+    """Check what is said of an image."""
+    whole = isinstance(entry, dict) and isinstance(entry.get("image"), str) and isinstance(entry.get("width"), int)
+    if whole and "scores" in entry:
+        numbers = [entry.get("score_threshold"), entry.get("num_best"), entry.get("found")]
+        scores = entry["scores"]
+        whole = isinstance(scores, list) and all(is_number(value) for value in [*numbers, *scores])
+    if not whole:
+        raise UserError(f"{path}: an image without a name, a width, or the rule and the scores of its boxes; {fix}")
+
+
+def _newest(folder: str | Path) -> dict[str, Path]:
+    """Return name -> file of the highest step, sorted by name."""
+    newest: dict[str, tuple[int, Path]] = {}
+    for path in sorted(Path(folder).glob("*/vis_data/vis_image/*.png")):
+        name, number = _name_and_step(path)
+        if name not in newest or number >= newest[name][0]:
+            newest[name] = (number, path)
+    return {name: path for name, (_, path) in sorted(newest.items())}
+
+
+def _name_and_step(path: Path) -> tuple[str, int]:
+    step = _STEP.search(path.stem)
+    return (path.stem[: step.start()], int(step[1])) if step else (path.stem, 0)
+
+
+def embedded(kind: str, image: Image.Image) -> Picture:
+    """Return an RGB image as a data URI, no larger than it is shown."""
     width, height = image.size
     if width > _MAX_WIDTH or height > _MAX_HEIGHT:
+        image = image.copy()
         image.thumbnail((_MAX_WIDTH, _MAX_HEIGHT))
         scale = 1
     else:  # few pixels are shown as squares

@@ -145,3 +145,13 @@ def test_without_transformers(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(UserError, match=r"needs transformers, which is not installed: .*'mimtransfer\[export\]"):
         exported(tmp_path)
+
+
+@pytest.mark.parametrize("positions", ["rel_pos_h", "relative_position_bias_table"])
+def test_relative_positions_that_the_architecture_lacks_are_refused(positions, tmp_path):
+    path, vit = checkpoint(tmp_path)
+    state = {f"backbone.{name}": value for name, value in vit.state_dict().items()}
+    state |= {f"backbone.blocks.{number}.attn.{positions}": torch.ones(7, 3) for number in range(len(vit.blocks))}
+    torch.save({**torch.load(path, weights_only=True), "state_dict": state}, path)
+    with pytest.raises(UserError, match=rf"attends by relative positions \(blocks.0.attn.{positions}\)"):
+        read_source(path)

@@ -101,6 +101,9 @@ def test_two_jsons_of_one_split_and_none_to_train_on_are_refused(tmp_path):
     (lambda c: c["images"][1].update(file_name="absent.png"), "its image 'absent.png' is neither beside it"),
     (lambda c: c["categories"].append({"id": 8, "name": "red"}), "names of categories that occur more than once"),
     (lambda c: c.pop("annotations"), "has no list 'annotations'"),
+    (lambda c: c["images"][2].update(width=96, height=128), "says that '2.png' has 96x128 pixels, but it has 128x96"),
+    (lambda c: c["images"].append({**c["images"][1], "id": 99, "file_name": "./1.png"}), "'1.png' is listed twice"),
+    (lambda c: c["annotations"][3].update(iscrowd=1, segmentation=[]), "annotation 4 is a crowd without a segmen"),
 ])
 def test_broken_jsons_are_refused_in_one_line(tmp_path, change, said):
     content = coco(tmp_path / "a.json", tmp_path / "images")
@@ -109,6 +112,15 @@ def test_broken_jsons_are_refused_in_one_line(tmp_path, change, said):
     with pytest.raises(UserError) as error:
         convert(str(tmp_path / "a.json"), str(tmp_path / "out"))
     assert said in str(error.value) and "a.json" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_boxes_of_images_that_are_read_turned_are_refused(tmp_path):
+    coco(tmp_path / "a.json", tmp_path)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (128, 96)).save(tmp_path / "0.png", exif=exif)
+    with pytest.raises(UserError, match=r"'0\.png' has 128x96 pixels, but it has 96x128, turned as its EXIF data say"):
+        read_coco_set(str(tmp_path / "a.json"))
 
 
 def test_names_that_lead_out_of_the_folder_are_refused(tmp_path):

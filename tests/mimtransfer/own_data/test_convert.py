@@ -126,3 +126,35 @@ def test_a_split_gives_each_class_its_share():
     for share in (0, 1, -0.1, float("nan")):
         with pytest.raises(UserError, match="expected a number in"):
             validation_images(counts, names, share, 0)
+
+
+def val_of_train(root, form):
+    """Make a set whose validation images are among those of train, under another name or in another list."""
+    if form == "coco":
+        coco(root / "annotations/instances_trainval.json", root / "images", number=4)
+        coco(root / "annotations/instances_val.json", root / "images", number=2)
+        return
+    if form == "voc masks":
+        for k in range(3):
+            save(Image.new("RGB", (2, 1)), root / f"JPEGImages/{k}.jpg")
+            save(Image.fromarray(np.array([[0, 1]], np.uint8)), root / f"SegmentationClass/{k}.png")
+        write(root / "ImageSets/Segmentation/train.txt", "0\n1\n")
+        write(root / "ImageSets/Segmentation/val.txt", "1\n2\n")
+        return
+    (folders if form == "folders" else yolo)(root / "made" if form == "folders" else root)
+    if form == "folders":
+        (root / "made").rename(root / "train")
+        for name in ("red/0.png", "green/1.png"):
+            (root / "val" / name).parent.mkdir(parents=True)
+            (root / "val" / name).symlink_to(root / "train" / name)
+    else:
+        (root / "images/val/1.png").unlink()
+        (root / "images/val/1.png").symlink_to(root / "images/train/1.png")
+
+
+@pytest.mark.parametrize("form", ["coco", "yolo", "voc masks", "folders"])
+def test_validation_images_that_are_trained_on_are_refused(tmp_path, form):
+    val_of_train(tmp_path / "set", form)
+    with pytest.raises(UserError, match=r"images are in 'train' and in 'val', the first is .*; give each image to one"):
+        convert(str(tmp_path / "set"), str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()

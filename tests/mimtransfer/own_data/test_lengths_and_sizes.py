@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.registry import PARAM_SCHEDULERS
 from own_sets import yolo
 
 from mimtransfer.cli.launch import load_config
@@ -54,6 +55,17 @@ def test_a_segmentor_of_another_size_keeps_its_ratios():
     cfg = read("segmentation/upernet_vit-base_80k_cityscapes-512x1024.py")
     set_image_size(cfg, 512)
     assert tuple(cfg.model.test_cfg.crop_size) == (256, 512)
+
+
+def test_the_size_of_a_detr_is_that_of_its_last_resizing():
+    cfg = read("detection/dino_vitdet_vit-base_12e_coco.py")
+    assert image_size_of(cfg) == 1333  # not 4200, to which images are enlarged before a crop
+    set_image_size(cfg, 640)
+    whole, cropped = cfg.train_dataloader.dataset.pipeline[3].transforms
+    assert image_size_of(cfg) == 640
+    for last in (whole[-1], cropped[-1]):
+        assert last.scales[-1] == (round(800 * 640 / 1333), 640)
+    assert cfg.test_dataloader.dataset.pipeline[1].scale == (640, 384)
 
 
 def test_pretraining_and_classification_of_another_size():
@@ -183,3 +195,20 @@ def test_blocks_of_a_deeper_vit_become_those_of_vit_ti(tmp_path):
     assert tuple(cfg.model.backbone.global_blocks) == (2, 5, 8, 11) and cfg.model.neck.in_channels == 192
     cfg, _, _ = prepared("segmentation/upernet_vit-large_160k_ade20k-512x512.py", tmp_path, quick=True)
     assert tuple(cfg.model.backbone.out_indices) == (3, 5, 7, 11) and cfg.model.decode_head.in_channels == [192] * 4
+
+
+@pytest.mark.parametrize(("images", "batch", "iters"), [(1000, 64, 16), (100, 64, 2), (1000, 256, 4), (64, 64, 1)])
+def test_the_shortest_runs_reach_the_lr_of_the_recipe(images, batch, iters):
+    config = "detection/mask-rcnn_vitdet_vit-base_100e_coco.py"
+    cfg, shipped = read(config), read(config)
+    set_epochs(cfg, shipped, 1, images, 1)
+    cfg.train_dataloader.batch_size = batch
+    rescale_schedule(cfg, shipped, 1)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedulers = [PARAM_SCHEDULERS.build(step, default_args=dict(optimizer=optimizer)) for step in cfg.param_scheduler]
+    rates = []
+    for _ in range(cfg.train_cfg.max_iters):
+        rates.append(optimizer.param_groups[0]["lr"])
+        for scheduler in schedulers:
+            scheduler.step()
+    assert len(rates) == iters and max(rates) == pytest.approx(1.0)

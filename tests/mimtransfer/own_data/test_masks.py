@@ -179,3 +179,55 @@ def test_values_that_are_no_class_numbers_are_refused(tmp_path, values, said):
 def test_classes_without_a_pixel_are_told(tmp_path):
     root = masks(tmp_path / "set", names=("background", "red", "green", "blue"))
     assert convert(str(root), str(tmp_path / "out")).notes == ["no pixel is of blue"]
+
+
+def test_a_table_as_windows_writes_it(tmp_path):
+    (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbfignore: 0\r\nroad: 1\r\n")
+    table = read_table(str(tmp_path / "a.txt"))
+    assert table.classes == ("road",) and table.values == {0: 255, 1: 0}
+
+
+def test_a_turn_that_no_size_shows_is_told(tmp_path):
+    exif = Image.Exif()
+    for k, orientation in enumerate((1, 3, 6)):
+        exif[0x0112] = orientation
+        (tmp_path / "set/images").mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (2, 2)).save(tmp_path / f"set/images/{k}.jpg", exif=exif)
+        save(Image.fromarray(np.array([[0, 1], [1, 0]], np.uint8)), tmp_path / f"set/masks/{k}.png")
+    data = convert(str(tmp_path / "set"), str(tmp_path / "out"))
+    assert data.notes[-1] == ("2 images are turned by their EXIF data at the same size: were they labelled as viewers "
+                              "show them?")
+
+
+def test_a_list_whose_name_fits_two_masks_is_refused(tmp_path):
+    for folder in "ab":
+        save(Image.new("RGB", (2, 1)), tmp_path / f"JPEGImages/{folder}/0.jpg")
+        save(Image.fromarray(np.array([[0, 1]], np.uint8)), tmp_path / f"SegmentationClass/{folder}/0.png")
+    write(tmp_path / "ImageSets/Segmentation/train.txt", "0\n")
+    with pytest.raises(UserError, match=r"train.txt: '0' could be .*a/0.png' or .*b/0.png'"):
+        find_masks(str(tmp_path))
+
+
+@pytest.mark.parametrize("names", [("background", "leaf"), None])
+def test_an_object_of_255_is_refused_with_and_without_names(tmp_path, names):
+    masks(tmp_path / "set", number=3, names=names or ())
+    if names is None:
+        (tmp_path / "set/classes.txt").unlink()
+    for k in range(3):
+        save(Image.fromarray(np.array([[0, 255] * 64] * 96, np.uint8)), tmp_path / f"set/masks/{k}.png")
+    with pytest.raises(UserError, match="the masks hold 0 and 255 only, and 255 stands for no label"):
+        convert(str(tmp_path / "set"), str(tmp_path / "out"))
+
+
+def test_one_mask_of_an_image_counts(tmp_path):
+    image = Image.fromarray(LABELS)
+    save(Image.new("RGB", (3, 2)), tmp_path / "images/a.jpg")
+    for name in ("a.jpg", "a.png"):  # a picture of a mask beside it
+        save(image, tmp_path / "masks" / name)
+    assert find_masks(str(tmp_path))["train"][0].mask == str(tmp_path / "masks/a.png")
+    save(image, tmp_path / "masks/a.bmp")
+    with pytest.raises(UserError, match=r"masks/a.bmp and 'a.png' are masks of one name"):
+        find_masks(str(tmp_path))
+    image.save(tmp_path / "several.tif", save_all=True, append_images=[image])
+    with pytest.raises(UserError, match=r"several.tif' holds several images"):
+        read_mask(str(tmp_path / "several.tif"), None)

@@ -165,3 +165,36 @@ def test_no_labels_at_all_and_images_in_two_splits_are_refused(tmp_path):
     write(tmp_path / "data.yaml", "train: images/train\nnames: [red, green]\n")
     with pytest.raises(UserError, match="not one of 2 images has labels"):
         read_yolo(str(tmp_path))
+
+
+@pytest.mark.parametrize("key", ["names", "nc", "train", "path"])
+def test_aliases_that_unfold_to_gigabytes_are_refused(tmp_path, key):
+    one_image(tmp_path, "0 0.5 0.5 0.2 0.2\n")
+    lists = ["a: &a0 [x]", *(f"a{k}: &a{k} [{', '.join([f'*a{k - 1}'] * 10)}]" for k in range(1, 30))]
+    keys = {"path": ".", "train": "images/train", "names": "[red, green]", "nc": 2, key: "[*a29]"}
+    write(tmp_path / "data.yaml", "\n".join([*lists, *(f"{name}: {value}" for name, value in keys.items())]))
+    with pytest.raises(UserError, match="an alias of a list or a mapping"):
+        read_yolo(str(tmp_path))
+
+
+def test_an_alias_of_a_text_is_read(tmp_path):
+    one_image(tmp_path, "0 0.5 0.5 0.2 0.2\n")
+    write(tmp_path / "data.yaml", "here: &here images/train\ntrain: *here\nnames: [red, green]\n")
+    assert len(read_yolo(str(tmp_path)).splits["train"]) == 1
+
+
+def test_files_as_windows_writes_them(tmp_path):
+    one_image(tmp_path, "")
+    (tmp_path / "labels/train/a.txt").write_bytes(b"\xef\xbb\xbf1 0.5 0.5 0.25 0.5\r\n")
+    (tmp_path / "data.yaml").unlink()
+    (tmp_path / "classes.txt").write_bytes(b"\xef\xbb\xbfred\r\ngreen\r\n")
+    found = read_yolo(str(tmp_path))
+    assert found.classes == CLASSES and [marked.label for marked in found.splits["train"][0].objects] == [1]
+
+
+@pytest.mark.parametrize("twice", ["names: {0: red, 0: green, 1: blue}", "names: [red, green]\nnames: [green, red]"])
+def test_keys_that_occur_twice_are_refused(tmp_path, twice):
+    one_image(tmp_path, "0 0.5 0.5 0.2 0.2\n")
+    write(tmp_path / "data.yaml", f"train: images/train\n{twice}\n")
+    with pytest.raises(UserError, match=r"data\.yaml: no valid YAML .the key '(0|names)' occurs twice"):
+        read_yolo(str(tmp_path))

@@ -12,7 +12,8 @@ from fabricate_records import init_from, pretrain, transfer
 from PIL import Image
 
 from mimtransfer.results.record import Run, read_runs, write_record
-from mimtransfer.results.report.charts import COLOURS, Charts, Dot, Line
+from mimtransfer.results.report.charts import Charts, Dot, Line
+from mimtransfer.results.report.colours import COLOURS, colour_of, slots_of
 from mimtransfer.results.report.page import html_page
 from mimtransfer.results.report.pictures import pictures_of
 from mimtransfer.results.table import build_table, read_published
@@ -83,12 +84,12 @@ def study(tmp_path_factory):
 
 def test_numbers(study):
     rows = [[" ".join(cell.split()) for cell in row] for row in Page(study[2]).rows]
-    assert rows[0] == ["", "small_detection detection", "cost of pretraining"]
-    assert rows[1] == ["pretraining", "box AP", "mIoU", "images/s", "device-hours", "peak GB"]
-    assert rows[2] == ["random init", "21.0 \u00b1 1.0 seeds 0 1 2", "1.0 \u00b1 0.0 seeds 0 1 2", "-", "-", "-"]
-    assert rows[3] == [LABEL, "31.1 \u00b1 1.1 +10.1** seeds 0 1 2", "-", "1234 seed 0", "0.017 seed 0", "2.0 seed 0"]
+    assert rows[:2] == [["", "detection", "cost of pretraining"], ["", "small_detection", ""]]
+    assert rows[2] == ["pretraining", "box AP", "mIoU", "images/s", "device-hours", "peak GB"]
+    assert rows[3] == ["random init", "21.0 \u00b1 1.0 seeds 0 1 2", "1.0 \u00b1 0.0 seeds 0 1 2", "-", "-", "-"]
+    assert rows[4] == [LABEL, "31.1 \u00b1 1.1 +10.1** seeds 0 1 2", "-", "1234 seed 0", "0.017 seed 0", "2.0 seed 0"]
     assert rows[-1] == ["<i> \u20201 A & B", "51.6", "-", "-", "-", "-"]
-    best = re.findall(r'<td class="best">.*?</td>', study[2], re.DOTALL)
+    best = re.findall(r'<td class="best first">.*?</td>', study[2], re.DOTALL)
     assert len(best) == 1 and ">31.1 " in best[0] and "p = 3.27e-05" in best[0]
 
 
@@ -154,11 +155,13 @@ def test_charts(study):
     curves = section(study[2], "learning-curves")
     titles = re.findall("<title>(.*?)</title>", curves)
     assert len(titles) == 2 and titles[0].endswith(", seed 0")  # a metric with one point is no curve
-    assert all(colour in curves for colour in COLOURS[:2])
+    slots = slots_of([row.label for row in study[0].rows])
+    assert slots[0] == 7 and all(colour_of(slot) in curves for slot in slots)
+    assert ">loss</text>" in curves and ">box AP</text>" in scatters and ">pretrain device-hours</text>" in scatters
 
 
 def test_a_curve_goes_through_its_points():
-    svg = ET.fromstring(Charts().lines([Line("one", 0, [[1, 2.0], [50, 1.0], [100, 0.5]])], "iterations"))
+    svg = ET.fromstring(Charts().lines([Line("one", 0, [[1, 2.0], [50, 1.0], [100, 0.5]])], "iterations", "loss"))
     (line,) = [group for group in svg.iter("g") if group.findtext("title") == "one"]
     numbers = [float(word) for word in line.find("path").get("d").split() if word not in "ML"]
     xs, ys = numbers[::2], numbers[1::2]
@@ -170,13 +173,13 @@ def test_a_curve_goes_through_its_points():
 def test_charts_of_one_page_share_no_id_and_no_style():
     charts = Charts()
     dots = [Dot("a", 0, 1.0, 20.0, 0.5), Dot("b $x$", 9, 1.0, 20.1, None)]
-    text = charts.scatter(dots, "hours") + charts.scatter(dots, "hours")
+    text = charts.scatter(dots, "hours", "AP") + charts.scatter(dots, "hours", "AP")
     ids = re.findall(r' id="([^"]*)"', text)
     assert ids and len(ids) == len(set(ids)) and {f"#{name}" for name in ids} == set(re.findall('href="([^"]*)"', text))
     assert "<style" not in text and "<metadata" not in text and "b $x$</text>" in text
     places = [float(y) for y in re.findall(r'<text[^>]* y="([\d.]+)"[^>]*>(?:a|b \$x\$)</text>', text)][:2]
     assert abs(places[0] - places[1]) > 9  # labels of neighbours lie above each other
-    assert text == Charts().scatter(dots, "hours") + text[len(text) // 2 :]  # the same in every run
+    assert text == Charts().scatter(dots, "hours", "AP") + text[len(text) // 2 :]  # the same in every run
 
 
 def test_the_newest_pictures(study):

@@ -146,6 +146,13 @@ def test_files_that_are_no_suites(name, text, message, folder):
     assert str(error.value).startswith(message) and "\n" not in str(error.value)
 
 
+def test_the_quick_demo():
+    suite = load_suite(str(ROOT / "configs/suites/demo-quick.py"))
+    assert set(suite.jobs) == {"scenes", "mae-seed0", "det_mae-seed0", "det_random-seed0", "seg_mae-seed0",
+                               "seg_random-seed0"}
+    assert all(job.options for job in suite.jobs.values() if job.kind != "data")
+
+
 def test_the_demo():
     """The runs of `make demo`: two pretrainings, and detection and segmentation from them and from nothing."""
     suite = load_suite(str(ROOT / "configs/suites/demo.py"))
