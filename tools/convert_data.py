@@ -34,10 +34,12 @@ def main() -> None:
     from mimtransfer.cli.explain import clean_exit
 
     with clean_exit():
+        from mimtransfer.cli.command import as_typed
         from mimtransfer.own_data.convert import convert
 
         data = convert(args.source, args.out, args.task, args.val_share, args.seed, args.images, args.table)
-        print("\n".join([*data.summary(), f"Written to {args.out}: python tools/train.py CONFIG --data {args.out}"]))
+        written = as_typed(f"Written to {args.out}: python tools/train.py CONFIG --data {args.out}")
+        print("\n".join([*data.summary(), written]))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,9 @@ sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 def parse_args() -> argparse.Namespace:
     """Read the command line. Only the standard library so far: `--help` answers at once."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    from mimtransfer.cli.parser import Parser
+
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("checkpoint", help="checkpoint of tools/pretrain.py or tools/train.py, or any with --config or --arch")
     add("out", metavar="OUT_DIR", help="folder to write; it must not exist, or be empty")

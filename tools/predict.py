@@ -6,7 +6,9 @@ import sys
 
 def parse_args() -> argparse.Namespace:
     """Read the command line. Only the standard library so far: `--help` answers at once."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    from mimtransfer.cli.parser import Parser
+
+    parser = Parser(description=__doc__)
     add = parser.add_argument
     add("config", help="config file that the checkpoint was trained with")
     add("checkpoint", help="checkpoint of tools/train.py")
@@ -41,9 +43,11 @@ def main() -> None:
         from mimtransfer.datasets.tree import printable
         from mimtransfer.datasets.unreadable import UnreadableImage
         from mimtransfer.errors import UserError
+        from mimtransfer.own_data.kinds import check_kind
         from mimtransfer.training.precision import set_precision
 
         cfg = launch.load_config(args.config, args.cfg_options)
+        check_kind(cfg, args.config, "training")
         launch.set_launcher(cfg, "none")
         set_precision(cfg)
         launch.enter_scope(cfg)

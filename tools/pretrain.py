@@ -9,7 +9,9 @@ sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 def parse_args() -> argparse.Namespace:
     """Read the command line. Only the standard library so far: `--help` answers at once."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    from mimtransfer.cli.parser import Parser
+
+    parser = Parser(description=__doc__)
     parser.add_argument("config", help="config file, e.g. configs/pretrain/mae_vit-base_800e_in1k.py")
     parser.add_argument("--data", metavar="DIR", help="your images: a folder, at any depth (docs/own-data.md)")
     parser.add_argument(
@@ -78,6 +80,7 @@ def main() -> None:
     with clean_exit():
         from mimtransfer.checks.settings import check_settings
         from mimtransfer.cli import launch
+        from mimtransfer.own_data.kinds import check_kind
         from mimtransfer.own_data.options import OwnOptions
         from mimtransfer.results.trackers import set_log
         from mimtransfer.training.batch import count_processes
@@ -89,6 +92,7 @@ def main() -> None:
         from pretrain.runner import build_runner, register_all
 
         shipped = launch.load_config(args.config, [], as_shipped=True)
+        check_kind(shipped, args.config, "pretraining")
         processes = count_processes(args.launcher)
         register_all()
         own = OwnOptions.of(args, shipped, processes)

@@ -7,7 +7,9 @@ from pathlib import Path
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    from mimtransfer.cli.parser import Parser
+
+    parser = Parser(description=__doc__)
     parser.add_argument(
         "work_dirs", nargs="+", help="folders that hold result.json files, at any depth: transfers and pretrainings"
     )

@@ -5,7 +5,9 @@ import os
 
 def parse_args() -> argparse.Namespace:
     """Read the command line. Only the standard library so far: `--help` answers at once."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    from mimtransfer.cli.parser import Parser
+
+    parser = Parser(description=__doc__)
     add = parser.add_argument
     add("config", help="config file that the checkpoint was trained with, or one that trains nothing (k-NN)")
     add("checkpoint", nargs="?", help="checkpoint of tools/train.py, or its work dir: the newest one")
@@ -39,6 +41,7 @@ def main() -> None:
         from mimtransfer.checks.settings import check_settings
         from mimtransfer.cli import launch, outputs_of_test
         from mimtransfer.evaluation.tta import merge_views, set_tta
+        from mimtransfer.own_data.kinds import check_kind
         from mimtransfer.results.progress import ProgressHook
         from mimtransfer.results.trackers import set_log
         from mimtransfer.training.batch import count_processes
@@ -46,6 +49,7 @@ def main() -> None:
         from mimtransfer.training.rescale import rescale_schedule
 
         cfg = launch.load_config(args.config, args.cfg_options)
+        check_kind(cfg, args.config, "training", "evaluation")
         args.checkpoint = launch.checkpoint_at(args.checkpoint)
         trained_on = launch.check_what_is_tested(cfg, args.checkpoint, args.pretrained)
         processes = trained_on or count_processes(args.launcher)

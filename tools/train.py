@@ -5,7 +5,9 @@ import os
 
 def parse_args() -> argparse.Namespace:
     """Read the command line. Only the standard library so far: `--help` answers at once."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    from mimtransfer.cli.parser import Parser
+
+    parser = Parser(description=__doc__)
     add = parser.add_argument
     add("config", help="config file, e.g. configs/detection/mask-rcnn_vitdet_vit-base_100e_coco.py")
     add("--pretrained", metavar="CKPT", help="checkpoint of a pretraining (default: random weights)")
@@ -54,6 +56,7 @@ def main() -> None:
         from mimtransfer.cli import launch
         from mimtransfer.datasets.configured import set_max_corrupt
         from mimtransfer.errors import UserError
+        from mimtransfer.own_data.kinds import check_kind
         from mimtransfer.own_data.options import OwnOptions
         from mimtransfer.results.progress import ProgressHook
         from mimtransfer.results.trackers import set_log
@@ -68,6 +71,7 @@ def main() -> None:
         if args.overfit_iters is not None and args.overfit is None:
             raise UserError("--overfit-iters without --overfit N: give both, or train_cfg.max_iters of the run itself")
         shipped = launch.load_config(args.config, [], as_shipped=True)
+        check_kind(shipped, args.config, "training")
         processes = count_processes(args.launcher)
         own = OwnOptions.of(args, shipped, processes)
         cfg = launch.load_config(args.config, args.cfg_options, prepare=own.apply)

@@ -75,7 +75,8 @@ def _dataset(
     where, root = f"{split} data", dataset.get("data_root") or ""
     if root and not osp.isdir(root):
         yield Finding(FAIL, f"{where}: folder {root!r} does not exist{near_files(root).replace(';', ',')}",
-                      f"put the data there (docs/transfer.md) or set {split}_dataloader.dataset.data_root")
+                      f"put the data there (docs/transfer.md), train on data of your own by --data DIR, or set "
+                      f"{split}_dataloader.dataset.data_root")
         return
     try:
         classes = classes_of(dataset)

@@ -18,6 +18,8 @@ KNOWN = {
                     "SegmentationClass)",
     "classification": "a folder of images for each class, below train and val, or not",
 }
+# a part of a data set, which someone may give for all of it; other folders above are not searched, they may be large
+_PARTS = ("images", "jpegimages", "annotations", "labels", "train", "val")
 
 
 def recognise(path: str, task: str | None = None) -> tuple[str, str]:
@@ -45,7 +47,7 @@ def recognise(path: str, task: str | None = None) -> tuple[str, str]:
         found = _kinds_of(path, task)
     if not found:
         every = "; ".join(f"{name}: {what}" for name, what in KNOWN.items() if task in (None, name))
-        raise UserError(f"data {path!r} are of no known form; expected {every}")
+        raise UserError(f"data {path!r} are of no known form; {_above(path, task) or f'expected {every}'}")
     if task is None:
         return next(iter(found.items()))
     if task not in found:
@@ -53,6 +55,18 @@ def recognise(path: str, task: str | None = None) -> tuple[str, str]:
         raise UserError(f"data {path!r} are {form} for {other}, but the config is of {task}; choose a config of "
                         f"{other}, or give {KNOWN[task]}")
     return task, found[task]
+
+
+def _above(path: str, task: str | None) -> str:
+    """Name the folder above where it is a data set: the user gave its `images`, `JPEGImages` or `train`."""
+    above = osp.dirname(osp.normpath(path))
+    if not above or not osp.basename(osp.normpath(path)).lower().startswith(_PARTS):
+        return ""
+    try:
+        found = _kinds_of(above, task)
+    except UserError:  # broken, or none
+        return ""
+    return f"did you mean {above!r} ({found[task or next(iter(found))]})?" if found and task in (None, *found) else ""
 
 
 def _kinds_of(folder: str, task: str | None) -> dict[str, str]:

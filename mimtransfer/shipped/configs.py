@@ -66,6 +66,8 @@ def find_config(name: str | os.PathLike, suites: bool = False, what: str = "conf
     if found is not None:
         return found
     text = os.fspath(name)
+    if not suites and (suite := locate(text, suites=True)) is not None:
+        raise UserError(f"{what} {text!r} is a suite ({suite}); run it by python tools/transfer.py {text}")
     wanted = text.removeprefix(PREFIX)
     folder = os.path.dirname(os.path.expanduser(text))
     if wanted == text and (os.path.isdir(os.path.expanduser(text)) or (folder and os.path.isdir(folder))):

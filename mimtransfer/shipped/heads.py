@@ -60,7 +60,8 @@ def matching(pattern: str | None) -> list[Head]:
     """Return the heads of the configs whose name, folder or head holds a word, or fits a shell pattern.
 
     Args:
-        pattern: upper and lower case count as equal; all configs without one.
+        pattern: upper and lower case count as equal; all configs without one. Hyphens, underscores and spaces of a
+            word may be left out where nothing else fits.
 
     Raises:
         UserError: nothing matches.
@@ -73,7 +74,10 @@ def matching(pattern: str | None) -> list[Head]:
         found = [head for head in heads if fnmatch.fnmatch(head.name.lower(), word)
                  or fnmatch.fnmatch(f"{head.folder}/{head.name}".lower(), word)]
     else:
-        found = [head for head in heads if word in f"{head.folder}/{head.name} {head.title}".lower()]
+        said = {f"{head.folder}/{head.name} {head.title}".lower(): head for head in heads}
+        found = [head for text, head in said.items() if word in text]
+        if not found and (letters := re.sub(r"[-_ ]", "", word)):  # maskrcnn
+            found = [head for text, head in said.items() if letters in re.sub(r"[-_ ]", "", text)]
     if not found:
         hint = near_matches(pattern, [head.name for head in heads])
         raise UserError(f"no config matches {pattern!r}; {hint or 'mimtransfer configs lists all'}")

@@ -51,6 +51,26 @@ def test_the_task_of_the_config_chooses(tmp_path):
         recognise(str(tmp_path), "classification")
 
 
+@pytest.mark.parametrize(("form", "part"), [
+    ("yolo", "images"), ("yolo", "labels"), ("voc", "JPEGImages"), ("coco", "images"), ("masks", "images"),
+])
+def test_a_part_of_a_data_set_is_answered_with_the_whole(tmp_path, form, part):
+    make, task = MAKERS[form]
+    make(tmp_path / "set")
+    (tmp_path / "set" / part).mkdir(exist_ok=True)
+    with pytest.raises(UserError) as error:
+        recognise(str(tmp_path / "set" / part), task)
+    assert str(error.value).endswith(f"of no known form; did you mean {str(tmp_path / 'set')!r} ({form})?")
+
+
+def test_the_folder_above_is_named_only_for_what_is_asked(tmp_path):
+    yolo(tmp_path / "set")
+    for part, task in (("images", "segmentation"), ("others", "detection")):
+        (tmp_path / "set" / part).mkdir(exist_ok=True)
+        with pytest.raises(UserError, match=f"of no known form; expected {task}"):
+            recognise(str(tmp_path / "set" / part), task)
+
+
 @pytest.mark.parametrize(("make", "said"), [
     (lambda root: root / "absent", "are not there"),
     (lambda root: save(Image.new("RGB", (8, 8)), root / "set/a.png").parent, "of no known form; expected detection"),

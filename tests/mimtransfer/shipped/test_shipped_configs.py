@@ -58,6 +58,7 @@ def test_suites_and_configs_have_names_of_their_own():
                                   "'mae_vit-base_800e_in1k'"),
     ("configs/pretrain/mae_vit-bsae_800e_in1k.py", "config 'configs/pretrain/mae_vit-bsae_800e_in1k.py': no such file; "
                                                    "did you mean 'mae_vit-base_800e_in1k'"),
+    ("camvid-bccd-cpu", "config 'camvid-bccd-cpu' is a suite ("),
     ("qqq", "config 'qqq': no such file; `mimtransfer configs` lists those that are shipped"),
     ("/nowhere/qqq.py", "config '/nowhere/qqq.py': no such file; the folder '/nowhere' does not exist"),
     ("mask-rcnn_vitdet_vit-base", "config 'mask-rcnn_vitdet_vit-base': no such file; it is the beginning of "
@@ -101,6 +102,8 @@ def test_the_list_has_a_line_for_each_config():
     ("BCCD-cpu", {"faster-rcnn_vit-tiny_bccd-cpu", "camvid-bccd-cpu", "label-shares_camvid-bccd-cpu"}),
     ("detection/mask2former*", {"mask2former_vitdet_vit-base_50e_coco"}),
     ("mae_vit-base_800e_in1k", {"mae_vit-base_800e_in1k"}),
+    ("retina net", {"retinanet_vitdet_vit-base_100e_coco"}),
+    ("fasterrcnn", {"faster-rcnn_vit-tiny_bccd-cpu", "faster-rcnn_vit-tiny_bccd"}),
 ])
 def test_patterns(pattern, names):
     assert {head.name for head in matching(pattern)} == names
