@@ -68,9 +68,9 @@ def test_is_what_its_name_says(leaf):
     masks = re.fullmatch(r"(\d+)-masks", rest[0])
     if method not in OWN_MASKS:
         assert cfg.model.get("masks_per_image", 1) == (int(masks[1]) if masks else 1)
-    phased = rest[0] == "phases"
+    phased = "phases" in rest[0].split("-")
     assert phased == any(hook.type == "PhaseHook" for hook in cfg.custom_hooks)
-    rest = rest[1:] if masks or phased else rest
+    rest = rest[1:] if masks or rest[0] == "phases" else rest
     assert cfg.model.type == METHODS[method]
     variant = None if re.match("(rope-)?vit|swin|resnet", rest[0]) else rest[0].split("-")[0]
     if method == "mapet":
@@ -84,7 +84,7 @@ def test_is_what_its_name_says(leaf):
         if variant == "cross":
             assert cfg.model.decoder.type == "CrossDecoder" and cfg.model.decoder.predict_ratio == 0.25
             assert [h.label[:8] for h in cfg.custom_hooks if h.type == "RecordHook"] == ["CrossMAE"]
-            variant = rest[0].partition("-")[2]
+            variant = rest[0].partition("-")[2].replace("phases", "")
         strategy = STRATEGIES[variant] if variant else OWN_STRATEGIES.get(method, "Random")
         assert cfg.model.get("strategy", dict(type="RandomMasking")).type == f"{strategy}Masking"
     arch = re.search(r"_(vit-|swin-|resnet)(tiny|small|base|large|50)", stem)

@@ -156,7 +156,7 @@ def test_doctor_and_the_tools_say_the_same_line(leaf, path, value, line, tmp_pat
     file.write_text(json.dumps(changed(leaf, path, value).to_dict()))
     said = [found for found in check_config(str(file), [], None, 1) if found.what.startswith("config: ")]
     assert {found.level for found in said} == {FAIL} and any(line in found.line for found in said)
-    tool = "pretrain" if leaf == PRETRAIN else "train"
+    tool = "pretrain" if leaf.startswith("pretrain/") else "train"
     status = call_tool(tool, file, "--work-dir", tmp_path / "run")
     told = capsys.readouterr().err.splitlines()[-1]
     more = f"; and {len(said) - 1} more: tools/doctor.py lists them" if len(said) > 1 else ""

@@ -129,7 +129,7 @@ def bash():
     (["mimtransfer", "train", "--overf"], ["--overfit", "--overfit-iters"]),
     (["mimtransfer", "train", "mask2former_"], ["mask2former_vit-base_160k_ade20k-512x512",
                                                "mask2former_vitdet_vit-base_50e_coco"]),
-    (["mimtransfer", "transfer", "de"], ["demo"]),
+    (["mimtransfer", "transfer", "de"], ["demo", "demo-quick"]),
     (["mimtransfer", "train", "--launcher", "p"], ["pytorch"]),
 ])
 def test_bash_completes(words, offered, bash):
