@@ -114,6 +114,7 @@ gpu-report: $(READY)
 demo: $(READY)
 	@$(PY) tools/transfer.py $(DEMO_SUITE) --seeds $(SEEDS) --work-dir $(DEMO)
 	@$(PY) tools/transfer.py $(DEMO_SUITE) --seeds $(SEEDS) --work-dir $(DEMO) --table --format html --title Demo --out $(DEMO)/report.html
+	@echo 'detections side by side, curves: $(DEMO)/report.html'
 
 clean:
 	rm -rf data/scenes work_dirs/demo work_dirs/demo-quick $(DEMO)
