@@ -9,7 +9,7 @@ import numpy as np
 from mmengine.logging import print_log
 
 from mimtransfer.datasets.tree import left_out_images, printable, some, walk
-from mimtransfer.errors import UserError
+from mimtransfer.errors import UserError, near_files
 
 
 class PathTable:
@@ -46,7 +46,8 @@ def find_images(root: str, extensions: Iterable[str], left_out: list[str] | None
         UserError: `root` is missing, is no folder, cannot be read, or holds no image.
     """
     if not os.path.exists(root):
-        raise UserError(f"image folder {root} does not exist: set train_dataloader.dataset.root to a folder")
+        raise UserError(f"image folder {root} does not exist: set train_dataloader.dataset.root to a folder"
+                        f"{near_files(str(root))}")
     if not os.path.isdir(root):
         raise UserError(f"image folder {root} is a file: a list of paths belongs in train_dataloader.dataset.list_file")
     try:

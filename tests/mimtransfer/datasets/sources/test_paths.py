@@ -42,6 +42,9 @@ def test_links_to_folders_are_followed_once_and_loops_end(tmp_path):
 def test_missing_root(tmp_path):
     with pytest.raises(UserError, match=r"image folder .*/nowhere does not exist: set train_dataloader.dataset.root"):
         find_images(str(tmp_path / "nowhere"), EXTENSIONS)
+    (tmp_path / "scenes").mkdir()
+    with pytest.raises(UserError, match=r"to a folder; did you mean 'scenes'\?$"):
+        find_images(str(tmp_path / "scene"), EXTENSIONS)
 
 
 def test_root_that_is_a_file(tmp_path):
