@@ -31,6 +31,7 @@ from mimtransfer.datasets.tree import left_out_images, printable, some, walk
 from mimtransfer.datasets.unreadable import UnreadableImage, read_regular
 from mimtransfer.errors import UserError, near_files, what_is
 from mimtransfer.openmmlab import class_colours
+from mimtransfer.training.drawn_detections import enlarged, enlargement
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm")
 
@@ -184,8 +185,9 @@ class Predictor:
         entry = dict(image=path, file_name=file_name, width=image.shape[1], height=image.shape[0], picture=picture)
         detects = "pred_instances" in sample
         options = dict(pred_score_thr=self.score_threshold) if detects else dict(with_labels=False)
-        self.visualizer.add_datasample(name, image, sample, draw_gt=False, out_file=osp.join(self.out, picture),
-                                       **options)
+        factor = enlargement(image.shape[1], image.shape[0]) if detects else 1  # names would hide a small image
+        self.visualizer.add_datasample(name, image.repeat(factor, 0).repeat(factor, 1), enlarged(sample, factor),
+                                       draw_gt=False, out_file=osp.join(self.out, picture), **options)
         if not detects:
             return Prediction({**entry, **self._class_map(sample.pred_sem_seg.data[0].numpy(), name)}, {})
         found = self._detections(sample.pred_instances)

@@ -126,7 +126,8 @@ def test_detection_from_overfit_to_predictions(call):
     assert len({entry["picture"] for entry in written["images"]}) == 3  # two images of one name
     for entry in written["images"]:
         with Image.open(Path("found", entry["picture"])) as picture:
-            assert picture.format == "JPEG"
+            # Enlarged, so that names of classes do not hide a small image; what is written is of the image itself.
+            assert picture.format == "JPEG" and picture.width >= 256 > entry["width"]
         scores = [found["score"] for found in entry["detections"]]
         assert scores == sorted(scores, reverse=True) and scores
         for found in entry["detections"]:
