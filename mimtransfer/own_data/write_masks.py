@@ -4,6 +4,7 @@ from __future__ import annotations
 import os
 import os.path as osp
 from collections.abc import Sequence
+from io import BytesIO
 
 import numpy as np
 from PIL import Image
@@ -39,15 +40,17 @@ def write_masks(
     every = list(dict.fromkeys(masked for members in splits.values() for masked in members))
     root = osp.commonpath([osp.dirname(masked.image) for masked in every])
     values: dict[Masked, list[int]] = {}
+    unseen = 0
     for masked in every:
-        labels = same_size(read_mask(masked.mask, table), masked)
+        size = image_size(masked.image)
+        unseen += size.turns_unseen
+        labels = same_size(read_mask(masked.mask, table), masked, size)
         values[masked] = np.flatnonzero(np.bincount(labels.ravel(), minlength=256)).tolist()
         _write_map(labels, osp.join(out, "masks", _below(masked.image, root) + ".png"))
     classes = _numbered(values, source) if table is None else table.classes
     if table is not None and table.values is None and table.colours is None and len(classes) > 1:
         _check_labels(values, source)
     notes = _notes(values, classes)
-    unseen = sum(image_size(masked.image).turns_unseen for masked in every)
     notes += [f"{unseen} {UNSEEN_TURN}"] if unseen else []
     if "val" not in splits:
         members = splits["train"]
@@ -70,8 +73,6 @@ def write_masks(
 
 
 def _write_map(labels: np.ndarray, path: str) -> None:
-    from io import BytesIO
-
     os.makedirs(osp.dirname(path), exist_ok=True)
     content = BytesIO()
     Image.fromarray(labels).save(content, format="png")
