@@ -13,8 +13,7 @@ from mimtransfer.errors import UserError
 from mimtransfer.own_data.converted import OwnData, Split
 from mimtransfer.own_data.found import IMAGE_ENDINGS, split_of
 from mimtransfer.own_data.names import check_names
-from mimtransfer.own_data.splits import check_apart, validation_images
-from mimtransfer.own_data.write_boxes import said
+from mimtransfer.own_data.splits import below, check_apart, said, validation_images
 
 
 def find_class_folders(folder: str) -> dict[str, str]:
@@ -50,7 +49,7 @@ def write_class_folders(found: dict[str, str], source: str, out: str, share: flo
         samples = read["train"].samples
         counts = np.zeros((len(samples), len(classes)), dtype=np.int32)
         counts[np.arange(len(samples)), [label for _, label in samples]] = 1
-        names = [osp.relpath(path, found["train"]).replace(os.sep, "/") for path, _ in samples]
+        names = [below(path, found["train"]) for path, _ in samples]
         chosen = validation_images(counts, names, share, seed)
         absent = [classes[label] for label in np.flatnonzero(counts[sorted(chosen)].sum(0) == 0)]
         if absent:

@@ -14,8 +14,7 @@ from mimtransfer.files import write_atomically
 from mimtransfer.own_data.converted import OwnData, Split
 from mimtransfer.own_data.found import UNSEEN_TURN, image_size
 from mimtransfer.own_data.masks import IGNORED, Masked, Table, read_mask, same_size
-from mimtransfer.own_data.splits import check_apart, validation_images
-from mimtransfer.own_data.write_boxes import said
+from mimtransfer.own_data.splits import below, check_apart, said, validation_images
 
 
 def write_masks(
@@ -46,7 +45,7 @@ def write_masks(
         unseen += size.turns_unseen
         labels = same_size(read_mask(masked.mask, table), masked, size)
         values[masked] = np.flatnonzero(np.bincount(labels.ravel(), minlength=256)).tolist()
-        _write_map(labels, osp.join(out, "masks", _below(masked.image, root) + ".png"))
+        _write_map(labels, osp.join(out, "masks", below(masked.image, root) + ".png"))
     classes = _numbered(values, source) if table is None else table.classes
     if table is not None and table.values is None and table.colours is None and len(classes) > 1:
         _check_labels(values, source)
@@ -57,7 +56,7 @@ def write_masks(
         counts = np.zeros((len(members), 256), dtype=np.int32)
         for row, masked in zip(counts, members):
             row[values[masked]] = 1
-        chosen = validation_images(counts[:, : len(classes)], [_below(each.image, root) for each in members], share,
+        chosen = validation_images(counts[:, : len(classes)], [below(each.image, root) for each in members], share,
                                    seed)
         splits["train"] = [masked for k, masked in enumerate(members) if k not in chosen]
         splits["val"] = [members[k] for k in sorted(chosen)]
@@ -66,7 +65,7 @@ def write_masks(
     written: dict[str, Split] = {}
     for split in ("train", "val", "test"):
         if split in splits:
-            names = [_below(masked.image, root) for masked in splits[split]]
+            names = [below(masked.image, root) for masked in splits[split]]
             write_atomically(osp.join(out, "lists", f"{split}.txt"), "".join(f"{name}\n" for name in names))
             written[split] = Split(root, "masks", len(names), names=f"lists/{split}.txt")
     return OwnData("segmentation", "masks", source, out, classes, False, split_by, written, notes)
@@ -106,7 +105,3 @@ def _notes(values: dict[Masked, list[int]], classes: Sequence[str]) -> list[str]
     if classes[0] == "class 0":
         notes.append("nothing names the classes: write classes.txt beside the images, a name a line")
     return notes
-
-
-def _below(path: str, root: str) -> str:
-    return osp.relpath(path, root).replace(os.sep, "/")

@@ -154,6 +154,10 @@ def val_of_train(root, form):
         coco(root / "annotations/instances_trainval.json", root / "images", number=4)
         coco(root / "annotations/instances_val.json", root / "images", number=2)
         return
+    if form == "voc":
+        write(voc(root, number=3) / "ImageSets/Main/train.txt", "0\n1\n")
+        write(root / "ImageSets/Main/val.txt", "1\n2\n")
+        return
     if form == "voc masks":
         for k in range(3):
             save(Image.new("RGB", (2, 1)), root / f"JPEGImages/{k}.jpg")
@@ -172,7 +176,7 @@ def val_of_train(root, form):
         (root / "images/val/1.png").symlink_to(root / "images/train/1.png")
 
 
-@pytest.mark.parametrize("form", ["coco", "yolo", "voc masks", "folders"])
+@pytest.mark.parametrize("form", ["coco", "yolo", "voc", "voc masks", "folders"])
 def test_validation_images_that_are_trained_on_are_refused(tmp_path, form):
     val_of_train(tmp_path / "set", form)
     with pytest.raises(UserError, match=r"images are in 'train' and in 'val', the first is .*; give each image to one"):
