@@ -86,11 +86,12 @@ def train(
     """Train with the code of a revision, checked out in `tree`, until enough steps are logged; return their losses."""
     from mmengine.config import Config
 
+    from mimtransfer.datasets.configured import is_pretraining
     from mimtransfer.errors import UserError
 
     cfg = Config.fromfile(tree / config, import_custom_modules=False)
     options = ["default_hooks.logger.interval=1", "log_processor.window_size=1", *args.cfg_options]
-    pretraining = "encoder" in cfg.model
+    pretraining = is_pretraining(cfg)
     if pretraining:
         options += made_up_images(cfg, work_dir.parent / "images", args.cfg_options)
     command = [sys.executable, str(tree / "tools" / ("pretrain.py" if pretraining else "train.py")), str(tree / config),

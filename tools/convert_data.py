@@ -35,8 +35,13 @@ def main() -> None:
 
     with clean_exit():
         from mimtransfer.cli.command import as_typed
+        from mimtransfer.errors import UserError
         from mimtransfer.own_data.convert import convert
+        from mimtransfer.own_data.converted import MANIFEST
 
+        if os.path.isfile(os.path.join(args.source, MANIFEST)):
+            raise UserError(f"{args.source!r} was written by this command; train on it by --data {args.source}, or "
+                            "convert the data that it names as its source")
         data = convert(args.source, args.out, args.task, args.val_share, args.seed, args.images, args.table)
         written = as_typed(f"Written to {args.out}: python tools/train.py CONFIG --data {args.out}")
         print("\n".join([*data.summary(), written]))

@@ -88,7 +88,7 @@ def coco_problems(
         lvis: whether it is a json of LVIS, which has other keys.
     """
     problems = list(_entries(coco, evaluated and not lvis, lvis)) or list(_ids(coco, evaluated))
-    problems += _categories(coco, classes, lvis) if not problems else []
+    problems += category_problems(coco, classes, lvis) if not problems else []
     yield from problems
     if any(found.level == FAIL for found in problems):
         return  # what follows needs sound entries
@@ -171,8 +171,8 @@ def _ids(coco: dict[str, Any], evaluated: bool) -> Iterator[Finding]:
                        "give all objects of an image to one entry: each takes the other's for background")
 
 
-def _categories(coco: dict[str, Any], classes: tuple[str, ...], lvis: bool) -> Iterator[Finding]:
-    """Yield names of categories that are not the config's classes, in its order."""
+def category_problems(coco: dict[str, Any], classes: tuple[str, ...], lvis: bool = False) -> Iterator[Finding]:
+    """Yield names of categories that are not the config's classes, in its order. Arguments as of `coco_problems`."""
     names = [category["name"] for category in coco["categories"]]
     shown = f"{', '.join(map(repr, names[:5]))}{' ...' if len(names) > 5 else ''}"
     absent = [name for name in classes if name not in names]

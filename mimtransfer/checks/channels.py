@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mimtransfer.checkpoints.channels import RGB, check_in_chans
 from mimtransfer.checks import FAIL, Finding
 from mimtransfer.cli.bands import BACKBONES
-from mimtransfer.datasets.configured import bands_of, dicts_in, leaves, name_of
+from mimtransfer.datasets.configured import bands_of, dicts_in, is_pretraining, leaves, name_of
 from mimtransfer.errors import UserError
 
 # Of mmdet and mmseg: they stack files, or read volumes and bands.
@@ -102,6 +102,6 @@ def _pipeline(dataset: dict, split: str, channels: int, preprocessor: dict) -> I
 
 
 def _task(cfg: Config) -> str:
-    if "encoder" in (cfg.get("model") or {}):
+    if is_pretraining(cfg):
         return "pretraining"
     return cfg.get("task") or {"mmdet": "detection", "mmseg": "segmentation"}.get(cfg.get("default_scope"), "")

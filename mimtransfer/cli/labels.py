@@ -5,7 +5,7 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
-from mimtransfer.datasets.configured import keeps_a_part, leaves
+from mimtransfer.datasets.configured import is_pretraining, keeps_a_part, leaves
 from mimtransfer.datasets.label_subset import check_subset, what_is_kept
 from mimtransfer.errors import UserError
 from mimtransfer.results.description import protocol_of, training_loader
@@ -34,7 +34,7 @@ def set_labels(cfg: Config) -> None:
     seed = 0 if seed is None else seed
     check_subset("label_share" if shots is None else "label_shots", share, shots, seed)
     dataset: Any = training_loader(cfg).get("dataset")
-    if not isinstance(dataset, dict) or "encoder" in (cfg.get("model") or {}):
+    if not isinstance(dataset, dict) or is_pretraining(cfg):
         raise UserError("label_share and label_shots are for configs that learn from labels; this one has no labelled "
                         "training data")
     if share == 1:

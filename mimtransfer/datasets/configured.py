@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mimtransfer.checkpoints.channels import RGB
@@ -21,6 +21,12 @@ def dicts_in(node: Any) -> Iterator[dict]:
     if isinstance(node, list | tuple):
         for child in node:
             yield from dicts_in(child)
+
+
+def is_pretraining(cfg: Mapping) -> bool:
+    """Say whether a config pretrains an encoder; a DETR has an encoder, too, behind its backbone."""
+    model = cfg.get("model") or {}
+    return "encoder" in model and "backbone" not in model
 
 
 def leaves(dataset: Any) -> Iterator[Any]:

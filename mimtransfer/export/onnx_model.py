@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from mimtransfer.backbones.vit import TimmViT
+from mimtransfer.datasets.configured import is_pretraining
 from mimtransfer.errors import UserError
 from mimtransfer.export.folder import need, write_json
 from mimtransfer.export.source import Source, check_equal, sample_images
@@ -168,5 +169,4 @@ def _config(source: Source, names: list[str], model: Outputs, images: Tensor, op
 
 
 def _is_encoder(source: Source) -> bool:
-    model = source.cfg.get("model") or {}
-    return not source.cfg or "encoder" in model
+    return not source.cfg or is_pretraining(source.cfg)

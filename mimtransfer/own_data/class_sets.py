@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import os
 import os.path as osp
+from contextlib import suppress
+from pathlib import PurePath
 
 import numpy as np
 
@@ -11,8 +13,7 @@ from mimtransfer.errors import UserError
 from mimtransfer.own_data.converted import OwnData, Split
 from mimtransfer.own_data.found import IMAGE_ENDINGS, split_of
 from mimtransfer.own_data.names import check_names
-from mimtransfer.own_data.splits import check_apart, validation_images
-from mimtransfer.own_data.write_boxes import said
+from mimtransfer.own_data.splits import below, check_apart, said, validation_images
 
 
 def find_class_folders(folder: str) -> dict[str, str]:
@@ -29,7 +30,7 @@ def write_class_folders(found: dict[str, str], source: str, out: str, share: flo
     """Point to folders that are split already; of a single set make `folders/{train,val}` with links to its images.
 
     Raises:
-        UserError: a class folder is empty, or the splits have other classes.
+        UserError: a class folder is empty, the splits have other classes, or a class is too small to be in both.
     """
     read = {split: class_images(path) for split, path in found.items()}
     classes = check_names(read["train"].classes, found["train"])
@@ -48,8 +49,13 @@ def write_class_folders(found: dict[str, str], source: str, out: str, share: flo
         samples = read["train"].samples
         counts = np.zeros((len(samples), len(classes)), dtype=np.int32)
         counts[np.arange(len(samples)), [label for _, label in samples]] = 1
-        names = [osp.relpath(path, found["train"]).replace(os.sep, "/") for path, _ in samples]
+        names = [below(path, found["train"]) for path, _ in samples]
         chosen = validation_images(counts, names, share, seed)
+        absent = [classes[label] for label in np.flatnonzero(counts[sorted(chosen)].sum(0) == 0)]
+        if absent:
+            number = counts[:, classes.index(absent[0])].sum()
+            raise UserError(f"{source}: the class {absent[0]!r} has {number} images, too few for its share of val; add "
+                            "images, set a larger share by tools/convert_data.py --val-share, or remove the class")
         wanted = {osp.join("folders", "val" if k in chosen else "train", name): path
                   for k, (name, (path, _)) in enumerate(zip(names, samples))}
         _link(wanted, out)
@@ -60,21 +66,20 @@ def write_class_folders(found: dict[str, str], source: str, out: str, share: flo
 
 
 def _link(wanted: dict[str, str], out: str) -> None:
-    """Make links, and remove those of an earlier split."""
-    for folder, _, names in os.walk(osp.join(out, "folders")):
-        for name in names:
-            path = osp.join(folder, name)
-            if osp.islink(path) and osp.relpath(path, out) not in wanted:
-                os.unlink(path)
+    """Make links, and remove those of an earlier split, or to another place. Several processes of a run may do it."""
+    needed = {str(folder) for name in wanted for folder in PurePath(name).parents}
+    for folder, _, names in os.walk(osp.join(out, "folders"), topdown=False):
+        for path in (osp.join(folder, name) for name in names):
+            with suppress(FileNotFoundError):
+                if osp.islink(path) and os.readlink(path) != wanted.get(osp.relpath(path, out)):
+                    os.unlink(path)
+        if osp.relpath(folder, out) not in needed:  # an empty one would be a class
+            with suppress(OSError):
+                os.rmdir(folder)
     for name, path in wanted.items():
-        link = osp.join(out, name)
-        os.makedirs(osp.dirname(link), exist_ok=True)
-        if osp.islink(link) and os.readlink(link) == osp.abspath(path):
-            continue
-        try:
-            os.symlink(osp.abspath(path), link)
-        except FileExistsError:  # another process of the run was first
-            continue
+        os.makedirs(osp.join(out, osp.dirname(name)), exist_ok=True)
+        with suppress(FileExistsError):
+            os.symlink(path, osp.join(out, name))
 
 
 def _has_classes(folder: str) -> bool:

@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import os
 import os.path as osp
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from mimtransfer.checks import FAIL
-from mimtransfer.checks.annotations import coco_problems, read_coco
+from mimtransfer.checks import FAIL, Finding
+from mimtransfer.checks.annotations import category_problems, coco_problems, read_coco
 from mimtransfer.errors import UserError, near_files
 from mimtransfer.own_data.found import SPLIT_NAMES, image_size, split_of
 from mimtransfer.own_data.names import check_names
@@ -79,12 +80,9 @@ def read_coco_set(path: str, images: str | None = None) -> FoundCoco:
     classes = _classes(contents, jsons)
     found = {split: CocoFile(jsons[split], images or _folder_of(jsons[split], contents[split], split), contents[split])
              for split in jsons}
-    for split, each in found.items():
+    for each in found.values():
         _check_files(each)
-        worst = next((problem for problem in coco_problems(each.content, classes, False, split != "train")
-                      if problem.level == FAIL), None)
-        if worst is not None:
-            raise UserError(f"{each.path}: {worst.line}")
+        _refuse(category_problems(each.content, classes), each.path)
     check_apart({split: [osp.join(each.images, entry["file_name"]) for entry in each.content["images"]]
                  for split, each in found.items()}, path)
     return FoundCoco(classes, _has_masks(found), found)
@@ -118,10 +116,14 @@ def _read(path: str, evaluated: bool) -> dict[str, Any]:
     if coco is None:
         assert problem is not None
         raise UserError(problem.line)
-    worst = next((found for found in coco_problems(coco, (), False, evaluated) if found.level == FAIL), None)
+    _refuse(coco_problems(coco, (), False, evaluated), path)
+    return coco
+
+
+def _refuse(problems: Iterable[Finding], path: str) -> None:
+    worst = next((found for found in problems if found.level == FAIL), None)
     if worst is not None:
         raise UserError(f"{path}: {worst.line}")
-    return coco
 
 
 def _classes(contents: dict[str, dict], jsons: dict[str, str]) -> tuple[str, ...]:

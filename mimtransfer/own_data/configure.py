@@ -57,12 +57,6 @@ def set_images(cfg: Config, folder: str) -> str:
     return f"Data: {folder} (images without labels)"
 
 
-def is_pretraining(cfg: Config) -> bool:
-    """Say whether a config pretrains an encoder; a DETR has an encoder, too, behind its backbone."""
-    model = cfg.get("model") or {}
-    return "encoder" in model and "backbone" not in model
-
-
 def task_of(cfg: Config) -> str:
     """Return detection, segmentation or classification.
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 
 from mmengine.config import Config
 
+from mimtransfer.datasets.configured import is_pretraining
 from mimtransfer.errors import UserError
-from mimtransfer.own_data.configure import is_pretraining
 
 # kind -> what a config of it does, and the tool that runs it
 _KINDS = {

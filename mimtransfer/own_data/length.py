@@ -8,12 +8,10 @@ from mmengine.config import Config
 
 from mimtransfer.datasets.configured import leaves, name_of
 from mimtransfer.errors import UserError
-from mimtransfer.planning.schedule import PUBLISHED
-from mimtransfer.training.batch import accumulation_of, batch_of
-from mimtransfer.training.rescale import SWITCH, recipe_batch
+from mimtransfer.planning.schedule import PUBLISHED, published_name
+from mimtransfer.training.batch import batch_of
+from mimtransfer.training.rescale import COUNTS, LISTS, SWITCH, hooks, recipe_images, schedulers
 
-_COUNTS = ("begin", "end", "T_max", "step_size", "total_steps")  # of mmengine's schedulers
-_LISTS = ("milestones", "periods")
 _WARMUP = 1 / 20  # of the run at least, where the recipe's own is not shorter
 
 
@@ -83,24 +81,20 @@ def _loop(cfg: Config, option: str) -> Any:
 
 
 def _per_iteration(cfg: Config, shipped: Config, processes: int) -> float:
-    if cfg.get(SWITCH):
-        return recipe_batch(shipped) / accumulation_of(shipped)
-    return batch_of(cfg, processes).images
+    return recipe_images(shipped) if cfg.get(SWITCH) else batch_of(cfg, processes).images
 
 
 def _published(shipped: Config) -> int | None:
     """Return the training images of the data set that a config names, where it is a published one."""
-    parts = [str(part.get("root") or part.get("data_root") or "").split("/")
-             for part in leaves(shipped.train_dataloader.dataset)]
-    names = [next((name for name in PUBLISHED if name in folders), None) for folders in parts]
+    names = [published_name(part) for part in leaves(shipped.train_dataloader.dataset)]
     return PUBLISHED[names[0]] if len(names) == 1 and names[0] is not None else None
 
 
 def _stretch(cfg: Config, before: int, after: int, by_epoch: bool) -> None:
     """Bring all counts from a run of `before` iterations, or epochs, to one of `after`."""
     loop, ratio = cfg.train_cfg, after / before
-    schedulers = [step for step in _schedulers(cfg.get("param_scheduler")) if step.get("by_epoch", True) is by_epoch]
-    first = next((step for step in schedulers if step.get("begin", 0) == 0 and 0 < step.get("end", 0) < before
+    steps = [step for _, step in schedulers(cfg.get("param_scheduler")) if step.get("by_epoch", True) is by_epoch]
+    first = next((step for step in steps if step.get("begin", 0) == 0 and 0 < step.get("end", 0) < before
                   and name_of(step).startswith(("LinearLR", "ConstantLR", "LinearParam"))), None)
     warmup = 0 if first is None else first["end"]
     # In one iteration mmengine stays at the beginning of a warm-up, and so would the whole run.
@@ -115,12 +109,12 @@ def _stretch(cfg: Config, before: int, after: int, by_epoch: bool) -> None:
             return brought
         return after if value == before else min(max(round(value * ratio), brought + 1, 1), after)
 
-    for step in schedulers:
+    for step in steps:
         spans = step.get("T_max") == step.get("end", before) - step.get("begin", 0)
-        for key in _COUNTS:
+        for key in COUNTS:
             if type(step.get(key)) is int:
                 step[key] = count(step[key])
-        for key in _LISTS:
+        for key in LISTS:
             if key in step:
                 step[key] = [count(value) for value in step[key]]
         if spans and "T_max" in step:
@@ -136,7 +130,7 @@ def _stretch(cfg: Config, before: int, after: int, by_epoch: bool) -> None:
     if loop.get("dynamic_intervals"):  # one more evaluation at the end
         interval = loop["val_interval"]
         loop["dynamic_intervals"] = [(after // interval * interval + 1, after)]
-    for hook in [*(cfg.get("default_hooks") or {}).values(), *(cfg.get("custom_hooks") or ())]:
+    for _, hook in hooks(cfg):
         _set_hook(hook, ratio, after, by_epoch)
 
 
@@ -149,10 +143,3 @@ def _set_hook(hook: Any, ratio: float, after: int, by_epoch: bool) -> None:
         for key, least in (("begin", 0), ("interval", 1)):
             if type(hook.get(key)) is int:
                 hook[key] = max(least, round(hook[key] * ratio))
-
-
-def _schedulers(node: Any) -> list[dict]:
-    if isinstance(node, dict) and "type" in node:
-        return [node]
-    children = node.values() if isinstance(node, dict) else node or ()
-    return [found for child in children for found in _schedulers(child)]

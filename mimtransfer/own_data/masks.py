@@ -17,7 +17,7 @@ from PIL import Image, ImageOps
 from mimtransfer.datasets.tree import walk
 from mimtransfer.datasets.unreadable import BROKEN, UnreadableImage, read_regular, reason
 from mimtransfer.errors import UserError
-from mimtransfer.own_data.found import IMAGE_ENDINGS, SPLIT_NAMES, split_of
+from mimtransfer.own_data.found import IMAGE_ENDINGS, SPLIT_NAMES, Size, split_of
 from mimtransfer.own_data.names import check_names, read_names
 from mimtransfer.stored import read_text
 
@@ -153,22 +153,20 @@ def read_mask(path: str, table: Table | None) -> np.ndarray:
     return found.astype(np.uint8)
 
 
-def shown_size(path: str) -> tuple[int, int]:
-    """Return (width, height) of an image as it is shown, turned as its EXIF data say."""
-    from mimtransfer.own_data.found import image_size
-
-    return image_size(path)[:2]
-
-
-def same_size(mask: np.ndarray, masked: Masked) -> np.ndarray:
+def same_size(mask: np.ndarray, masked: Masked, size: Size) -> np.ndarray:
     """Return the mask as its image is shown: one of the stored image is turned with it.
+
+    Args:
+        mask: [H, W] uint8.
+        masked: for the message.
+        size: of the image.
+
+    Returns:
+        [height, width] uint8.
 
     Raises:
         UserError: it has another size than the image.
     """
-    from mimtransfer.own_data.found import image_size
-
-    size = image_size(masked.image)
     if mask.shape == (size.height, size.width):
         return mask
     if (mask.shape[1], mask.shape[0]) == size.stored:

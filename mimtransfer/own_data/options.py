@@ -15,9 +15,9 @@ from mmengine.config import Config
 
 from mimtransfer.checkpoints.safe_load import read_checkpoint, state_dict_of
 from mimtransfer.cli.launch import checkpoint_at
-from mimtransfer.datasets.configured import leaves
+from mimtransfer.datasets.configured import is_pretraining, leaves
 from mimtransfer.errors import UserError
-from mimtransfer.own_data.configure import is_pretraining, set_data, set_images, task_of
+from mimtransfer.own_data.configure import set_data, set_images, task_of
 from mimtransfer.own_data.convert import convert
 from mimtransfer.own_data.converted import OwnData, name_of_data
 from mimtransfer.own_data.heads import set_num_classes

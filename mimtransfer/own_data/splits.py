@@ -4,6 +4,7 @@ Splits that were given are held against each other.
 """
 from __future__ import annotations
 
+import os
 import os.path as osp
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -36,6 +37,16 @@ def validation_images(counts: np.ndarray, names: Sequence[str], share: float, se
     number = min(max(1, round(share * len(names))), len(names) - 1)
     trained = set(stratified_order(counts, names, seed, len(names) - number).tolist())
     return set(range(len(names))) - trained
+
+
+def said(share: float, seed: int) -> str:
+    """Word how a single set was split."""
+    return f"seed {seed}, {100 * share:g} % for val"
+
+
+def below(path: str, root: str) -> str:
+    """Return a path relative to a folder above it, with `/`: alike on any machine."""
+    return osp.relpath(path, root).replace(os.sep, "/")
 
 
 def check_apart(splits: Mapping[str, Iterable[str]], where: str) -> None:

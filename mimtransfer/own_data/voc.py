@@ -27,6 +27,7 @@ from mimtransfer.own_data.found import (
     turned,
 )
 from mimtransfer.own_data.names import check_names, read_names
+from mimtransfer.own_data.splits import below
 from mimtransfer.stored import read_text
 
 _LISTS = ("classes.txt", "labels.txt", "class_names.txt")
@@ -181,7 +182,7 @@ def _as_stored(path: str, image: str, told: tuple[int, int] | None, size: Size, 
 def _splits(folder: str, inside: str, paths: list[str]) -> dict[str, list[str]]:
     """Return the XML files of each split, by lists, else by folders, else all as train."""
     lists = osp.join(folder, "ImageSets", "Main")
-    by_name = {osp.splitext(osp.relpath(path, inside))[0].replace(os.sep, "/"): path for path in paths}
+    by_name = {osp.splitext(below(path, inside))[0]: path for path in paths}
     found = {name: _listed(osp.join(lists, f"{name}.txt"), by_name) for name in ("train", "val", "trainval", "test")
              if osp.isfile(osp.join(lists, f"{name}.txt"))}
     if not found.get("train") and found.get("trainval"):
@@ -192,10 +193,6 @@ def _splits(folder: str, inside: str, paths: list[str]) -> dict[str, list[str]]:
         for path in paths:
             parts = osp.relpath(path, folder).split(os.sep)[:-1]
             found[next((split for part in parts if (split := split_of(part))), "train")].append(path)
-    for first, second in (("train", "val"), ("train", "test")):
-        shared = set(found.get(first, ())) & set(found.get(second, ()))
-        if shared:
-            raise UserError(f"{lists}: {sorted(shared)[0]!r} is in {first} and in {second}; give each image to one")
     return {split: members for split, members in found.items() if members}
 
 

@@ -14,7 +14,7 @@ from mimtransfer.files import write_atomically
 from mimtransfer.own_data.coco import CocoFile, FoundCoco
 from mimtransfer.own_data.converted import OwnData, Split
 from mimtransfer.own_data.found import FoundBoxes, LabelledImage
-from mimtransfer.own_data.splits import check_apart, validation_images
+from mimtransfer.own_data.splits import below, check_apart, said, validation_images
 from mimtransfer.own_data.yolo import polygon_area
 
 
@@ -35,7 +35,7 @@ def write_boxes(found: FoundBoxes, source: str, out: str, share: float, seed: in
         counts = np.zeros((len(images), len(found.classes)), dtype=np.int32)
         for row, image in zip(counts, images):
             np.add.at(row, [marked.label for marked in image.objects if not marked.ignored], 1)
-        names = [_below(image.path, found.root) for image in images]
+        names = [below(image.path, found.root) for image in images]
         chosen = validation_images(counts, names, share, seed)
         splits["train"] = [image for k, image in enumerate(images) if k not in chosen]
         splits["val"] = [images[k] for k in sorted(chosen)]
@@ -76,11 +76,6 @@ def write_coco(found: FoundCoco, source: str, out: str, share: float, seed: int)
     return OwnData("detection", "coco", source, out, found.classes, found.masks, split_by, splits)
 
 
-def said(share: float, seed: int) -> str:
-    """Word how a single set was split."""
-    return f"seed {seed}, {100 * share:g} % for val"
-
-
 def _parts(whole: CocoFile, classes: Sequence[str], share: float, seed: int) -> dict[str, dict[str, Any]]:
     images, annotations = whole.content["images"], whole.content["annotations"]
     place = {entry["id"]: k for k, entry in enumerate(images)}
@@ -114,7 +109,7 @@ def _coco(
                 entry |= {"segmentation": [list(marked.polygon)], "area": polygon_area(marked.polygon)}
             annotations.append(entry)
     return {
-        "images": [{"id": number, "file_name": _below(image.path, found.root), "width": image.width,
+        "images": [{"id": number, "file_name": below(image.path, found.root), "width": image.width,
                     "height": image.height} for number, image in enumerate(images, first_image)],
         "annotations": annotations,
         "categories": [{"id": number, "name": name} for number, name in enumerate(found.classes, 1)],
@@ -132,7 +127,3 @@ def _counted(coco: dict[str, Any], name: str, images: str) -> Split:
     per_image = Counter(entry["image_id"] for entry in coco["annotations"])
     number = len(coco["images"])
     return Split(images, name, number, len(coco["annotations"]), number - len(per_image))
-
-
-def _below(path: str, root: str) -> str:
-    return osp.relpath(path, root).replace(os.sep, "/")

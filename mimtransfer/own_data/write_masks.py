@@ -4,6 +4,7 @@ from __future__ import annotations
 import os
 import os.path as osp
 from collections.abc import Sequence
+from io import BytesIO
 
 import numpy as np
 from PIL import Image
@@ -13,8 +14,7 @@ from mimtransfer.files import write_atomically
 from mimtransfer.own_data.converted import OwnData, Split
 from mimtransfer.own_data.found import UNSEEN_TURN, image_size
 from mimtransfer.own_data.masks import IGNORED, Masked, Table, read_mask, same_size
-from mimtransfer.own_data.splits import check_apart, validation_images
-from mimtransfer.own_data.write_boxes import said
+from mimtransfer.own_data.splits import below, check_apart, said, validation_images
 
 
 def write_masks(
@@ -39,22 +39,24 @@ def write_masks(
     every = list(dict.fromkeys(masked for members in splits.values() for masked in members))
     root = osp.commonpath([osp.dirname(masked.image) for masked in every])
     values: dict[Masked, list[int]] = {}
+    unseen = 0
     for masked in every:
-        labels = same_size(read_mask(masked.mask, table), masked)
+        size = image_size(masked.image)
+        unseen += size.turns_unseen
+        labels = same_size(read_mask(masked.mask, table), masked, size)
         values[masked] = np.flatnonzero(np.bincount(labels.ravel(), minlength=256)).tolist()
-        _write_map(labels, osp.join(out, "masks", _below(masked.image, root) + ".png"))
+        _write_map(labels, osp.join(out, "masks", below(masked.image, root) + ".png"))
     classes = _numbered(values, source) if table is None else table.classes
     if table is not None and table.values is None and table.colours is None and len(classes) > 1:
         _check_labels(values, source)
     notes = _notes(values, classes)
-    unseen = sum(image_size(masked.image).turns_unseen for masked in every)
     notes += [f"{unseen} {UNSEEN_TURN}"] if unseen else []
     if "val" not in splits:
         members = splits["train"]
         counts = np.zeros((len(members), 256), dtype=np.int32)
         for row, masked in zip(counts, members):
             row[values[masked]] = 1
-        chosen = validation_images(counts[:, : len(classes)], [_below(each.image, root) for each in members], share,
+        chosen = validation_images(counts[:, : len(classes)], [below(each.image, root) for each in members], share,
                                    seed)
         splits["train"] = [masked for k, masked in enumerate(members) if k not in chosen]
         splits["val"] = [members[k] for k in sorted(chosen)]
@@ -63,15 +65,13 @@ def write_masks(
     written: dict[str, Split] = {}
     for split in ("train", "val", "test"):
         if split in splits:
-            names = [_below(masked.image, root) for masked in splits[split]]
+            names = [below(masked.image, root) for masked in splits[split]]
             write_atomically(osp.join(out, "lists", f"{split}.txt"), "".join(f"{name}\n" for name in names))
             written[split] = Split(root, "masks", len(names), names=f"lists/{split}.txt")
     return OwnData("segmentation", "masks", source, out, classes, False, split_by, written, notes)
 
 
 def _write_map(labels: np.ndarray, path: str) -> None:
-    from io import BytesIO
-
     os.makedirs(osp.dirname(path), exist_ok=True)
     content = BytesIO()
     Image.fromarray(labels).save(content, format="png")
@@ -105,7 +105,3 @@ def _notes(values: dict[Masked, list[int]], classes: Sequence[str]) -> list[str]
     if classes[0] == "class 0":
         notes.append("nothing names the classes: write classes.txt beside the images, a name a line")
     return notes
-
-
-def _below(path: str, root: str) -> str:
-    return osp.relpath(path, root).replace(os.sep, "/")

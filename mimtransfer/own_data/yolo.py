@@ -144,20 +144,15 @@ def _read_yaml(path: str) -> tuple[tuple[str, ...], dict[str, list[str]]]:
         images[split] = sorted(dict.fromkeys(found))
     if not images["train"]:
         raise UserError(f"{path}: names no images as 'train'; {_FIX}")
-    return classes, _without_copies(images, path)
+    return classes, _without_copies(images)
 
 
-def _without_copies(images: dict[str, list[str]], path: str) -> dict[str, list[str]]:
+def _without_copies(images: dict[str, list[str]]) -> dict[str, list[str]]:
     """Let a split that lists the same images as one before it, as examples of YOLO do, be none."""
     if images["val"] == images["train"]:
         images["val"] = []
     if images["test"] in (images["train"], images["val"]):
         images["test"] = []
-    for first, second in (("train", "val"), ("train", "test")):
-        shared = sorted(set(images[first]) & set(images[second]))
-        if shared:
-            raise UserError(f"{path}: {len(shared)} images are in {first!r} and in {second!r}, the first is "
-                            f"{shared[0]!r}; give each image to one of them")
     return images
 
 

@@ -9,8 +9,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 
 from mimtransfer.datasets.configured import keeps_a_part, leaves
-from mimtransfer.training.batch import accumulation_of
-from mimtransfer.training.rescale import SWITCH, recipe_batch
+from mimtransfer.training.rescale import SWITCH, recipe_images
 
 # Training images of published data sets, by a folder in the path that a config names.
 PUBLISHED = {
@@ -40,7 +39,7 @@ def length_of(cfg: Config, shipped: Config, batch: int, accumulation: int, epoch
     iterations = loop.get("max_iters")
     if iterations is not None:
         if cfg.get(SWITCH):  # counted in the recipe's batch, and brought to that of the run
-            per_iteration = recipe_batch(shipped) / accumulation_of(shipped)
+            per_iteration = recipe_images(shipped)
         else:
             per_iteration = batch / accumulation
         return Length(iterations * per_iteration, f"{iterations:,} iterations of {per_iteration:g} images")
@@ -57,12 +56,17 @@ def images_of_epoch(cfg: Config) -> tuple[int, str] | None:
     parts = list(leaves(dataset))
     if all(_is_here(part) for part in parts):
         return len(DATASETS.build(copy.deepcopy(dataset))), "counted here"
-    folders = [str(part.get("root") or part.get("data_root") or "").split("/") for part in parts]
-    names = [next((name for name in PUBLISHED if name in folder), None) for folder in folders]
+    names = [published_name(part) for part in parts]
     if None in names or keeps_a_part(dataset):
         return None
     times = dataset.get("times", 1) if str(dataset.get("type")).endswith("RepeatDataset") else 1
     return sum(PUBLISHED[str(name)] for name in names) * times, f"the published {', '.join(map(str, names))}"
+
+
+def published_name(part: dict) -> str | None:
+    """Return which of `PUBLISHED` a data set is, by the folder that its config names; None for another."""
+    folders = str(part.get("root") or part.get("data_root") or "").split("/")
+    return next((name for name in PUBLISHED if name in folders), None)
 
 
 def _is_here(part: dict) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sized
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
-from mimtransfer.datasets.configured import bands_of, leaves
+from mimtransfer.datasets.configured import bands_of, is_pretraining, leaves
 from mimtransfer.errors import UserError
 from mimtransfer.files import sha256_file
 
@@ -29,7 +29,7 @@ def task_of(cfg: Mapping) -> str:
     if cfg.get("task"):
         return str(cfg["task"])
     model = cfg.get("model") or {}
-    if "encoder" in model and "backbone" not in model:
+    if is_pretraining(cfg):
         return "pretrain"
     if "roi_head" in model or "bbox_head" in model:
         return "detection"

@@ -15,8 +15,8 @@ from mimtransfer.training.batch import Batch, accumulation_of, batch_of
 
 # A config that has this key as True counts its iterations in the recipe's batch.
 SWITCH = "auto_scale_iters"
-_COUNTS = ("begin", "end", "T_max", "step_size", "total_steps")  # of mmengine's schedulers
-_LISTS = ("milestones", "periods")
+COUNTS = ("begin", "end", "T_max", "step_size", "total_steps")  # of mmengine's schedulers
+LISTS = ("milestones", "periods")
 
 
 def rescale_schedule(cfg: Config, shipped: Config, processes: int, options: Collection[str] = ()) -> list[str]:
@@ -38,7 +38,7 @@ def rescale_schedule(cfg: Config, shipped: Config, processes: int, options: Coll
     if not cfg.get(SWITCH) or cfg.get("train_cfg") is None:
         return []
     cfg[SWITCH] = False  # what mmengine writes into the work dir is counted in the run's batch
-    recipe = recipe_batch(shipped) / accumulation_of(shipped)
+    recipe = recipe_images(shipped)
     batch = batch_of(cfg, processes)
     if recipe == batch.images:
         return []
@@ -51,6 +51,11 @@ def recipe_batch(shipped: Config) -> float:
     if scale.get("base_batch_size") and (scale.get("enable") or not _inherits_its_base(shipped)):
         return scale["base_batch_size"]
     return batch_of(shipped, 1).images_of_step
+
+
+def recipe_images(shipped: Config) -> float:
+    """Return the images of an iteration in which a config with `auto_scale_iters` counts."""
+    return recipe_batch(shipped) / accumulation_of(shipped)
 
 
 def _inherits_its_base(shipped: Config) -> bool:
@@ -74,10 +79,10 @@ class _Rescaling:
         train, before = cfg.train_cfg, cfg.train_cfg.get("max_iters")
         if before is not None:
             self._set_loop(train)
-        for path, scheduler in _schedulers(cfg.get("param_scheduler"), "param_scheduler"):
+        for path, scheduler in schedulers(cfg.get("param_scheduler")):
             if not scheduler.get("by_epoch", True):
                 self._set_scheduler(scheduler, path)
-        for path, hook in _hooks(cfg):
+        for path, hook in hooks(cfg):
             if str(hook.get("type")).endswith("CheckpointHook") and not hook.get("by_epoch", True):
                 for key in ("interval", "save_begin"):
                     self._set(hook, key, path)
@@ -112,9 +117,9 @@ class _Rescaling:
 
     def _set_scheduler(self, scheduler: dict, path: str) -> None:
         spans = scheduler.get("T_max") == scheduler.get("end", 0) - scheduler.get("begin", 0)
-        for key in _COUNTS:
+        for key in COUNTS:
             self._set(scheduler, key, path)
-        for key in _LISTS:
+        for key in LISTS:
             if key in scheduler and not self._by_hand(f"{path}.{key}"):
                 scheduler[key] = [self.count(value) for value in scheduler[key]]
         if str(scheduler.get("type")).startswith("Exponential") and not self._by_hand(f"{path}.gamma"):
@@ -137,15 +142,16 @@ class _Rescaling:
         return found
 
 
-def _schedulers(node: Any, path: str) -> list[tuple[str, dict]]:
+def schedulers(node: Any, path: str = "param_scheduler") -> list[tuple[str, dict]]:
     """Return the schedulers with their dotted keys: one, a list, or one such for each of several optimizers."""
     if isinstance(node, dict) and "type" in node:
         return [(path, node)]
     children = node.items() if isinstance(node, dict) else enumerate(node or ())
-    return [found for key, child in children for found in _schedulers(child, f"{path}.{key}")]
+    return [found for key, child in children for found in schedulers(child, f"{path}.{key}")]
 
 
-def _hooks(cfg: Config) -> list[tuple[str, dict]]:
+def hooks(cfg: Config) -> list[tuple[str, dict]]:
+    """Return the hooks with their dotted keys, those of the Runner first."""
     default = (cfg.get("default_hooks") or {}).items()
     found = [(f"default_hooks.{name}", hook) for name, hook in default]
     found += [(f"custom_hooks.{number}", hook) for number, hook in enumerate(cfg.get("custom_hooks") or ())]

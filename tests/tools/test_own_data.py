@@ -86,6 +86,14 @@ def test_images_to_a_pretraining(call, capsys):
     assert record("work_dirs/mae_vit-base_800e_in1k_images_quick")["task"] == "pretrain"
 
 
+def test_what_is_converted_is_not_converted_again(call, capsys):
+    assert not call("convert_data", "cells", "converted", "--val-share", "0.5")
+    assert "train 5 images" in (said := capsys.readouterr().out) and "--data converted\n" in said
+    assert call("convert_data", "converted", "again", "--val-share", "0.2") == 2
+    assert "'converted' was written by this command; train on it by --data converted" in capsys.readouterr().err
+    assert not Path("again").exists()
+
+
 @pytest.mark.parametrize(("options", "said"), [
     (["--data", "absent"], "data 'absent' are not there"),
     (["--data", "roads"], "are masks for segmentation, but the config is of detection"),

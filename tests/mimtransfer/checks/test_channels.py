@@ -54,6 +54,8 @@ def test_segmentation_of_four_channels_is_accepted():
     (of_four("mmseg", dict(BANDS, in_chans=5)), "LoadBands reads in_chans=5, the backbone takes 4"),
     (of_four("mmseg", BANDS, dict(type="PhotoMetricDistortion")), "PhotoMetricDistortion changes colours"),
     (of_four("mmdet", BANDS), "in_chans=4: detection reads RGB images only"),
+    (Config(dict(FOUR, model=dict(FOUR["model"], encoder=dict(num_layers=6)), default_scope="mmdet")),  # a DETR
+     "in_chans=4: detection reads RGB images only"),
     (of_four("mimtransfer", task="classification"), "in_chans=4: classification reads RGB images only"),
     (Config(dict(model=dict(encoder=dict(type="TimmViT", in_chans=4)), train_dataloader=dict(dataset=dict(
         type="CIFAR10")))), "CIFAR10 reads in_chans=3, the encoder takes 4"),

@@ -11,7 +11,8 @@ from mimtransfer.results.fingerprint import fingerprint, protocol_config
 
 ROOT = Path(__file__).parents[3] / "configs"
 TREES = ["segmentation/upernet_vit-base_160k_ade20k-512x512.py", "detection/mask-rcnn_vitdet_vit-base_100e_coco.py",
-         "segmentation/upernet_vit-tiny_camvid-cpu.py", "detection/faster-rcnn_vit-tiny_bccd-cpu.py"]
+         "segmentation/upernet_vit-tiny_camvid-cpu.py", "detection/faster-rcnn_vit-tiny_bccd-cpu.py",
+         "detection/dino_vitdet_vit-base_12e_coco.py"]
 SEG = TREES[2]
 SWEEP = "classification/linear-sweep_vit-tiny-p4_cifar100.py"
 TUNED = "classification/finetune_vit-tiny-p4_100e_cifar100.py"

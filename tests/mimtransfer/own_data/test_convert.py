@@ -110,6 +110,26 @@ def test_a_broken_manifest_is_refused(tmp_path, change):
         convert(str(out), "unused")
 
 
+def test_links_of_class_folders_follow_another_source(tmp_path):
+    first, second = folders(tmp_path / "first"), folders(tmp_path / "second")
+    for name, image in (("blue/0.png", 10), ("blue/1.png", 11), ("blue/2.png", 12), ("blue/3.png", 13)):
+        save(Image.new("L", (8, 8), image), first / name)
+    out = tmp_path / "out"
+    convert(str(first), str(out), share=0.5)
+    assert {path.name for path in (out / "folders/train").iterdir()} == {"blue", "green", "red"}
+    convert(str(second), str(out), share=0.5)
+    links = [path for path in (out / "folders").rglob("*") if path.is_symlink()]
+    assert len(links) == 10 and {path.readlink().parents[1] for path in links} == {second}
+    assert {path.name for path in (out / "folders/train").iterdir()} == {"green", "red"}  # an empty one were a class
+
+
+def test_a_class_that_would_be_in_no_validation_image_is_refused(tmp_path):
+    save(Image.new("L", (8, 8)), folders(tmp_path / "set") / "blue/0.png")
+    with pytest.raises(UserError, match="the class 'blue' has 1 images, too few for its share of val; add images"):
+        convert(str(tmp_path / "set"), str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_split_gives_each_class_its_share():
     counts = np.zeros((40, 3), dtype=np.int32)
     counts[:, 0], counts[:10, 1], counts[5, 2] = 1, 2, 1
@@ -134,6 +154,10 @@ def val_of_train(root, form):
         coco(root / "annotations/instances_trainval.json", root / "images", number=4)
         coco(root / "annotations/instances_val.json", root / "images", number=2)
         return
+    if form == "voc":
+        write(voc(root, number=3) / "ImageSets/Main/train.txt", "0\n1\n")
+        write(root / "ImageSets/Main/val.txt", "1\n2\n")
+        return
     if form == "voc masks":
         for k in range(3):
             save(Image.new("RGB", (2, 1)), root / f"JPEGImages/{k}.jpg")
@@ -152,7 +176,7 @@ def val_of_train(root, form):
         (root / "images/val/1.png").symlink_to(root / "images/train/1.png")
 
 
-@pytest.mark.parametrize("form", ["coco", "yolo", "voc masks", "folders"])
+@pytest.mark.parametrize("form", ["coco", "yolo", "voc", "voc masks", "folders"])
 def test_validation_images_that_are_trained_on_are_refused(tmp_path, form):
     val_of_train(tmp_path / "set", form)
     with pytest.raises(UserError, match=r"images are in 'train' and in 'val', the first is .*; give each image to one"):

@@ -160,7 +160,7 @@ def test_no_labels_at_all_and_images_in_two_splits_are_refused(tmp_path):
     write(tmp_path / "list.txt", "images/train/1.png\n")
     write(tmp_path / "data.yaml", "train: images/train\nval: list.txt\nnames: [red, green]\n")
     with pytest.raises(UserError, match=r"1 images are in 'train' and in 'val', the first is .*1.png"):
-        read_yolo(str(tmp_path))
+        convert(str(tmp_path), f"{tmp_path}_out")
     (tmp_path / "labels").rename(tmp_path / "label")
     write(tmp_path / "data.yaml", "train: images/train\nnames: [red, green]\n")
     with pytest.raises(UserError, match="not one of 2 images has labels"):
