@@ -1,6 +1,7 @@
-"""Whole files: their digest, writing one in a single step, and room for one that is mapped into memory."""
+"""Whole files: their digest, writing one in a single step, permissions, and room for one that is mapped into memory."""
 import hashlib
 import os
+import shutil
 import threading
 from pathlib import Path
 
@@ -34,6 +35,15 @@ def write_atomically(path: str | Path, data: str | bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def open_to_readers(path: str | Path) -> None:
+    """Give a file the permissions that the umask gives; safetensors lets nobody but its owner read it."""
+    path = Path(path)
+    model = path.with_name(f".{path.name}.{os.getpid()}.permissions")
+    model.touch()
+    shutil.copymode(model, path)
+    model.unlink()
 
 
 def reserve_space(path: str | Path) -> None:

@@ -47,7 +47,7 @@ def load_backbone(checkpoint: str | os.PathLike, arch: str | None = None, img_si
         backbone = MODELS.build({"type": _kind(arch), "arch": arch, **given, "_scope_": MODELS.scope})
     if not isinstance(backbone, PretrainedBackbone):
         raise UserError(f"type {type(backbone).__name__} is no backbone; expected TimmViT, TimmSwin or TimmCNN")
-    backbone.load_report = load_into(backbone, path)
+    backbone.load_report = load_into(backbone, path, same_features=True)
     return backbone.eval()
 
 

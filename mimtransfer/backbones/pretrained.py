@@ -29,5 +29,8 @@ class PretrainedBackbone(BaseModule):
         if pretrained and first_time:
             from mimtransfer.checkpoints.load import load_backbone  # pretraining from scratch needs none of it
 
-            self.load_report = report = load_backbone(self, pretrained[-1]["checkpoint"])
+            blocks: Any = getattr(self, "blocks", self)
+            # Nothing would make up for relative positions that frozen blocks lack.
+            frozen = not any(parameter.requires_grad for parameter in blocks.parameters())
+            self.load_report = report = load_backbone(self, pretrained[-1]["checkpoint"], same_features=frozen)
             print_log(report.summary(), logger="current")

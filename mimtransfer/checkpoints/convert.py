@@ -9,7 +9,8 @@ import json
 import os
 import os.path as osp
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -22,6 +23,7 @@ from mimtransfer.checkpoints.resample import Grid, Positions, split_positions
 from mimtransfer.checkpoints.rotary import check_positions
 from mimtransfer.checkpoints.safe_load import read_checkpoint
 from mimtransfer.errors import UserError
+from mimtransfer.files import open_to_readers
 
 _TABLE = "attn.relative_position_bias_table"
 
@@ -75,15 +77,21 @@ def convert(source: str | os.PathLike, target: str | os.PathLike, to: str) -> st
 def _save(state: State, target: str, to: str, pretraining: dict[str, Any] | None) -> None:
     part = f"{target}.part"
     if target.endswith(".safetensors"):
-        from safetensors.torch import save_file
-
-        save_file(state, part, {"format": "pt"} | ({"mimtransfer": json.dumps(pretraining)} if pretraining else {}))
+        write_safetensors(state, part, pretraining)
     elif to == "huggingface":
         torch.save(state, part)
     else:
         meta = {"meta": {"mimtransfer": pretraining}} if pretraining else {}
         torch.save({"model" if to == "detectron2" else "state_dict": state, **meta}, part)
     os.replace(part, target)
+
+
+def write_safetensors(state: State, path: str | Path, pretraining: Mapping[str, Any] | None) -> None:
+    """Write tensors that share no memory, with where they come from in the metadata."""
+    from safetensors.torch import save_file
+
+    save_file(state, path, {"format": "pt"} | ({"mimtransfer": json.dumps(pretraining)} if pretraining else {}))
+    open_to_readers(path)
 
 
 def to_mimtransfer(encoder: State, grid: Grid | None) -> Written:

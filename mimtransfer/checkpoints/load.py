@@ -68,7 +68,7 @@ class LoadReport:
         return asdict(self)
 
 
-def load_backbone(backbone: nn.Module, path: str | os.PathLike) -> LoadReport:
+def load_backbone(backbone: nn.Module, path: str | os.PathLike, same_features: bool = False) -> LoadReport:
     """Load the encoder of a checkpoint into a backbone.
 
     Args:
@@ -76,6 +76,8 @@ def load_backbone(backbone: nn.Module, path: str | os.PathLike) -> LoadReport:
             it, gives fnmatch patterns of tensors that a checkpoint may lack.
         path: a checkpoint of our pretraining or transfer, or of a codebase that `formats` and `names` know, as .pth,
             .safetensors, .pkl (detectron2) or TorchScript archive (OpenAI CLIP).
+        same_features: the backbone has to compute what the file's does; else a training may begin without the relative
+            positions of the file.
 
     Raises:
         UserError: unreadable file, another architecture, or a part of the backbone is not in the file. The backbone is
@@ -105,7 +107,7 @@ def load_backbone(backbone: nn.Module, path: str | os.PathLike) -> LoadReport:
     with naming_arch(read, family):
         if misfits or missing:
             raise UserError(misfit_message(path, fmt, wanted, len(fitted), misfits, missing))
-        check_unused(path, fmt, wanted, unused, getattr(backbone, "depth", None))
+        check_unused(path, fmt, wanted, unused, getattr(backbone, "depth", None), same_features)
     check_numbers(path, fitted)
     with torch.no_grad():
         for name, value in fitted.items():

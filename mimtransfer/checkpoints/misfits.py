@@ -13,9 +13,14 @@ from mimtransfer.errors import UserError
 
 
 def check_unused(
-    path: str, fmt: Format, wanted: Mapping[str, Tensor], unused: list[str], declared_depth: int | None
-) -> None:
-    """Refuse a file whose encoder has more than the backbone: that loads without a gap and computes something else."""
+    path: str, fmt: Format, wanted: Mapping[str, Tensor], unused: list[str], declared_depth: int | None,
+    same_features: bool = False,
+) -> None:  # fmt: skip
+    """Refuse a file whose encoder has more than the backbone: that loads without a gap and computes something else.
+
+    Args:
+        same_features: refuse relative positions, too, which a training may begin without.
+    """
     # Our backbones build nothing behind the last block or stage whose output they return: no other architecture.
     if declared_depth is not None and declared_depth == _depth(fmt.encoder):
         own_depth = _depth(wanted)
@@ -35,14 +40,14 @@ def check_unused(
             "else: build the backbone with the options of the checkpoint (arch, pos_embed ...)"
         )
     containers = {found.group(1) for name in wanted if (found := re.match(r"(\w+)\.\d+\.", name))}
-    inside = [
-        name
-        for name in unused
-        if name.partition(".")[0] in containers
-        and fmt.encoder[name].is_floating_point()
-        and not re.search("rel_pos|relative_position", name)
-    ]
-    if inside:
+    inside = [name for name in unused if name.partition(".")[0] in containers and fmt.encoder[name].is_floating_point()]
+    relative = [name for name in inside if re.search("rel_pos|relative_position", name)]
+    if relative and same_features:
+        raise UserError(
+            f"checkpoint {path!r} ({fmt.source}) attends by relative positions ({relative[0]}), which the backbone has "
+            "not, so its features would be others: build the backbone with the options of the checkpoint (rel_pos)"
+        )
+    if inside := [name for name in inside if name not in relative]:
         raise UserError(
             f"checkpoint {path!r} ({fmt.source}) has tensors inside its blocks that the backbone lacks: "
             f"{grouped(inside)}; build the backbone with the options of the checkpoint (layer scale, q/k norm ...)"

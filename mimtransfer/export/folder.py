@@ -5,12 +5,10 @@ import importlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-from torch import Tensor
 
 from mimtransfer.errors import UserError
 from mimtransfer.files import write_atomically
@@ -37,25 +35,6 @@ def new_folder(out: str | Path) -> Iterator[Path]:
         os.replace(part, out)
     finally:
         shutil.rmtree(part, ignore_errors=True)
-
-
-def write_weights(state: Mapping[str, Tensor], folder: Path, metadata: Mapping[str, Any] | None = None) -> None:
-    """Write `model.safetensors`, with where the weights come from in its metadata."""
-    from safetensors.torch import save_file
-
-    # Parts of a fused tensor share its memory, which safetensors refuses.
-    plain = {name: value.detach().cpu().clone().contiguous() for name, value in state.items()}
-    path = folder / "model.safetensors"
-    save_file(plain, path, {"format": "pt"} | ({"mimtransfer": json.dumps(metadata)} if metadata else {}))
-    open_to_readers(path)
-
-
-def open_to_readers(path: Path) -> None:
-    """Give a file the permissions that the umask gives; safetensors lets nobody but its owner read it."""
-    model = path.with_name(".permissions")
-    model.touch()
-    shutil.copymode(model, path)
-    model.unlink()
 
 
 def write_json(value: Any, path: Path) -> None:

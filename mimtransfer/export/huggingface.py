@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from mimtransfer.backbones.vit import TimmViT
-from mimtransfer.checkpoints.convert import to_huggingface
+from mimtransfer.checkpoints.convert import to_huggingface, write_safetensors
 from mimtransfer.checkpoints.formats import read_format
 from mimtransfer.checkpoints.names import HF_DINOV2, HF_DINOV3, State, Table
 from mimtransfer.checkpoints.rotary import family_of_arch
 from mimtransfer.errors import UserError
-from mimtransfer.export.folder import need, write_json, write_weights
+from mimtransfer.export.folder import need, write_json
 from mimtransfer.export.source import Source, all_tokens, check_equal, require_vit, sample_images
 
 TARGET = "Transformers"
@@ -68,7 +68,9 @@ def write_model(transformers: Any, model: Model, folder: Path, metadata: Mapping
     kind = getattr(transformers, model.config_class).model_type
     write_json({"architectures": [model.model_class], "model_type": kind, **model.config, "torch_dtype": "float32",
                 "transformers_version": transformers.__version__}, folder / "config.json")
-    write_weights(model.state, folder, metadata)
+    # Parts of a fused tensor share its memory, which safetensors refuses.
+    state = {name: value.clone(memory_format=torch.contiguous_format) for name, value in model.state.items()}
+    write_safetensors(state, folder / "model.safetensors", metadata)
     verbosity = transformers.logging.get_verbosity()
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()

@@ -6,6 +6,7 @@ the decoder, which gives a ViTModel.
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -86,16 +87,6 @@ def predictions(method: Any, loaded: Any, images: Tensor) -> tuple[Tensor, Tenso
     noise = torch.rand(len(images), h * w, generator=torch.Generator().manual_seed(1))
     num_visible = int(h * w * (1 - loaded.config.mask_ratio))  # as theirs counts
     visible, masked = noise.argsort(1).tensor_split([num_visible], dim=1)
-    tokens = method.encoder.add_position(method.encoder.embed(images), (h, w))
-    kept = tokens.gather(1, visible[..., None].expand(-1, -1, tokens.shape[-1]))
-    latent = method.encoder.encode(kept, (h, w), visible)
-    ours = method.decoder(latent, _Layout(visible, masked), (h, w))
+    ours = method.predict(images, SimpleNamespace(visible=visible, masked=masked))  # of pretraining's `TokenLayout`
     theirs = loaded(pixel_values=images, noise=noise).logits
     return ours, theirs.gather(1, masked[..., None].expand(-1, -1, theirs.shape[-1]))
-
-
-class _Layout:
-    """What a decoder reads of a `TokenLayout`, which is pretraining's."""
-
-    def __init__(self, visible: Tensor, masked: Tensor) -> None:
-        self.visible, self.masked = visible, masked

@@ -25,9 +25,7 @@ from mimtransfer.registry import MODELS
 
 # Of training alone: what is exported has none of them.
 _TRAINING = ("init_cfg", "drop_path_rate", "frozen_stages", "grad_checkpointing", "flex_attention")
-
-
-_POSITIONS = ("relative_position_bias_table", "rel_pos_h", "rel_pos_w")
+_SLACK = 1 << 26  # bytes; positions for a larger `img_size` are not in the file
 
 
 class Source(NamedTuple):
@@ -70,13 +68,7 @@ def read_source(path: str, config: str | None = None, arch: str | None = None,
     else:
         init_default_scope("mimtransfer")
         backbone = build_recorded(MODELS, own, where, None if arch else os.path.getsize(path) + _SLACK)
-    report = load_backbone(backbone, path)
-    # A detector may begin without them; what is exported has to be what the file computes.
-    lost = [name for name in report.unexpected if name.endswith(_POSITIONS)]
-    if lost:
-        raise UserError(f"checkpoint {path!r} attends by relative positions ({lost[0]}), which "
-                        f"{arch or 'its config'} has not, so its features would be others: "
-                        f"{'give the config of its training by --config' if arch else 'give another --config'}")
+    report = load_backbone(backbone, path, same_features=True)
     pixels = pixel_statistics(cfg, where) if getattr(backbone, "in_chans", 3) == 3 else None
     return Source(path, cfg, own, backbone.eval(), report, pixels)
 
@@ -86,10 +78,6 @@ def _config_in(path: str) -> Mapping[str, Any]:
         return config_in_checkpoint(path)
     except UserError as error:
         raise UserError(f"{error}, or name its architecture in timm (--arch vit_base_patch16_224)") from error
-
-
-# Positions for a larger `img_size` are not in the file.
-_SLACK = 1 << 26
 
 
 def require_vit(source: Source, target: str, instead: str) -> TimmViT:

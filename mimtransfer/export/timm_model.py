@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from mimtransfer.backbones.vit import TimmViT
 from mimtransfer.checkpoints.convert import to_timm
 from mimtransfer.errors import UserError
-from mimtransfer.export.folder import open_to_readers
 from mimtransfer.export.preprocessing import crop_share
 from mimtransfer.export.source import Source, all_tokens, check_equal, require_vit, sample_images
+from mimtransfer.files import open_to_readers
 
 TARGET = "timm"
 _INSTEAD = "give --to onnx"

@@ -25,9 +25,9 @@ from mimtransfer.stored import read_object
 from mimtransfer.suites.suite import Job
 
 _PACKAGES = ("mimtransfer", "pretrain")
-# They describe, check or time a run; `.mim` holds configs and tools of an installed package.
+# They describe, check, time or export a run; `.mim` holds configs and tools of an installed package.
 _LEFT_OUT = ("mimtransfer/results/", "mimtransfer/suites/", "mimtransfer/checks/", "mimtransfer/benchmarks/",
-             "pretrain/benchmarks/", "mimtransfer/.mim/", "mimtransfer/api/")
+             "pretrain/benchmarks/", "mimtransfer/.mim/", "mimtransfer/api/", "mimtransfer/export/")
 _FILE_KEYS = ("ann_file", "list_file", "proposal_file", "file_list")
 _SAMPLE = 64  # files of a folder whose size and time are looked at
 _WHOLE = 1 << 28  # bytes up to which a file is read whole: an archive of ImageNet would take minutes

@@ -104,7 +104,7 @@ class CheckpointFeatures(PatchFeatures):
         if not -len(self.encoder.blocks) <= block < len(self.encoder.blocks):
             raise UserError(f"CheckpointFeatures: got block={block}, the encoder of {checkpoint!r} has "
                             f"{len(self.encoder.blocks)}")
-        self.sha256 = load_backbone(self.encoder, checkpoint).sha256
+        self.sha256 = load_backbone(self.encoder, checkpoint, same_features=True).sha256
         self.normalise_by(*([value / 255 for value in values] for values in pixel_statistics(cfg, where)))
 
     def extract(self, images: Tensor) -> Tensor:
@@ -148,7 +148,7 @@ class TimmFeatures(PatchFeatures):
         if (model_kwargs or {}).get("in_chans", 3) != 3:
             raise UserError("TimmFeatures: got in_chans in model_kwargs; expected none, for tokenizers see RGB images")
         self.model: Any = timm.create_model(arch, pretrained=False, num_classes=0, **(model_kwargs or {}))
-        self.sha256 = load_backbone(self.model, checkpoint).sha256
+        self.sha256 = load_backbone(self.model, checkpoint, same_features=True).sha256
         self.block = block
         defaults: Any = self.model.pretrained_cfg
         self.normalise_by(mean or defaults["mean"], std or defaults["std"])

@@ -286,6 +286,20 @@ def test_init_weights_keeps_the_constructor_or_loads_and_reports(tmp_path: Path)
     assert all(torch.equal(source.state_dict()[name], value) for name, value in loaded.state_dict().items())
 
 
+@pytest.mark.parametrize(("frozen_stages", "refused"), [(-1, False), (2, False), (3, True)])
+def test_frozen_blocks_do_not_lose_relative_positions(frozen_stages: int, refused: bool, tmp_path) -> None:
+    """Training makes up for them; a k-NN, a linear probe or a head on frozen maps would measure another model."""
+    options = dict(arch="vit_tiny_patch16_224", img_size=32, patch_size=8, model_kwargs=TINY)
+    torch.save(TimmViT(**options, rel_pos="bias").state_dict(), tmp_path / "tiny.pth")
+    init_cfg = {"type": "Pretrained", "checkpoint": str(tmp_path / "tiny.pth")}
+    vit = TimmViT(**options, frozen_stages=frozen_stages, init_cfg=init_cfg)
+    if refused:
+        with pytest.raises(UserError, match="attends by relative positions"):
+            vit.init_weights()
+    else:
+        vit.init_weights()
+
+
 def test_import_needs_no_openmmlab_task_library() -> None:
     code = "import json, sys, mimtransfer.backbones; print(json.dumps([m for m in sys.modules if '.' not in m]))"
     modules = json.loads(

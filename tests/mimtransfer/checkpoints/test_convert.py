@@ -1,4 +1,5 @@
 """Converting a checkpoint: the target's own code takes the file, and back again every tensor is the same."""
+import os
 import pickle
 import re
 import subprocess
@@ -42,6 +43,19 @@ def source_file(kind, folder):
     torch.save({"state_dict": {f"encoder.{k}": v for k, v in state.items()}, "meta": {"mimtransfer": meta}},
                folder / "source.pth")
     return state, folder / "source.pth", meta
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_permissions_follow_the_umask(suffix, tmp_path):
+    """The library lets nobody but the owner read a .safetensors file."""
+    _, source, _ = source_file("plain", tmp_path)
+    before = os.umask(0o027)
+    try:
+        convert(source, tmp_path / f"there{suffix}", "timm")
+    finally:
+        os.umask(before)
+    assert (tmp_path / f"there{suffix}").stat().st_mode & 0o777 == 0o640
+    assert {path.name for path in tmp_path.iterdir()} == {"source.pth", f"there{suffix}"}
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])

@@ -17,6 +17,7 @@ from timm.layers import resample_abs_pos_embed, resample_patch_embed
 from timm.models.vision_transformer import checkpoint_filter_fn
 from vit_families import BEIT, CASES, IMAGES, SMALL, WINDOWS, backbone, dinov2, random_state, sam, tokens
 
+import mimtransfer
 from mimtransfer.checkpoints.load import load_backbone
 from mimtransfer.errors import UserError
 
@@ -257,3 +258,19 @@ def test_one_line_says_what_a_backbone_lacks(tmp_path):
         load(backbone(), classless, tmp_path)
     with pytest.raises(UserError, match=r"its positions are relative, .* without others .pos_embed='none'.$"):
         load(backbone(rel_pos="bias", layer_scale=0.1), beit, tmp_path)
+
+
+@pytest.mark.parametrize("rel_pos", ["bias", "decomposed"])
+def test_relative_positions_that_the_backbone_lacks(rel_pos, tmp_path):
+    """A training may begin without them; features would be others."""
+    source = backbone(rel_pos=rel_pos)
+    state = random_state(source)
+    names = sorted(set(state) - set(backbone().state_dict()))
+    torch.save(state, tmp_path / "x.pth")
+    assert sorted(load_backbone(backbone(), tmp_path / "x.pth").unexpected) == names
+    for load_features in (lambda: load_backbone(backbone(), tmp_path / "x.pth", same_features=True),
+                          lambda: mimtransfer.load_backbone(tmp_path / "x.pth", "vit_tiny_patch16_224", 32,
+                                                            patch_size=8, model_kwargs=SMALL)):
+        with pytest.raises(UserError, match=r"attends by relative positions \(blocks\.0\.attn\.rel.*\(rel_pos\)$"):
+            load_features()
+    load_backbone(backbone(rel_pos=rel_pos), tmp_path / "x.pth", same_features=True)

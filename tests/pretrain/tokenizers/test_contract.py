@@ -142,6 +142,10 @@ def test_features_of_timm_models_from_a_local_file(arch, size, grid, width, tmp_
         else:
             torch.testing.assert_close(found.permute(0, 3, 1, 2), model.stages(model.stem(pixels)))
     assert list(features(torch.rand(1, 3, size // 2, size // 2)).shape[1:3]) == [grid, grid]
+    if arch == "test_vit":
+        torch.save({**model.state_dict(), "blocks.0.attn.rel_pos_h": torch.ones(19, 32)}, tmp_path / "weights.pth")
+        with raises(UserError, match="attends by relative positions"):
+            PATCH_FEATURES.build(config)
 
 
 def test_clip_of_the_published_tokenizer_gives_14_x_14_cells():
