@@ -11,6 +11,7 @@ from urllib.parse import quote
 import jinja2
 
 from mimtransfer import __version__
+from mimtransfer.results.closing import significant, speed
 from mimtransfer.results.compare import mark
 from mimtransfer.results.description import RANDOM_INIT
 from mimtransfer.results.label_shares import seed_text
@@ -98,6 +99,8 @@ def _template(table: Table, digits: int, folder: Path, slots: list[int]) -> jinj
         "mark": mark,
         "title_of": title_of,
         "cost_text": cost_text,
+        "speed": speed,
+        "significant": significant,
         "nothing_found": NOTHING_FOUND,
         "difference_text": lambda cell: difference_text(cell, digits),
         "is_best": lambda column, cell: prints_best(table, column, cell, digits),
