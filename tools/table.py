@@ -17,7 +17,7 @@ def parse_args() -> argparse.Namespace:
         "--format",
         choices=("md", "csv", "latex", "paper", "json", "html"),
         default="md",
-        help="paper: LaTeX with columns grouped by task, without those that are the same in all rows",
+        help="paper: LaTeX with columns grouped by task, without costs that are the same in all rows",
     )
     parser.add_argument("--baseline", metavar="LABEL", help="row that differences are taken to (default: random init)")
     parser.add_argument(

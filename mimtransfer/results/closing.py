@@ -44,6 +44,12 @@ def speed(images_per_s: float) -> str:
     return f"{images_per_s:.{0 if images_per_s >= 99.95 else 1 if images_per_s >= 9.995 else 2}f} images/s"
 
 
+def significant(value: float, digits: int = 3) -> str:
+    """Word a number with so many significant digits, a large one with all before the point and no exponent."""
+    text = f"{value:.{digits}g}"
+    return f"{value:.0f}" if "e+" in text else text
+
+
 def duration(seconds: float) -> str:
     """Word a time in two parts at most: `45 s`, `12 min`, `3 h 20 min`, `2 d 4 h`."""
     if seconds < 90:
@@ -67,9 +73,10 @@ def _costs(cost: Mapping[str, Any]) -> list[str]:
     if cost["wall_s"] is not None:
         kind = "GPU" if cost.get("device_type") == "cuda" else "device"
         hours = cost["wall_s"] * cost["processes"] / 3600
-        words.append(f"{duration(cost['wall_s'])} on {cost['processes']} x {cost['device']} ({hours:.3g} {kind}-hours)")
+        devices = f"{cost['processes']} x {cost['device']} ({significant(hours)} {kind}-hours)"
+        words.append(f"{duration(cost['wall_s'])} on {devices}")
     if cost["images_per_s"] is not None:
         words.append(speed(cost["images_per_s"]))
     if cost["peak_memory_bytes"] is not None:
-        words.append(f"peak {cost['peak_memory_bytes'] / 1e9:.2g} GB")
+        words.append(f"peak {significant(cost['peak_memory_bytes'] / 1e9, 2)} GB")
     return words

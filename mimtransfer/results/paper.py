@@ -1,23 +1,22 @@
-"""The transfer table as a paper prints it: LaTeX, columns grouped by task and protocol, none that is constant."""
+"""The transfer table as a paper prints it: LaTeX, columns grouped by task and protocol, no cost that is constant."""
 from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import groupby
 
 from mimtransfer.results.measurement import title_of
-from mimtransfer.results.render import LATEX, constant_columns, cost_text, escape_latex, latex_comments, score_text
+from mimtransfer.results.render import LATEX, constant_costs, cost_text, escape_latex, latex_comments, score_text
 from mimtransfer.results.rows import Table
 
 _COST = "cost of pretraining"
 
 
 def grouped(table: Table, digits: int = 1) -> str:
-    """Return a `tabular` with the rules of booktabs; notes, and what is the same in all rows, are comments.
+    """Return a `tabular` with the rules of booktabs; notes, and costs that are the same in all rows, are comments.
 
     Three lines of headings: tasks, protocols, metrics; each group has a rule of its own.
     """
-    constant = constant_columns(table, digits)
-    columns = [column for column in table.columns if column not in constant]
+    columns, constant = table.columns, constant_costs(table)
     costs = {name: title for name, title in table.cost_titles.items() if name not in constant}
     groups = [(column.task, column.protocol) for column in columns] + [(_COST, "")] * len(costs)
     titles = [title_of(column.metric) for column in columns]

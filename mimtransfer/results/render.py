@@ -158,32 +158,15 @@ def prints_best(table: Table, column: Column, cell: Cell, digits: int) -> bool:
     return best is not None and f"{cell.mean:.{digits}f}" == f"{best:.{digits}f}"
 
 
-def constant_columns(table: Table, digits: int) -> dict[Column | str, str]:
-    """Return column, or name of a cost -> what holds for all rows: columns that print the same number in each.
+def constant_costs(table: Table) -> dict[str, str]:
+    """Return name of a cost -> what holds for all rows: costs that print the same in each that can have one.
 
-    Rows that can have no cost (no pretraining) do not count; a column stays where a published row has a number in it,
-    and scores stay where all are the same.
+    Scores are results, not settings: they keep their columns, with differences, seeds and links, however alike.
     """
-    found: dict[Column | str, str] = {}
-    for column in table.columns:
-        cells = [row.cells.get(column) for row in table.rows]
-        texts = {None if cell is None else _mean_and_std(cell, digits) for cell in cells}
-        if len(cells) > 1 and len(texts) == 1 and not any(column in row.scores for row in table.published):
-            cell = cells[0]
-            if cell is not None and not cell.nothing_found:
-                found[column] = f"{column.title} ({column.protocol}): {_mean_and_std(cell, digits)}"
-    if len(found) == len(table.columns):
-        found = {}  # a table without any score says nothing
     rows = [row for row in table.rows if row.costs]
-    for name, title in table.cost_titles.items():
-        costs = {cost_text(row.costs.get(name)) for row in rows}
-        if len(rows) > 1 and len(costs) == 1:
-            found[name] = f"{title}: {costs.pop()}"
-    return found
-
-
-def _mean_and_std(cell: Cell, digits: int) -> str:
-    return f"{cell.mean:.{digits}f}" + ("" if cell.std is None else f" {_PLUS_MINUS} {cell.std:.{digits}f}")
+    found = {name: {cost_text(row.costs.get(name)) for row in rows} for name in table.cost_titles}
+    return {name: f"{table.cost_titles[name]}: {costs.pop()}" for name, costs in found.items()
+            if len(rows) > 1 and len(costs) == 1}
 
 
 def difference_text(cell: Cell, digits: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
+from mimtransfer.results.closing import significant
 from mimtransfer.results.compare import mark
 from mimtransfer.results.curves.picture import axes_of
 from mimtransfer.results.curves.points import Curves
@@ -58,7 +59,7 @@ def _standing_table(curves: Curves, task: str, found: Sequence[Standing]) -> str
             *(f"{goal} after, {unit}" for _, _, unit in columns.values()), "seeds that reach it"]
     rows = []
     for standing in found:
-        whole = [f"{standing.total[cost] * factor:.3g}" for cost, (_, factor, _) in columns.items()]
+        whole = [significant(standing.total[cost] * factor) for cost, (_, factor, _) in columns.items()]
         reached = [_reached(standing, base, cost, factor) for cost, (_, factor, _) in columns.items()]
         if reached and standing.share_p is not None:
             reached[0] += mark(standing.share_p).replace("*", r"\*")
@@ -77,7 +78,7 @@ def _reached(standing: Standing, base: Standing | None, cost: str, factor: float
     if crossing is None:
         return "not reached" if standing.ended else "not yet"
     share = f" ({crossing.x / base.total[cost]:.2f})" if base.total[cost] else ""
-    return f"{'<= ' if crossing.at_most else ''}{crossing.x * factor:.3g}{share}"
+    return f"{'<= ' if crossing.at_most else ''}{significant(crossing.x * factor)}{share}"
 
 
 def _notes(curves: Curves, found: Sequence[Standing]) -> list[str]:

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.textpath import TextPath
 from matplotlib.ticker import MaxNLocator
 
+from mimtransfer.results.closing import significant
 from mimtransfer.results.measurement import lower_is_better, title_of
 from mimtransfer.results.report.colours import line_style
 
@@ -87,7 +88,7 @@ class Charts:
             style = self._style(dot.row)
             (drawn,) = axes.plot(dot.x, dot.y, "o", markersize=7, color=style["color"], clip_on=False)
             drawn.set_gid(name := f"dot-{number}")
-            titles[name] = f"{dot.title}: {dot.y:g} at {dot.x:.3g}"
+            titles[name] = f"{dot.title}: {dot.y:g} at {significant(dot.x)}"
             if dot.std:
                 axes.plot([dot.x] * 2, [dot.y - dot.std, dot.y + dot.std], linewidth=1.4, **style)
         _label(axes, dots)

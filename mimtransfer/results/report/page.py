@@ -11,6 +11,7 @@ from urllib.parse import quote
 import jinja2
 
 from mimtransfer import __version__
+from mimtransfer.results.closing import significant, speed
 from mimtransfer.results.compare import mark
 from mimtransfer.results.description import RANDOM_INIT
 from mimtransfer.results.label_shares import seed_text
@@ -18,7 +19,7 @@ from mimtransfer.results.measurement import PRIMARY, curves_of, title_of
 from mimtransfer.results.record import Run
 from mimtransfer.results.render import (
     NOTHING_FOUND,
-    constant_columns,
+    constant_costs,
     cost_text,
     difference_text,
     notes_of,
@@ -48,19 +49,16 @@ def html_page(table: Table, digits: int, title: str, folder: Path) -> str:
         for run in cell.runs
     }
     chosen = _one_run_for_each(table, row_of)
-    constant = constant_columns(table, digits)
+    constant = constant_costs(table)
     together = _drawn_together(table)
-    columns = [column for column in table.columns if column not in constant]
-    by_task = {task: list(group) for task, group in groupby(columns, lambda column: column.task)}
     return _template(table, digits, folder, slots).render(
         title=title,
         version=__version__,
         now=datetime.now(timezone.utc),
         table=table,
         notes=notes_of(table),
-        columns=columns,
-        tasks={task: [list(group) for _, group in groupby(found, lambda column: column.protocol)]
-               for task, found in by_task.items()},
+        tasks={task: [list(group) for _, group in groupby(columns, lambda column: column.protocol)]
+               for task, columns in groupby(table.columns, lambda column: column.task)},
         costs={name: title for name, title in table.cost_titles.items() if name not in constant},
         constant=list(constant.values()),
         scatters=_scatters(table, charts),
@@ -98,6 +96,8 @@ def _template(table: Table, digits: int, folder: Path, slots: list[int]) -> jinj
         "mark": mark,
         "title_of": title_of,
         "cost_text": cost_text,
+        "speed": speed,
+        "significant": significant,
         "nothing_found": NOTHING_FOUND,
         "difference_text": lambda cell: difference_text(cell, digits),
         "is_best": lambda column, cell: prints_best(table, column, cell, digits),

@@ -10,7 +10,7 @@ from toy_runner import toy_runner
 
 from mimtransfer.cli.explain import clean_exit
 from mimtransfer.errors import UserError
-from mimtransfer.results.closing import closing_box, duration, scores_in_words
+from mimtransfer.results.closing import closing_box, duration, scores_in_words, significant
 from mimtransfer.results.progress import ProgressHook
 
 
@@ -117,6 +117,12 @@ def test_the_box_says_score_cost_and_files():
         "+-----------------------------------------------------------------------"]
 
 
+def test_large_costs_are_no_powers_of_ten():
+    cost = RECORD["cost"] | dict(wall_s=360_000.0, processes=64, peak_memory_bytes=136_400_000_000)
+    assert closing_box(RECORD | dict(cost=cost), "runs/det").splitlines()[2] == (
+        "| cost       4 d 4 h on 64 x H200 (6400 GPU-hours), 412 images/s, peak 136 GB")
+
+
 def test_the_box_of_a_run_without_score_cost_and_files():
     unknown = dict(wall_s=None, processes=1, device=None, device_type=None, images_per_s=None, peak_memory_bytes=None)
     record = RECORD | dict(seed=None, metrics={}, cost=unknown, files=dict(checkpoint=None, config=None, log=None))
@@ -131,3 +137,9 @@ def test_scores_that_are_no_main_ones():
     (0, "0 s"), (89.4, "89 s"), (90, "2 min"), (3600, "60 min"), (5400, "1 h 30 min"), (200000, "2 d 7 h")])
 def test_durations(seconds, text):
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(("value", "text"), [
+    (0.01234, "0.0123"), (4.0, "4"), (99.96, "100"), (999.6, "1000"), (12345.6, "12346")])
+def test_three_digits_without_exponent(value, text):
+    assert significant(value) == text

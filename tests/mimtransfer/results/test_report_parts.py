@@ -1,4 +1,4 @@
-"""Parts of the report: images side by side, colours of rows, AP by size, columns that are the same in all rows."""
+"""Parts of the report: images side by side, colours of rows, AP by size, costs that are the same in all rows."""
 import base64
 import io
 import json
@@ -10,7 +10,7 @@ from PIL import Image
 
 from mimtransfer.errors import UserError
 from mimtransfer.results.record import Run, read_runs, write_record
-from mimtransfer.results.render import constant_columns
+from mimtransfer.results.render import constant_costs, paper
 from mimtransfer.results.report.charts import Charts, Dot
 from mimtransfer.results.report.colours import COLOURS, colour_of, line_style, slots_of
 from mimtransfer.results.report.page import html_page
@@ -112,21 +112,20 @@ def test_bars_of_object_sizes():
     assert size_figures(build_table([sized("r0", box_ap_large=8.0)]), Charts()) == []
 
 
-def test_what_is_the_same_in_all_rows_is_said_once(tmp_path):
+def test_costs_that_are_the_same_in_all_rows_are_said_once(tmp_path):
+    """Scores are what is compared: they have a column also where they are equal, or only print alike."""
     a, b = pretrain("a"), pretrain("b", label="SimMIM", speed=7.0)
     records = [a, b, transfer("r", "detection", box_ap=3.0, mask_ap=0.0), transfer("x", "detection", a, box_ap=4.0,
                mask_ap=0.04), transfer("y", "detection", b, box_ap=5.0, mask_ap=0.0)]  # fmt: skip
     table = build_table([Run(f"{record['run_id']}/result.json", record) for record in records])
-    constant = constant_columns(table, 1)
-    assert list(constant.values()) == [
-        "mask AP (small_detection): 0.0", "pretrain device-hours: 0.017", "pretrain peak GB: 2.0"]  # fmt: skip
+    assert constant_costs(table) == {"device_hours": "pretrain device-hours: 0.017",
+                                     "peak_memory_gb": "pretrain peak GB: 2.0"}
     page = html_page(table, 1, "t", tmp_path)
-    said = ("The same in all rows: mask AP (small_detection): 0.0; pretrain device-hours: 0.017; pretrain peak GB: "
-            "2.0.")  # fmt: skip
+    said = "The same in all rows: pretrain device-hours: 0.017; pretrain peak GB: 2.0."
     assert page.count(said) == 1 and ">peak GB</th>" not in page and ">images/s</th>" in page
-    assert constant_columns(build_table([Run("r", records[2])]), 1) == {}  # one row has nothing to compare with
-    alike = [Run(name, transfer(name, "detection", source, box_ap=3.0)) for name, source in (("r", None), ("a", a))]
-    assert constant_columns(build_table(alike), 1) == {}  # a table needs a score
+    assert page.count(">mask AP</th>") == 1 and len(re.findall(r">\s*0\.0</a>", page)) == 3
+    assert "& mask AP &" in paper(table) and "mask AP: 0.0" not in paper(table)
+    assert constant_costs(build_table([Run("a", a), Run("x", records[3])])) == {}  # one row, nothing to compare with
 
 
 def test_titles_in_a_scatter_plot_cover_no_dot():
