@@ -222,6 +222,19 @@ def test_a_scale_of_nothing_is_refused(tmp_path, scale):
         loaded(tmp_path, scale=scale)
 
 
+def test_images_that_are_left_out_are_said(tmp_path, capsys):
+    from mimtransfer.datasets.depth import DepthFolder
+
+    for name in ("images/1.jpg", "images/.2.jpg", "depth/1.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "images/loop").symlink_to(tmp_path / "images")
+    data = DepthFolder(data_root=str(tmp_path), data_prefix=dict(img_path="images", depth_map_path="depth"))
+    captured = capsys.readouterr()
+    assert len(data) == 1
+    assert "images': left out .2.jpg (hidden), loop (a loop of links)" in captured.out + captured.err
+
+
 def test_images_and_maps_are_paired_by_name(tmp_path):
     from mimtransfer.datasets.depth import DepthFolder
 
