@@ -77,6 +77,13 @@ def test_an_image_without_labels_leaves_the_gradient_finite():
     assert none == 0 and made.conv_depth.weight.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_features_that_are_not_finite_have_no_finite_loss(value):
+    """SiLogLoss takes NaN for absent: the loss would be 0, and no hook would stop the run."""
+    loss = head().loss([one * value for one in maps()], [sample(torch.full((24, 32), 2.0))] * 2)["loss_depth"]
+    assert not loss.isfinite()
+
+
 @pytest.mark.parametrize("options", [dict(min_depth=0.0), dict(min_depth=9.0), dict(num_bins=1)])
 def test_bins_that_make_no_range_are_refused(options):
     with pytest.raises(UserError, match="expected 0 < min_depth < max_depth and two bins or more"):
