@@ -8,23 +8,20 @@ Score     none published for MAE under this protocol; DINOv2's RMSE are for patc
 Departs   mimtransfer/evaluation/probing/depth.py says in what; no rotation by 2.5 degrees, no flipped views in the test
 Trained   with the scale and shift of the final norm; lr and clipping as in DVT's rebuild (arXiv 2401.02957)
 """
-_base_ = ["../_base_/data/nyu.py", "../_base_/schedule/upernet_160k.py", "../_base_/depth_runtime.py"]
+_base_ = [
+    "../_base_/model/frozen_maps_vit-base.py",
+    "../_base_/data/nyu.py",
+    "../_base_/schedule/upernet_160k.py",
+    "../_base_/depth_runtime.py",
+]
 from mimtransfer.training.recipes import iteration_cosine
 
 protocol = "Linear depth probe of 4 blocks, NYU v2, 38.4k iterations"
 model = dict(
     type="DepthEstimator",
-    data_preprocessor=dict(
-        type="SegDataPreProcessor",
-        mean=[123.675, 116.28, 103.53],
-        std=[58.395, 57.12, 57.375],
-        bgr_to_rgb=True,
-        pad_val=0,
-        seg_pad_val=0,  # no depth
-        size=(416, 544),
-        test_cfg=dict(size_divisor=16),
-    ),
+    data_preprocessor=dict(seg_pad_val=0, size=(416, 544)),  # 0 is no depth
     backbone=dict(
+        _delete_=True,
         type="mimtransfer.TimmViT",
         arch="vit_base_patch16_224",
         img_size=224,

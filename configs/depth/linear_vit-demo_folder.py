@@ -16,7 +16,7 @@ model = dict(
         model_kwargs=dict(depth=6, embed_dim=128, num_heads=2),
     ),
     neck=dict(channels=[128] * 4),
-    decode_head=dict(in_channels=[128] * 4, min_depth=1e-3, max_depth=80.0),
+    decode_head=dict(in_channels=[128] * 4, max_depth=80.0),
 )
 train_pipeline = [
     dict(type="LoadImageFromFile"),

@@ -1,13 +1,15 @@
 """Images with a depth map each, in two folders: `DepthFolder` pairs them by name, `LoadDepth` reads a map in metres."""
+import logging
 import os
 from typing import Any
 
 import numpy as np
 from mmengine.dataset import BaseDataset
+from mmengine.logging import print_log
 
 from mimtransfer.datasets.bands import BAND_EXTENSIONS, read_bands
 from mimtransfer.datasets.sources.base import EXTENSIONS
-from mimtransfer.datasets.tree import printable, some, walk
+from mimtransfer.datasets.tree import left_out_images, printable, some, walk
 from mimtransfer.datasets.unreadable import UnreadableImage, read_regular
 from mimtransfer.errors import UserError
 from mimtransfer.registry import DATASETS, TRANSFORMS
@@ -49,15 +51,17 @@ class DepthFolder(BaseDataset):
         return [dict(img_path=images[name][0], depth_map_path=maps[name][0], seg_fields=[]) for name in images]
 
     def _files(self, key: str, endings: tuple[str, ...]) -> dict[str, list[str]]:
-        """Return name without ending -> paths."""
+        """Return name without ending -> paths; log what is left out."""
         folder = self.data_prefix[key]
         try:
-            files = [os.fsdecode(path) for path in walk(folder).files]
+            tree = walk(folder)
         except OSError as error:
             raise UserError(f"DepthFolder: cannot list {folder!r} ({error.strerror}); set data_root and "
                             f"data_prefix.{key}") from error
+        if left_out := left_out_images(tree, endings):
+            print_log(f"DepthFolder {folder!r}: left out {some(left_out)}", logger="current", level=logging.WARNING)
         found: dict[str, list[str]] = {}
-        for path in files:
+        for path in map(os.fsdecode, tree.files):
             name, ending = os.path.splitext(path)
             if ending.lower() in endings:
                 found.setdefault(name, []).append(os.path.join(folder, path))

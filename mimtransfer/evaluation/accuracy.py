@@ -11,9 +11,10 @@ from mimtransfer.registry import METRICS
 class TopAccuracy(BaseMetric):
     """Share of images whose class is among the k with the highest scores, in points: `top1`, `top5`.
 
-    Of classes with equal scores the lower number counts as higher: the result does not depend on the machine. No k is
-    reported that is not below the number of classes. Where the data set's metainfo has `tested_classes`, class numbers,
-    only those can be predicted: the classes of ImageNet-A and -R, by a classifier of ImageNet.
+    Of classes with equal scores the lower number counts as higher: the result does not depend on the machine. A score
+    that is NaN counts as higher, and an image whose class has such a score as wrong. No k is reported that is not below
+    the number of classes. Where the data set's metainfo has `tested_classes`, class numbers, only those can be
+    predicted: the classes of ImageNet-A and -R, by a classifier of ImageNet.
 
     Args:
         topk: values of k.
@@ -43,7 +44,7 @@ class TopAccuracy(BaseMetric):
             scores = scores.masked_fill(others, -torch.inf)
         own = scores.gather(1, labels)
         lower = torch.arange(scores.shape[1], device=scores.device) < labels
-        self.results += ((scores > own) | ((scores == own) & lower)).sum(1).tolist()
+        self.results += (~(scores <= own) | ((scores == own) & lower)).sum(1).tolist()  # with NaN nothing is `<=`
 
     def compute_metrics(self, results: list[int]) -> dict[str, float]:
         """Return name -> points."""

@@ -42,8 +42,8 @@ def set_online(cfg: Config, path: str | None = None) -> None:
         memory_dataloader=loop["memory_dataloader"],
         test_dataloader=source.test_dataloader,
         pooling=source.model.get("pooling", "mean"),
+        linear=LINEAR_DEFAULTS,
     )
-    hook["linear"] = LINEAR_DEFAULTS
     hook[name] = {key: loop[key] for key in settings if key in loop}
     own = Config(hook)
     own.merge_from_dict(options)  # as options of a config: `online.knn.k` leaves the temperature as it is

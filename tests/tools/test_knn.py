@@ -11,6 +11,7 @@ from mmengine.config import Config
 from sklearn.neighbors import KNeighborsClassifier
 
 from mimtransfer.checkpoints.load import load_backbone
+from mimtransfer.evaluation.probing.features import FrozenFeatures
 from mimtransfer.registry import DATASETS, MODELS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -97,6 +98,14 @@ def test_from_a_pretraining_to_the_table(folder, capsys):
     before = record(folder / "mae")
     call(folder, "test", "knn.py", "--pretrained", "mae/epoch_1.pth", "--work-dir", "mae")
     assert record(folder / "mae") == before and len(list(folder.glob("mae/*/result.json"))) == 1
+
+
+def test_features_that_are_not_finite_get_no_record(folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(FrozenFeatures, "forward", lambda self, inputs, *args, **kwargs: inputs.flatten(1) / 0)
+    with pytest.raises(SystemExit) as stopped:
+        call(folder, "test", "knn.py", "--work-dir", tmp_path)
+    assert stopped.value.code == 2 and "KNNLoop: the scores of test images are not finite" in capsys.readouterr().err
+    assert not (tmp_path / "result.json").exists()
 
 
 @pytest.mark.parametrize(("args", "message"), [

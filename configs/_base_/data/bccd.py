@@ -25,11 +25,9 @@ val_dataloader = dict(
     num_workers=2,
     sampler=dict(type="DefaultSampler", shuffle=False),
     dataset=dict(
-        type="CocoDataset",
-        data_root=data_root,
+        train_dataloader["dataset"],
         ann_file="annotations/instances_test.json",
         data_prefix=dict(img="test/"),
-        metainfo=metainfo,
         test_mode=True,
         pipeline=test_pipeline,
     ),

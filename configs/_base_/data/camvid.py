@@ -39,10 +39,8 @@ val_dataloader = dict(
     num_workers=2,
     sampler=dict(type="DefaultSampler", shuffle=False),
     dataset=dict(
-        type="BaseSegDataset",
-        data_root=data_root,
+        train_dataloader["dataset"],
         data_prefix=dict(img_path="images/test", seg_map_path="annotations/test"),
-        metainfo=metainfo,
         test_mode=True,
         pipeline=test_pipeline,
     ),

@@ -23,13 +23,11 @@ train_dataloader = dict(
     ),
 )
 val_dataloader = dict(
+    train_dataloader,
     batch_size=1,
-    num_workers=4,
-    persistent_workers=True,
     sampler=dict(type="DefaultSampler", shuffle=False),
     dataset=dict(
-        type="mimtransfer.DepthFolder",
-        data_root="data/nyu/",
+        train_dataloader["dataset"],
         data_prefix=dict(img_path="images/test", depth_map_path="annotations/test"),
         test_mode=True,
         pipeline=test_pipeline,

@@ -36,11 +36,9 @@ val_dataloader = dict(
     num_workers=1,
     sampler=dict(type="DefaultSampler", shuffle=False),
     dataset=dict(
-        type="CocoDataset",
-        data_root=data_root,
+        train_dataloader["dataset"],
         ann_file="annotations/instances_val.json",
         data_prefix=dict(img="val/"),
-        metainfo=metainfo,
         test_mode=True,
         pipeline=test_pipeline,
     ),

@@ -36,11 +36,8 @@ val_dataloader = dict(
     num_workers=1,
     sampler=dict(type="DefaultSampler", shuffle=False),
     dataset=dict(
-        type="BaseSegDataset",
-        data_root=data_root,
+        train_dataloader["dataset"],
         data_prefix=dict(img_path="val", seg_map_path="seg/val"),
-        metainfo=metainfo,
-        reduce_zero_label=True,
         test_mode=True,
         pipeline=test_pipeline,
     ),

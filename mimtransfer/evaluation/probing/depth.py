@@ -64,7 +64,7 @@ class LinearDepthHead(BaseModule):
         return torch.einsum("bkhw,k->bhw", shares / shares.sum(1, keepdim=True), self.bins)[:, None]
 
     def loss(self, inputs: Sequence[Tensor], data_samples: list, train_cfg: dict | None = None) -> dict[str, Tensor]:
-        """Return the mean loss of the images that have a label; 0 where none has."""
+        """Return the mean loss of the images that have a label; 0 where none has, NaN where a depth is."""
         labels = torch.stack([sample.gt_depth_map.data for sample in data_samples])  # [B, 1, H, W]
         labels = labels.where(labels <= self.max_depth, 0)
         depth = F.interpolate(self(inputs), labels.shape[2:], mode="bilinear", align_corners=False)
@@ -74,7 +74,8 @@ class LinearDepthHead(BaseModule):
         depth = depth.where(labelled[:, None, None, None], 1.0)
         labels = labels.where(labelled[:, None, None, None], 2.0)
         count = labelled.sum().clamp(min=1)
-        return {"loss_depth": self.loss_decode(depth, labels, weight=labelled, avg_factor=count)}
+        loss = self.loss_decode(depth, labels, weight=labelled, avg_factor=count)
+        return {"loss_depth": loss + 0 * depth.sum()}  # mmseg's SiLogLoss takes a depth that is NaN for absent
 
     def predict(self, inputs: Sequence[Tensor], batch_img_metas: list[dict], test_cfg: dict | None = None) -> Tensor:
         """Return metres [B, 1, H, W] of the padded images."""

@@ -32,7 +32,7 @@ class FeatureLoop(TestLoop):
         amp: extract features under bf16 autocast.
 
     Raises:
-        UserError: the classes differ.
+        UserError: the classes differ, or scores are not finite.
     """
 
     unit = "images"  # what a feature describes
@@ -70,6 +70,8 @@ class FeatureLoop(TestLoop):
         """Classify a batch."""
         self.runner.call_hook("before_test_iter", batch_idx=idx, data_batch=data_batch)
         scores = self.scores(self.features(data_batch)).cpu()
+        if not scores.isfinite().all():
+            raise UserError(f"{type(self).__name__}: the scores of test images are not finite; look at the checkpoint")
         outputs = [
             {"pred_score": score, "pred_label": predicted, "gt_label": label}
             for score, predicted, label in zip(scores, scores.argmax(1).tolist(), data_batch["label"].tolist())

@@ -154,10 +154,10 @@ class PatchLoop(FeatureLoop):
             raise UserError(f"{type(self).__name__}: images are padded to {padded[0]} x {padded[1]} pixels, no "
                             f"multiple of the backbone's cells ({maps.shape[2]} x {maps.shape[3]}); set "
                             f"model.data_preprocessor.test_cfg.size_divisor to the side of a patch ({patch[0]})")
-        if not maps.isfinite().all():
-            path = data["data_samples"][0].img_path
-            raise UserError(f"{type(self).__name__}: the features of {path} are not finite; "
-                            "look at the checkpoint")
+        finite = maps.flatten(1).isfinite().all(1)
+        if not finite.all():
+            path = data["data_samples"][finite.tolist().index(False)].img_path
+            raise UserError(f"{type(self).__name__}: the features of {path} are not finite; look at the checkpoint")
         return maps, data["data_samples"], padded
 
     def labelled(self, batch: dict) -> tuple[Tensor, Tensor]:

@@ -77,6 +77,13 @@ def test_an_image_without_labels_leaves_the_gradient_finite():
     assert none == 0 and made.conv_depth.weight.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_features_that_are_not_finite_have_no_finite_loss(value):
+    """SiLogLoss takes NaN for absent: the loss would be 0, and no hook would stop the run."""
+    loss = head().loss([one * value for one in maps()], [sample(torch.full((24, 32), 2.0))] * 2)["loss_depth"]
+    assert not loss.isfinite()
+
+
 @pytest.mark.parametrize("options", [dict(min_depth=0.0), dict(min_depth=9.0), dict(num_bins=1)])
 def test_bins_that_make_no_range_are_refused(options):
     with pytest.raises(UserError, match="expected 0 < min_depth < max_depth and two bins or more"):
@@ -220,6 +227,19 @@ def test_maps_that_are_no_depth_are_refused(tmp_path, name, pixels, expected):
 def test_a_scale_of_nothing_is_refused(tmp_path, scale):
     with pytest.raises(UserError, match="expected metres in one unit"):
         loaded(tmp_path, scale=scale)
+
+
+def test_images_that_are_left_out_are_said(tmp_path, capsys):
+    from mimtransfer.datasets.depth import DepthFolder
+
+    for name in ("images/1.jpg", "images/.2.jpg", "depth/1.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "images/loop").symlink_to(tmp_path / "images")
+    data = DepthFolder(data_root=str(tmp_path), data_prefix=dict(img_path="images", depth_map_path="depth"))
+    captured = capsys.readouterr()
+    assert len(data) == 1
+    assert "images': left out .2.jpg (hidden), loop (a loop of links)" in captured.out + captured.err
 
 
 def test_images_and_maps_are_paired_by_name(tmp_path):

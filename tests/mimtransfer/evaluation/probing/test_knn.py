@@ -73,6 +73,16 @@ def test_accuracy_equals_sklearn():
     assert metric.evaluate(300) == pytest.approx(expected)
 
 
+def test_scores_that_are_not_numbers_are_wrong():
+    """A comparison with NaN is never true: by `>` alone no class would lie before the right one."""
+    metric = METRICS.build(dict(type="mimtransfer.TopAccuracy", topk=(1, 2)))
+    metric.dataset_meta = {"classes": tuple("abc")}
+    nan = float("nan")
+    rows = [[nan] * 3, [nan, 1.0, 2.0], [0.0, 1.0, nan], [0.0, 1.0, 2.0]]
+    metric.process({}, [{"pred_score": torch.tensor(row), "gt_label": 2} for row in rows])
+    assert metric.evaluate(4) == {"top1": 25.0, "top2": 50.0}
+
+
 def test_subsets_are_balanced_nested_and_from_the_seed():
     labels = np.random.default_rng(0).permutation(np.repeat(np.arange(7), 30))
     small, large = balanced_subset(labels, 24, seed=1), balanced_subset(labels, 100, seed=1)

@@ -141,6 +141,18 @@ def test_features_that_are_not_finite_are_refused(stripes, tmp_path, capsys, mon
     assert ".png are not finite" in capsys.readouterr().err
 
 
+def test_the_image_whose_features_are_not_finite_is_named(stripes, tmp_path, capsys, monkeypatch):
+    def forward(self, inputs, *args, **kwargs):
+        maps = inputs[:, :, ::8, ::8].clone()
+        maps[1] /= 0
+        return maps
+
+    monkeypatch.setattr(FrozenMaps, "forward", forward)
+    words = ["--work-dir", tmp_path, "--cfg-options", "test_cfg.memory_dataloader.batch_size=3"]
+    assert call_tool("test", small(stripes, "knn", tmp_path, k=5), *words) == 2
+    assert "train/1.png are not finite" in capsys.readouterr().err
+
+
 def test_views_of_an_image_are_refused(stripes, tmp_path, capsys):
     """The config of ADE20K inherits a `tta_pipeline` from mmseg."""
     config = small(stripes, "knn", tmp_path, k=5)
