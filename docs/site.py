@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 _SECTION = re.compile(r"(Args|Returns|Raises|Yields|Attributes|Shapes?):$")
-_ITEM = re.compile(r"(\*{0,2}\w[\w, *.]*): (.*)")
+_ITEM = re.compile(r"(\*{0,2}[\w.]+(?:, \*{0,2}[\w.]+)*): (.*)")
 _LINK = re.compile(r"\[([^\]]*)\]\(([^)#:]+)\)")
 
 
