@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 _SECTION = re.compile(r"(Args|Returns|Raises|Yields|Attributes|Shapes?):$")
-_ITEM = re.compile(r"(\*{0,2}\w[\w, *.]*): (.*)")
+_ITEM = re.compile(r"(\*{0,2}[\w.]+(?:, \*{0,2}[\w.]+)*): (.*)")
 _LINK = re.compile(r"\[([^\]]*)\]\(([^)#:]+)\)")
 
 
@@ -57,7 +57,7 @@ def find(name: str) -> ast.ClassDef | ast.FunctionDef:
     path = ROOT.joinpath(*module).with_suffix(".py")
     if path.is_file():
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            # the last one: overloads come before
+            # overloads, which come before, have no docstring
             if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == short and ast.get_docstring(node):
                 return node
     raise LookupError(f"{name}: no such documented class or function; docs/reference.md names it")

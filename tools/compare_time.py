@@ -54,9 +54,9 @@ class Stepper:
 
     def __init__(self, revision: str, tree: Path, config: Path, args: argparse.Namespace, errors: IO[str]):
         self._name, self._errors = f"{config} of {revision}", errors
-        # This file's own neighbour, whatever the revision has: its code is on the path of the process.
         from mimtransfer.shipped.places import CODE
 
+        # That of this checkout, whatever the revision has, whose code is on the path of the process.
         worker = CODE / "pretrain" / "benchmarks" / "stepper.py"
         command = [sys.executable, str(worker), str(tree / config), str(args.batch_size), *args.cfg_options]
         env = {**os.environ, "PYTHONPATH": str(tree), "CUDA_VISIBLE_DEVICES": ""}

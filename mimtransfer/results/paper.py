@@ -2,10 +2,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import groupby
 
 from mimtransfer.results.measurement import title_of
-from mimtransfer.results.render import LATEX, constant_costs, cost_text, escape_latex, latex_comments, score_text
+from mimtransfer.results.render import LATEX, constant_costs, escape_latex, latex_comments, text_cells
 from mimtransfer.results.rows import Table
 
 _COST = "cost of pretraining"
@@ -29,15 +30,11 @@ def grouped(table: Table, digits: int = 1) -> str:
         _row(["pretraining", *map(escape_latex, titles)]),
         r"\midrule",
     ]
-    for row in table.rows:
-        scores = [score_text(table, column, row.cells.get(column), digits, LATEX) for column in columns]
-        spent = [cost_text(row.costs.get(name), LATEX.plus_minus) for name in costs]
-        lines.append(_row([escape_latex(row.label), *map(_typeset, scores), *map(_typeset, spent)]))
+    _, *body = text_cells(replace(table, cost_titles=costs), digits, LATEX)
+    rows = [_row([label, *map(_typeset, cells)]) for label, *cells in body]
+    lines += rows[: len(table.rows)]
     if table.published:
-        lines.append(r"\midrule")
-    for number, other in enumerate(table.published, start=1):
-        scores = [f"{other.scores[column]:.{digits}f}" if column in other.scores else "--" for column in columns]
-        lines.append(_row([f"{escape_latex(other.label)} {LATEX.dagger % number}", *scores, *["--"] * len(costs)]))
+        lines += [r"\midrule", *rows[len(table.rows) :]]
     lines += [r"\bottomrule", r"\end{tabular}"]
     said = [f"% the same in all rows: {' '.join(text.split())}" for text in constant.values()]
     return "\n".join([*latex_comments(table, lines), *said, *lines]) + "\n"

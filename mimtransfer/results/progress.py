@@ -11,7 +11,7 @@ from typing import Any
 from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
-from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
+from mmengine.runner import EpochBasedTrainLoop, Runner
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -54,8 +54,9 @@ class ProgressHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Open the bar."""
         self._began, self._first = time.monotonic(), runner.iter
-        self._screen.enter_context(_lines_above_the_bar(runner.logger))
         self._bar = _bar(runner.max_iters, "training", runner.iter)
+        if self._bar is not None:
+            self._screen.enter_context(_lines_above_the_bar(runner.logger))
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Write the line of the epoch before, where no validation has."""
@@ -101,8 +102,9 @@ class ProgressHook(Hook):
 
     def before_test(self, runner: Runner) -> None:
         """Open a bar."""
-        self._screen.enter_context(_lines_above_the_bar(runner.logger))
         self._evaluating = _bar(len(runner.test_dataloader), "test", leave=False)
+        if self._evaluating is not None:
+            self._screen.enter_context(_lines_above_the_bar(runner.logger))
 
     def after_test_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """Count."""
@@ -127,7 +129,7 @@ class ProgressHook(Hook):
         self._clock = None
 
     def _write(self, runner: Runner, metrics: Mapping[str, Any] | None = None) -> None:
-        if self._part is None or not isinstance(runner.train_loop, BaseLoop):
+        if self._part is None:
             return
         (iterations, seconds), self._part = self._part, None
         words = []
@@ -163,11 +165,6 @@ def _bar(total: int, name: str, initial: int = 0, leave: bool = True) -> tqdm | 
 @contextlib.contextmanager
 def _lines_above_the_bar(logger: MMLogger) -> Iterator[None]:
     """Let what the logger prints on a terminal scroll above the bar; its files stay as they are."""
-    probe = _bar(1, "", leave=False)
-    if probe is None:
-        yield
-        return
-    probe.close()
     levels = [handler.level for handler in logger.handlers if type(handler) is logging.StreamHandler]
     with logging_redirect_tqdm([logger]):
         logger.handlers[-1].setLevel(max(levels, default=logging.NOTSET))  # the only thing of ours that tqdm drops

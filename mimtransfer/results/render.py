@@ -18,7 +18,7 @@ NOTHING_FOUND = "\u2021"  # behind a score: a footnote says which runs detected 
 
 def markdown(table: Table, digits: int = 1) -> str:
     """Return a pipe table, padded to be read as text too, with the notes below."""
-    head, *lines = _text_cells(table, digits, _MARKDOWN)
+    head, *lines = text_cells(table, digits, _MARKDOWN)
     widths = [max(map(len, column)) for column in zip(head, *lines)]
     rule = ["-" * widths[0], *["-" * (width - 1) + ":" for width in widths[1:]]]
     text = ""
@@ -30,7 +30,7 @@ def markdown(table: Table, digits: int = 1) -> str:
 
 def latex(table: Table, digits: int = 1) -> str:
     """Return a `tabular` with the rules of the package booktabs; notes are comments."""
-    head, *lines = _text_cells(table, digits, LATEX)
+    head, *lines = text_cells(table, digits, LATEX)
     import pandas as pd  # half a second, which a table for the screen does without
 
     style = pd.DataFrame(lines).style.hide(axis="index").relabel_index(head, axis="columns")
@@ -122,12 +122,12 @@ class Dialect(NamedTuple):
     escape: Callable[[str], str]
 
 
-def _text_cells(table: Table, digits: int, dialect: Dialect) -> list[list[str]]:
+def text_cells(table: Table, digits: int, dialect: Dialect) -> list[list[str]]:
     """Return the lines of the table, heading first, as text cells; published rows come last, with a dagger."""
     titles = [*[column.title for column in table.columns], *table.cost_titles.values()]
     lines = [["pretraining", *map(dialect.escape, titles)]]
     for row in table.rows:
-        cells = [score_text(table, column, row.cells.get(column), digits, dialect) for column in table.columns]
+        cells = [_score_text(table, column, row.cells.get(column), digits, dialect) for column in table.columns]
         costs = [cost_text(row.costs.get(name), dialect.plus_minus) for name in table.cost_titles]
         lines.append([dialect.escape(row.label), *cells, *costs])
     for number, other in enumerate(table.published, start=1):
@@ -137,7 +137,7 @@ def _text_cells(table: Table, digits: int, dialect: Dialect) -> list[list[str]]:
     return lines
 
 
-def score_text(table: Table, column: Column, cell: Cell | None, digits: int, dialect: Dialect) -> str:
+def _score_text(table: Table, column: Column, cell: Cell | None, digits: int, dialect: Dialect) -> str:
     if cell is None:
         return "-"
     text = f"{cell.mean:.{digits}f}" + (dialect.nothing_found if cell.nothing_found else "")

@@ -37,8 +37,6 @@ class PredictionPictureHook(Hook):
 
     def __init__(self, num_images: int = 4, score_threshold: float = 0.3, num_best: int = 5) -> None:
         self.num_images, self.score_threshold, self.num_best = num_images, score_threshold, num_best
-        self._drawn = 0
-        self._file: DrawnFile | None = None
         self._in_chans: int | None = None  # of images that are not RGB
 
     def before_val_epoch(self, runner) -> None:
@@ -51,7 +49,7 @@ class PredictionPictureHook(Hook):
 
     def _begin(self, runner, loader: dict) -> None:
         """Set the colours that `tools/predict.py` has; mmdet's go by the position of a class, not by its name."""
-        self._drawn = 0
+        self._drawn, self._file = 0, DrawnFile(Path(runner.log_dir, "vis_data"))
         dataset = next(leaves(loader["dataset"]))
         self._in_chans = bands_of(dataset)
         runner.visualizer.dataset_meta = {**(runner.visualizer.dataset_meta or {}), "palette": palette_of(dataset)}
@@ -81,7 +79,7 @@ class PredictionPictureHook(Hook):
             entry: dict[str, Any] = {"image": Path(sample.img_path).name}
             options: dict[str, Any] = {"with_labels": False}  # mmseg's: names on every part would hide small images
             if "pred_instances" in sample:
-                sample, found = sample.cpu().clone(), sample.pred_instances
+                sample, found = sample.cpu(), sample.pred_instances  # a copy, whose instances are replaced
                 best = best_detections(sample.pred_instances, self.score_threshold, self.num_best)
                 sample.pred_instances = best
                 factor = enlargement(image.shape[1], image.shape[0])
@@ -91,8 +89,6 @@ class PredictionPictureHook(Hook):
                           "scores": [round(score, 4) for score in best.scores.tolist()]}
             entry["width"] = image.shape[1]  # where the ground truth ends, if there is one
             runner.visualizer.add_datasample(name, image, sample, step=step, **options)
-            if self._drawn == 0 or self._file is None:
-                self._file = DrawnFile(Path(runner.log_dir, "vis_data"))
             self._file.add(f"{name}_{step}", **entry)
             self._drawn += 1
 

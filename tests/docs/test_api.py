@@ -8,13 +8,13 @@ import threading
 import time
 from pathlib import Path
 
-import forked_tool
 import nbformat
 import pandas as pd
 import pytest
 import torch
 from mmengine.registry import DefaultScope
 from nbclient import NotebookClient
+from served_tools import served_tools
 
 import mimtransfer
 from mimtransfer.api import runs
@@ -37,23 +37,26 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def told(folder):
-    """The variables that the block in docs/api.md leaves behind; its tools run in forked processes, a second each."""
+def tools(tmp_path_factory):
+    """Return a folder with `tools/`, processes of a second each, not ten."""
+    out = tmp_path_factory.mktemp("tools")
+    with served_tools(out, "pretrain", "train"):
+        yield out
+
+
+@pytest.fixture(scope="module")
+def told(folder, tools):
+    """The variables that the block in docs/api.md leaves behind."""
     block = re.search(r"```python\n(.*?)```", (ROOT / "docs/api.md").read_text(), re.DOTALL).group(1)
     variables, before = {}, os.getcwd()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runs, "run_tool", run_forked)
+        patch.setattr(runs, "shipped", tools.joinpath)
         os.chdir(folder)
         try:
             exec(compile(block, "docs/api.md", "exec"), variables)
         finally:
             os.chdir(before)
     return variables
-
-
-def run_forked(name, arguments, show=True):
-    log = Path("output.txt").resolve()
-    assert forked_tool.run_tool(log, *arguments, tool=name) == [0], log.read_text()[-3000:]
 
 
 def test_the_page_runs(told, folder):
@@ -186,10 +189,12 @@ def test_an_interrupt_ends_the_run(tool, tmp_path):
         os.kill(int((tmp_path / "pid").read_text()), 0)
 
 
-def test_the_notebook_runs(tmp_path):
+def test_the_notebook_runs(tmp_path, tools):
     notebook = nbformat.read(ROOT / "docs/quickstart.ipynb", as_version=4)
     assert not any(cell.get("outputs") for cell in notebook.cells)  # outputs would go stale
     (tmp_path / "configs").symlink_to(ROOT / "configs")
-    NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
+    first = f"import pathlib; from mimtransfer.api import runs; runs.shipped = pathlib.Path({str(tools)!r}).joinpath"
+    NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": tmp_path}},
+                   extra_arguments=[f"--IPKernelApp.exec_lines={first}"]).execute()
     text = "\n".join(str(output) for cell in notebook.cells for output in cell.get("outputs", []))
     assert "Done: epoch 2 of 2" in text and "| MAE" in text and "matched" in text

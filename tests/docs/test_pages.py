@@ -149,6 +149,7 @@ def test_the_reference_is_made_of_docstrings(site):
     assert len(names) > 20 and ":::" not in made and all(f"### {name.rpartition('.')[2]}" in made for name in names)
     assert "`from mimtransfer import load_backbone`" in made
     assert "- `format`: `md`, `csv`, `latex` or `json` for text" in made and "**Raises**" in made
+    assert "- `amp, compile`: bfloat16" in made and "  The backbone in evaluation mode on the CPU: images" in made
     with pytest.raises(LookupError, match="no such documented class or function"):
         site.documentation("mimtransfer.errors.UserEror")
 

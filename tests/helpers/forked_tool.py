@@ -20,7 +20,7 @@ def run_tool(log: Path, *args, processes: int = 1, port: int = 0, tool: str = "p
     ranks = []
     for rank in range(processes):
         env = dict(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=processes, MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
-        ranks.append(start(_main, str(log), list(map(str, args)), env if port else {}, tool))
+        ranks.append(start(become_tool, str(log), list(map(str, args)), env if port else {}, tool))
     for process in ranks:
         process.join(120)
     return [process.exitcode for process in ranks]
@@ -35,7 +35,7 @@ def torchrun_tool(log: Path, *args, processes: int, port: int) -> int:
 
 def start_tool(log: Path, *args):
     """Start the tool as `run_tool` does; return its process."""
-    return start(_main, str(log), list(map(str, args)), {})
+    return start(become_tool, str(log), list(map(str, args)), {})
 
 
 def run_ranks(function, *args, processes: int = 2) -> list[int]:
@@ -59,7 +59,8 @@ def start(function, *args):
     return process
 
 
-def _main(log: str, args: list[str], env: dict, tool: str = "pretrain") -> None:
+def become_tool(log: str, args: list[str], env: dict, tool: str = "pretrain") -> None:
+    """Run the tool in this process, with what it prints appended to a file."""
     os.environ.update({name: str(value) for name, value in env.items()})
     sys.stdout = sys.stderr = open(log, "a", buffering=1)  # noqa: SIM115, until the process ends
     sys.argv = [str(TOOLS / f"{tool}.py"), *args]
@@ -72,4 +73,4 @@ def _torchrun(log: str, args: list[str], processes: int, port: int) -> None:
 
     config = LaunchConfig(min_nodes=1, max_nodes=1, nproc_per_node=processes, run_id="test", rdzv_backend="c10d",
                           rdzv_endpoint=f"127.0.0.1:{port}", max_restarts=0, start_method="fork")
-    elastic_launch(config, _main)(log, args, {})
+    elastic_launch(config, become_tool)(log, args, {})

@@ -15,7 +15,6 @@ from mimtransfer.results.report.charts import plain
 from mimtransfer.results.report.colours import line_style, slots_of
 
 _WIDTH, _HEIGHT = 3.9, 2.9  # inches, of a chart
-_UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
 def axes_of(clock: str) -> dict[str, tuple[str, float, str]]:

@@ -50,7 +50,7 @@ def html_page(table: Table, digits: int, title: str, folder: Path) -> str:
     }
     chosen = _one_run_for_each(table, row_of)
     constant = constant_costs(table)
-    together = _drawn_together(table)
+    together = {column.metric for column in table.columns} | {"loss"}  # curves of all runs in one chart
     return _template(table, digits, folder, slots).render(
         title=title,
         version=__version__,
@@ -64,7 +64,7 @@ def html_page(table: Table, digits: int, title: str, folder: Path) -> str:
         scatters=_scatters(table, charts),
         sizes=size_figures(table, charts),
         shares=share_figures(table, charts),
-        curves=_curves(table, row_of, charts),
+        curves=_curves(table, row_of, charts, together),
         picture_kinds=KINDS,
         pictures=_pictures(table, chosen),
         comparisons={protocol: list(group) for protocol, group in groupby(comparisons(table, chosen),
@@ -144,10 +144,9 @@ def _scatters(table: Table, charts: Charts) -> list[tuple[str, str, str]]:
     return figures
 
 
-def _curves(table: Table, row_of: dict[str, int], charts: Charts) -> list[tuple[str, str, str]]:
-    """Return (title, what was trained, SVG) of the loss and of every metric in the table."""
+def _curves(table: Table, row_of: dict[str, int], charts: Charts, shown: set[str]) -> list[tuple[str, str, str]]:
+    """Return (title, what was trained, SVG) of each curve in `shown`."""
     found: dict[tuple[str, str, str], list[Line]] = defaultdict(list)
-    shown = _drawn_together(table)
     for run in table.runs:
         row, kind = row_of[run.path], run.record["kind"]
         name = "pretraining" if kind == "pretrain" else run.record["protocol"]["name"]
@@ -161,11 +160,6 @@ def _curves(table: Table, row_of: dict[str, int], charts: Charts) -> list[tuple[
         name += ", of different objectives" if several else ""
         figures.append((title_of(curve), name, charts.lines(lines, "iterations", title_of(curve))))
     return figures
-
-
-def _drawn_together(table: Table) -> set[str]:
-    """Return the curves that are drawn for all runs in one chart."""
-    return {column.metric for column in table.columns} | {"loss"}
 
 
 def _record_curves(run: Run, row: int, charts: Charts, known: set[str]) -> list[tuple[str, str]]:
