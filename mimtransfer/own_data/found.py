@@ -9,10 +9,11 @@ from typing import NamedTuple
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
+from mimtransfer.datasets.sources.base import EXTENSIONS
 from mimtransfer.datasets.unreadable import BROKEN, reason
 from mimtransfer.errors import UserError, near_files
 
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+IMAGE_ENDINGS = tuple(ending for ending in EXTENSIONS if ending != ".gif")  # which OpenCV reads in new versions only
 SPLIT_NAMES = {
     "train": ("train", "training", "train2017", "train2014"),
     "val": ("val", "valid", "validation", "dev", "val2017", "val2014"),
