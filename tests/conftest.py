@@ -174,3 +174,12 @@ def _freeze_modules():
 
 def _is_any(patterns, name):
     return any(fnmatch(name, pattern) for pattern in patterns)
+
+
+@pytest.fixture
+def call(folder, monkeypatch):
+    """Run a tool's main() in this process, in the working directory `folder` of the test's file; return its status."""
+    from own_tool import call_tool
+
+    monkeypatch.chdir(folder)
+    return call_tool

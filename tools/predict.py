@@ -39,11 +39,11 @@ def main() -> None:
 
         from mimtransfer.checks.channels import check_channels
         from mimtransfer.cli import launch
+        from mimtransfer.cli.kinds import check_kind
         from mimtransfer.cli.prediction import CocoResults, Predictor, names_for
         from mimtransfer.datasets.tree import printable
         from mimtransfer.datasets.unreadable import UnreadableImage
         from mimtransfer.errors import UserError
-        from mimtransfer.own_data.kinds import check_kind
         from mimtransfer.training.precision import set_precision
 
         cfg = launch.load_config(args.config, args.cfg_options)

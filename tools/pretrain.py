@@ -80,7 +80,7 @@ def main() -> None:
     with clean_exit():
         from mimtransfer.checks.settings import check_settings
         from mimtransfer.cli import launch
-        from mimtransfer.own_data.kinds import check_kind
+        from mimtransfer.cli.kinds import check_kind
         from mimtransfer.own_data.options import OwnOptions
         from mimtransfer.results.trackers import set_log
         from mimtransfer.training.batch import count_processes

@@ -40,8 +40,8 @@ def main() -> None:
         from mimtransfer.checks.data import check_data
         from mimtransfer.checks.settings import check_settings
         from mimtransfer.cli import launch, outputs_of_test
+        from mimtransfer.cli.kinds import check_kind
         from mimtransfer.evaluation.tta import merge_views, set_tta
-        from mimtransfer.own_data.kinds import check_kind
         from mimtransfer.results.progress import ProgressHook
         from mimtransfer.results.trackers import set_log
         from mimtransfer.training.batch import count_processes

@@ -54,9 +54,9 @@ def main() -> None:
         from mimtransfer.checks.recipe import TransferCheckHook, recipe_of
         from mimtransfer.checks.settings import check_settings
         from mimtransfer.cli import launch
+        from mimtransfer.cli.kinds import check_kind
         from mimtransfer.datasets.configured import set_max_corrupt
         from mimtransfer.errors import UserError
-        from mimtransfer.own_data.kinds import check_kind
         from mimtransfer.own_data.options import OwnOptions
         from mimtransfer.results.progress import ProgressHook
         from mimtransfer.results.trackers import set_log

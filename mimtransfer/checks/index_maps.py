@@ -10,11 +10,11 @@ import numpy as np
 from mimtransfer.checks import FAIL, OK, WARN, Finding, counted
 from mimtransfer.checks.image_files import Listing, open_image, spread, turned_images, unreadable_images
 from mimtransfer.datasets.configured import argument, bands_of, classes_of, own_classes
+from mimtransfer.datasets.sources.base import EXTENSIONS
 from mimtransfer.datasets.tree import LOOP, Tree, left_out_images, printable, walk
 from mimtransfer.datasets.unreadable import UnreadableImage, read_regular
 from mimtransfer.errors import near_files
 
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 _MOST = 500  # maps read when the first ones hold a single class
 _MAPS_A_CLASS = 20  # so many maps read for each class make a class that is in none of them worth a word
 
@@ -98,7 +98,7 @@ def _found(images: str, maps: str, suffixes: tuple[str, str], problems: list[Fin
     labels = {os.fsdecode(path)[: -len(suffixes[1])] for path in map_tree.files if path.endswith(suffixes[1].encode())}
     stems = [file[: -len(suffixes[0])] for file in files if file.endswith(suffixes[0])]
     same_folder = osp.realpath(images) == osp.realpath(maps)
-    others = {osp.splitext(file)[0]: file for file in files if file.lower().endswith(IMAGE_ENDINGS)
+    others = {osp.splitext(file)[0]: file for file in files if file.lower().endswith(EXTENSIONS)
               and not file.endswith(suffixes[0]) and not (same_folder and file.endswith(suffixes[1]))}
     paired = set(stems)
     passed_over = sorted(file for stem, file in others.items() if stem in labels and stem not in paired)
@@ -124,7 +124,7 @@ def _entries(folder: str, tree: Tree) -> Iterator[Finding]:
     yield from counted(FAIL, [f"{printable(entry.path)} ({entry.reason})" for entry in stops],
                        f"entries of {folder!r} that mmseg cannot list or reads again and again", "remove them")
     rest = tree._replace(left_out=[entry for entry in tree.left_out if entry not in stops])
-    yield from counted(WARN, left_out_images(rest, IMAGE_ENDINGS), f"files of {folder!r} are left out", "remove them")
+    yield from counted(WARN, left_out_images(rest, EXTENSIONS), f"files of {folder!r} are left out", "remove them")
 
 
 def _listed(path: str, problems: list[Finding]) -> list[str]:

@@ -1,6 +1,8 @@
 """What the commands in tools/ share: from a command line to a config that is ready to run, and errors in one line.
 
     command.py     the console command `mimtransfer`, which runs them; completion.py completes it in a shell
+    parser.py      their parser: an unknown option is answered with near ones
+    kinds.py       what a config is for, and the command that takes it
     launch.py      a config with options, work dir, processes, resume, seed, start weights
     options.py     KEY=VALUE overrides, read and written
     overrides.py   overrides applied to a config, refused where nothing reads the key

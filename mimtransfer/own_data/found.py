@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
+from mimtransfer.datasets.sources.base import EXTENSIONS
 from mimtransfer.datasets.unreadable import BROKEN, reason
 from mimtransfer.errors import UserError, near_files
 
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+IMAGE_ENDINGS = tuple(ending for ending in EXTENSIONS if ending != ".gif")  # which OpenCV reads in new versions only
 SPLIT_NAMES = {
     "train": ("train", "training", "train2017", "train2014"),
     "val": ("val", "valid", "validation", "dev", "val2017", "val2014"),
@@ -76,7 +78,7 @@ class FoundBoxes:
 
 
 def image_size(path: str) -> Size:
-    """Read the size of an image from its header.
+    """Read the size of an image without decoding its pixels.
 
     Raises:
         UserError: it is not there, or no image.
@@ -85,13 +87,26 @@ def image_size(path: str) -> Size:
         raise UserError(f"image {path!r} is not there{near_files(path).replace(';', ',')}; copy it there or remove "
                         "its labels")
     try:
-        with Image.open(path) as image:
-            (width, height), orientation = image.size, image.getexif().get(_ORIENTATION, 1)
+        (width, height), exif = _size_and_exif(path)
     except BROKEN as error:
         raise UserError(f"image {path!r} cannot be read ({reason(None, error)}); repair it or remove it with its "
                         "labels") from None
+    orientation = exif.get(_ORIENTATION, 1)
     orientation = orientation if type(orientation) is int and 1 <= orientation <= 8 else 1
     return Size(height, width, orientation) if orientation >= 5 else Size(width, height, orientation)
+
+
+def _size_and_exif(path: str) -> tuple[tuple[int, int], Image.Exif]:
+    with Image.open(path) as image:
+        if not isinstance(image, PngImageFile) or "exif" in image.info:
+            return image.size, image.getexif()
+        assert image.png is not None and image.fp is not None
+        # Pillow decodes a PNG for what could follow the pixels. Going through its chunks, and their checksums, says it.
+        image.fp.seek(image.tile[0][2] - 8)
+        if set(image.png.verify()) == {b"IDAT"}:
+            return image.size, Image.Image.getexif(image)
+    with Image.open(path) as image:
+        return image.size, image.getexif()
 
 
 def turned(x0: float, y0: float, x1: float, y1: float, size: Size) -> tuple[float, float, float, float]:

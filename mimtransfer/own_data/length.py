@@ -139,6 +139,8 @@ def _set_hook(hook: Any, ratio: float, after: int, by_epoch: bool) -> None:
     kind = name_of(hook)
     if kind.endswith("CheckpointHook") and hook.get("by_epoch", True) is by_epoch and "interval" in hook:
         hook["interval"] = max(1, min(hook["interval"] if by_epoch else round(hook["interval"] * ratio), after))
+        if hook.get("save_begin", 0) > 0:
+            hook["save_begin"] = min(round(hook["save_begin"] * ratio), after)
     if kind == "MapBankHook" and by_epoch:
         for key, least in (("begin", 0), ("interval", 1)):
             if type(hook.get(key)) is int:

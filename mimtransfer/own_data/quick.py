@@ -87,18 +87,14 @@ def _evaluate_some(cfg: Config, name: str, work_dir: str) -> None:
     dataset = next(leaves(cfg[f"{name}_dataloader"].dataset))
     path = osp.join(dataset.get("data_root") or "", dataset.get("ann_file") or "")
     if not path.endswith(".json"):
-        if (dataset.get("data_prefix") or {}).get("seg_map_path") is None:
+        if (dataset.get("data_prefix") or {}).get("seg_map_path") is None or dataset.get("indices") is not None:
             return
-        dataset["indices"] = None
         try:
             number = len(DATASETS.build({**dataset, "lazy_init": False}))
         except (ValueError, KeyError, OSError, AssertionError):
-            dataset.pop("indices")
             return
         if number > _EVALUATED:
             dataset["indices"] = spread(range(number), _EVALUATED)[:_EVALUATED]
-        else:
-            dataset.pop("indices")
         return
     try:
         with open(path, encoding="utf-8") as file:

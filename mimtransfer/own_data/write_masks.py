@@ -75,6 +75,10 @@ def _write_map(labels: np.ndarray, path: str) -> None:
     os.makedirs(osp.dirname(path), exist_ok=True)
     content = BytesIO()
     Image.fromarray(labels).save(content, format="png")
+    if osp.isfile(path):  # of an earlier start, or of another process of this one
+        with open(path, "rb") as file:
+            if file.read() == content.getvalue():
+                return
     write_atomically(path, content.getvalue())
 
 

@@ -1,5 +1,6 @@
 """Call a tool of tools/ in the test's own process: most of its time as a process is the import of torch and mmdet."""
 import importlib.util
+import json
 import sys
 from pathlib import Path
 
@@ -29,3 +30,8 @@ def call_tool(name: str, *args) -> int | str:
     finally:
         sys.argv = before
     return 0
+
+
+def record(work_dir) -> dict:
+    """Return the record that a run left in its work dir."""
+    return json.loads(Path(work_dir, "result.json").read_text())

@@ -1,9 +1,8 @@
 """A share of the labels from the command line to the record, and mistakes."""
-import json
 from pathlib import Path
 
 import pytest
-from own_tool import call_tool
+from own_tool import record
 
 from mimtransfer.cli.launch import load_config
 from mimtransfer.datasets.scenes.write import SceneSet, make_scenes
@@ -26,17 +25,6 @@ def folder(tmp_path_factory):
     counts = {"train": 8, "val": 2, "unlabelled": 0}
     make_scenes(out / "data/scenes", SceneSet(counts=counts), workers=1, progress=False)
     return out
-
-
-@pytest.fixture
-def call(folder, monkeypatch):
-    """Run a tool's main() in this process, in the working directory; return its status."""
-    monkeypatch.chdir(folder)
-    return call_tool
-
-
-def record(work_dir):
-    return json.loads(Path(work_dir, "result.json").read_text())
 
 
 def test_from_one_option_to_the_record_and_its_config(call, capsys):

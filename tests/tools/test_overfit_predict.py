@@ -9,7 +9,6 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
-from own_tool import call_tool
 from PIL import Image
 from pycocotools.mask import decode
 
@@ -44,13 +43,6 @@ def checkpoint(folder):
     torch.manual_seed(0)
     torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict(), meta={}), folder / "initialised.pth")
     return folder / "initialised.pth"
-
-
-@pytest.fixture
-def call(folder, monkeypatch):
-    """Run a tool's main() in this process, in the working directory; return its exit status."""
-    monkeypatch.chdir(folder)
-    return call_tool
 
 
 def prepared(path, folder, monkeypatch, num_images=3):

@@ -1,11 +1,10 @@
 """Own data from one command to a score: YOLO and VOC to detectors, masks to a segmentor; the options beside it."""
-import json
 import math
 from pathlib import Path
 
 import pytest
 from own_sets import masks, voc, yolo
-from own_tool import call_tool
+from own_tool import record
 
 from mimtransfer.cli.launch import load_config
 from mimtransfer.results.fingerprint import fingerprint, protocol_config
@@ -25,17 +24,6 @@ def folder(tmp_path_factory):
     voc(out / "cells")
     masks(out / "roads")
     return out
-
-
-@pytest.fixture
-def call(folder, monkeypatch):
-    """Run a tool's main() in this process, in the working directory; return its status."""
-    monkeypatch.chdir(folder)
-    return call_tool
-
-
-def record(work_dir):
-    return json.loads(Path(work_dir, "result.json").read_text())
 
 
 def test_yolo_to_a_trained_detector_and_its_score(call, capsys):

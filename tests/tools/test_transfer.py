@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from own_tool import call_tool
+from own_tool import call_tool, record
 from PIL import Image
 
 from mimtransfer.checkpoints.safe_load import read_checkpoint
@@ -58,10 +58,6 @@ def call(folder, monkeypatch):
             raise SystemExit(status)
 
     return run
-
-
-def record(work_dir):
-    return json.loads(Path(work_dir, "result.json").read_text())
 
 
 def metric(result, name):

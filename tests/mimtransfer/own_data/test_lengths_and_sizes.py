@@ -106,6 +106,17 @@ def test_epochs_of_a_schedule_in_epochs():
     assert len(cfg.param_scheduler) == 1 and cfg.train_cfg.max_epochs == 1
 
 
+@pytest.mark.parametrize(("config", "before", "images"), [
+    ("pretrain/mae_vit-base_800e_in1k.py", 400, None),
+    ("detection/mask-rcnn_vitdet_vit-base_100e_coco.py", 92188, 1000),
+])
+def test_the_first_checkpoint_comes_as_early(config, before, images):
+    cfg = read(config)
+    cfg.default_hooks.checkpoint.save_begin = before  # half of the run
+    set_epochs(cfg, read(config), 16, images, 1)
+    assert cfg.default_hooks.checkpoint.save_begin == (8 if images is None else 125)
+
+
 def test_epochs_of_a_schedule_in_iterations_are_counted_in_the_recipes_batch(tmp_path):
     config = "detection/mask-rcnn_vitdet_vit-base_100e_coco.py"
     cfg, shipped = read(config), read(config)

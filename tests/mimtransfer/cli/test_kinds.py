@@ -10,10 +10,10 @@ from PIL import Image
 
 from mimtransfer.checks import FAIL
 from mimtransfer.checks.data import data_findings
+from mimtransfer.cli.kinds import check_kind, kind_of
 from mimtransfer.cli.launch import load_config
 from mimtransfer.errors import UserError
 from mimtransfer.openmmlab.config_bases import read_config
-from mimtransfer.own_data.kinds import check_kind, kind_of
 from mimtransfer.shipped.configs import find_config
 
 ROOT = Path(__file__).resolve().parents[3]
