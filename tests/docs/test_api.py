@@ -113,6 +113,8 @@ def test_mistakes_are_told_before_a_process_starts(tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "run_tool", None)
     with pytest.raises(UserError, match=r"mae_vit-demo_scene\.py' does not exist; did you mean 'mae_vit-demo_s"):
         mimtransfer.transfer(ROOT / "configs/pretrain/mae_vit-demo_scene.py")
+    with pytest.raises(UserError, match="no such file; it is the beginning of 'mask-rcnn_vit-demo_scenes'"):
+        mimtransfer.transfer("mask-rcnn_vit-demo_scene")
     with pytest.raises(UserError, match="is a suite, which says its checkpoint itself"):
         mimtransfer.transfer(ROOT / "configs/suites/demo.py", "mae.pth")
     (tmp_path / "broken.py").write_text("model = dict(")
