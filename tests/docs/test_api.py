@@ -13,6 +13,7 @@ import nbformat
 import pandas as pd
 import pytest
 import torch
+from exported import checkpoint
 from mmengine.registry import DefaultScope
 from nbclient import NotebookClient
 
@@ -98,6 +99,13 @@ def test_a_checkpoint_that_says_no_architecture(told, folder, tmp_path):
         mimtransfer.load_backbone(folder / told["mae"].checkpoint)
         mimtransfer.load_backbone(tmp_path / "other.pth", own["model.encoder.arch"], 64, patch_size=8,
                                   model_kwargs=kwargs, pos_embed="sincos")
+
+
+def test_positions_for_larger_images_than_the_file_has(tmp_path):
+    path, vit = checkpoint(tmp_path, signed=None)
+    larger = mimtransfer.load_backbone(path, img_size=1024)
+    assert larger.grid_size == (128, 128) and larger.pos_embed.numel() > Path(path).stat().st_size
+    assert torch.equal(larger.blocks[0].attn.qkv.weight, vit.blocks[0].attn.qkv.weight)
 
 
 def test_importing_the_package_imports_none_of_it():
