@@ -7,7 +7,7 @@ from typing import Any
 from mimtransfer.backbones.pretrained import PretrainedBackbone
 from mimtransfer.checkpoints.load import load_backbone as load_into
 from mimtransfer.checkpoints.newest import newest_checkpoint
-from mimtransfer.checkpoints.recorded_config import build_recorded, config_in_checkpoint, encoder_config
+from mimtransfer.checkpoints.recorded_config import POSITIONS, build_recorded, config_in_checkpoint, encoder_config
 from mimtransfer.checkpoints.safe_load import read_checkpoint
 from mimtransfer.errors import UserError
 from mimtransfer.registry import MODELS
@@ -42,7 +42,8 @@ def load_backbone(checkpoint: str | os.PathLike, arch: str | None = None, img_si
     given = dict(model_kwargs) if img_size is None else {**model_kwargs, "img_size": img_size}
     if arch is None:
         where = f"checkpoint {path!r}"
-        backbone = build_recorded(MODELS, _recorded(path, where) | given, where, os.path.getsize(path))
+        num_bytes = os.path.getsize(path) + (POSITIONS if given else 0)
+        backbone = build_recorded(MODELS, _recorded(path, where) | given, where, num_bytes)
     else:
         backbone = MODELS.build({"type": _kind(arch), "arch": arch, **given, "_scope_": MODELS.scope})
     if not isinstance(backbone, PretrainedBackbone):

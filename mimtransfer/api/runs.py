@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from mimtransfer.cli.options import option_texts
 from mimtransfer.errors import UserError, near_files
 from mimtransfer.results.record import FILE_NAME, read_record, read_runs
-from mimtransfer.shipped.configs import locate
+from mimtransfer.shipped.configs import find_config, locate
 from mimtransfer.shipped.places import shipped
 from mimtransfer.suites.local import end_processes
 
@@ -85,8 +85,7 @@ def transfer(config: str | os.PathLike, checkpoint: str | os.PathLike | None = N
         UserError: the line that the tool ends with; an option that a suite does not take.
         RuntimeError: the tool has failed otherwise; the message has its last lines.
     """
-    config = os.fspath(config)
-    config = locate(config) or locate(config, suites=True) or config
+    config = locate(config, suites=True) or find_config(config)
     if is_suite(config):
         other = dict(checkpoint=checkpoint, options=options, resume=resume, amp=amp, compile=compile, log=log)
         if odd := [name for name, value in other.items() if value]:

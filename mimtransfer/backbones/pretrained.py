@@ -13,10 +13,13 @@ class PretrainedBackbone(BaseModule):
 
     Attributes:
         load_report: `LoadReport` of that checkpoint; None before, or without one.
+        frozen: nothing of it is trained, so nothing makes up for what it lacks of the checkpoint. Set by models that
+            read its features; frozen blocks (`frozen_stages`) are seen without.
     """
 
     init_cfg: Any  # of mmengine
     load_report: "LoadReport | None" = None
+    frozen = False
 
     def init_weights(self) -> None:
         """Load the checkpoint that `init_cfg` names, else keep the constructor's initialisation."""
@@ -30,7 +33,6 @@ class PretrainedBackbone(BaseModule):
             from mimtransfer.checkpoints.load import load_backbone  # pretraining from scratch needs none of it
 
             blocks: Any = getattr(self, "blocks", self)
-            # Nothing would make up for relative positions that frozen blocks lack.
-            frozen = not any(parameter.requires_grad for parameter in blocks.parameters())
+            frozen = self.frozen or not any(parameter.requires_grad for parameter in blocks.parameters())
             self.load_report = report = load_backbone(self, pretrained[-1]["checkpoint"], same_features=frozen)
             print_log(report.summary(), logger="current")

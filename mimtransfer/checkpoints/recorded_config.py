@@ -37,6 +37,7 @@ _LARGEST = 1 << 16  # of integers: sides, widths, depths, codes
 _DEEPEST = 512  # blocks; each takes time to build
 _LONGEST = 4096  # of texts and lists
 _LONGEST_CONFIG = 1 << 20
+POSITIONS = 1 << 26  # weights; positions for the image size that a user gives are not in the file
 _IMAGENET = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
 
 
@@ -100,7 +101,8 @@ def build_recorded(registry: Registry, config: Mapping[str, Any], where: str, nu
     Args:
         registry: of `mimtransfer.registry`.
         where: the file, for messages.
-        num_bytes: size of the file with the weights; the model's are not more.
+        num_bytes: size of the file with the weights; the model's are not more. With another image size than the file's
+            up to `POSITIONS` more.
 
     Raises:
         UserError: a type that is not registered by mimtransfer, in a place where none is expected, or an argument that

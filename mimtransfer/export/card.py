@@ -13,7 +13,7 @@ from mimtransfer import __version__
 from mimtransfer.errors import UserError
 from mimtransfer.export.source import Source
 from mimtransfer.results.measurement import PRIMARY
-from mimtransfer.results.record import FILE_NAME, Run, find_records, read_record
+from mimtransfer.results.record import FILE_NAME, Run, is_number, read_record, read_runs
 from mimtransfer.results.rows import identity
 from mimtransfer.results.table import build_table
 
@@ -88,11 +88,11 @@ def _training(source: Source, signed: Mapping[str, Any], record: Mapping[str, An
 
 
 def _number(value: Any) -> float | None:
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+    return value if is_number(value) else None
 
 
 def _cost_of(record: Mapping[str, Any] | None, signed: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the cost of the whole run, else that up to the checkpoint."""
+    """Return the cost of the whole run where its record tells of these weights, else that up to the checkpoint."""
     if record is not None and record["cost"].get("wall_s") is not None:
         return dict(record["cost"])
     carried = signed.get("cost")
@@ -136,7 +136,7 @@ def _runs_of(source: Source, places: Iterable[str | Path]) -> list[Run]:
     init = {"kind": "checkpoint", "sha256": source.report.sha256, "pretraining": source.report.pretraining,
             "path": source.path}
     mine = identity({"kind": "transfer", "init": init})
-    found = [Run(str(path), read_record(path)) for path in find_records(places)]
+    found = read_runs(places)
     runs = [run for run in found if run.record["kind"] == "transfer" and run.record["init"]["kind"] == "checkpoint"
             and identity(run.record) == mine]
     if not runs:
@@ -147,13 +147,16 @@ def _runs_of(source: Source, places: Iterable[str | Path]) -> list[Run]:
 
 
 def _record_beside(source: Source) -> dict[str, Any] | None:
-    """Return the record of the run that wrote the checkpoint, where it lies beside it."""
+    """Return the record of the run that wrote the checkpoint, where it lies beside it and tells of these weights: an
+    earlier checkpoint has another score, and has cost less.
+    """
     path = Path(source.path).parent / FILE_NAME
     signed = source.report.pretraining
     if not signed or not os.path.isfile(path):
         return None
     record = read_record(path)
-    return record if record["run_id"] == signed.get("run_id") else None
+    same = record["run_id"] == signed.get("run_id") and record["evaluated"]["iter"] == signed.get("iter")
+    return record if same else None
 
 
 def _use(to: str, written: str) -> str:

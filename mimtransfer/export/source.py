@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from mimtransfer.backbones.vit import TimmViT
 from mimtransfer.checkpoints.load import LoadReport, load_backbone
 from mimtransfer.checkpoints.recorded_config import (
+    POSITIONS,
     build_recorded,
     config_in_checkpoint,
     encoder_config,
@@ -25,7 +26,6 @@ from mimtransfer.registry import MODELS
 
 # Of training alone: what is exported has none of them.
 _TRAINING = ("init_cfg", "drop_path_rate", "frozen_stages", "grad_checkpointing", "flex_attention")
-_SLACK = 1 << 26  # bytes; positions for a larger `img_size` are not in the file
 
 
 class Source(NamedTuple):
@@ -67,7 +67,7 @@ def read_source(path: str, config: str | None = None, arch: str | None = None,
         backbone = MODELS.build(own)
     else:
         init_default_scope("mimtransfer")
-        backbone = build_recorded(MODELS, own, where, None if arch else os.path.getsize(path) + _SLACK)
+        backbone = build_recorded(MODELS, own, where, None if arch else os.path.getsize(path) + POSITIONS)
     report = load_backbone(backbone, path, same_features=True)
     pixels = pixel_statistics(cfg, where) if getattr(backbone, "in_chans", 3) == 3 else None
     return Source(path, cfg, own, backbone.eval(), report, pixels)

@@ -12,6 +12,7 @@ import nbformat
 import pandas as pd
 import pytest
 import torch
+from exported import checkpoint
 from mmengine.registry import DefaultScope
 from nbclient import NotebookClient
 from served_tools import served_tools
@@ -103,6 +104,13 @@ def test_a_checkpoint_that_says_no_architecture(told, folder, tmp_path):
                                   model_kwargs=kwargs, pos_embed="sincos")
 
 
+def test_positions_for_larger_images_than_the_file_has(tmp_path):
+    path, vit = checkpoint(tmp_path, signed=None)
+    larger = mimtransfer.load_backbone(path, img_size=1024)
+    assert larger.grid_size == (128, 128) and larger.pos_embed.numel() > Path(path).stat().st_size
+    assert torch.equal(larger.blocks[0].attn.qkv.weight, vit.blocks[0].attn.qkv.weight)
+
+
 def test_importing_the_package_imports_none_of_it():
     code = ("import sys, mimtransfer; assert not {'torch', 'pandas', 'mimtransfer.api'} & set(sys.modules);"
             "assert {'load_backbone', 'pretrain', 'transfer', 'table'} <= set(dir(mimtransfer));"
@@ -116,6 +124,8 @@ def test_mistakes_are_told_before_a_process_starts(tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "run_tool", None)
     with pytest.raises(UserError, match=r"mae_vit-demo_scene\.py' does not exist; did you mean 'mae_vit-demo_s"):
         mimtransfer.transfer(ROOT / "configs/pretrain/mae_vit-demo_scene.py")
+    with pytest.raises(UserError, match="no such file; it is the beginning of 'mask-rcnn_vit-demo_scenes'"):
+        mimtransfer.transfer("mask-rcnn_vit-demo_scene")
     with pytest.raises(UserError, match="is a suite, which says its checkpoint itself"):
         mimtransfer.transfer(ROOT / "configs/suites/demo.py", "mae.pth")
     (tmp_path / "broken.py").write_text("model = dict(")

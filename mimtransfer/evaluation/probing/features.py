@@ -161,6 +161,7 @@ class FrozenFeatures(BaseModel):
     ):
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.backbone = MODELS.build(backbone)
+        self.backbone.frozen = True
         check_pooling(self.backbone, pooling, "FrozenFeatures")
         self.pooling = pooling
 

@@ -38,6 +38,7 @@ class FrozenMaps(BaseModel):
     def __init__(self, backbone: dict, data_preprocessor: dict | None = None, init_cfg: dict | None = None):
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.backbone = MODELS.build(backbone)
+        self.backbone.frozen = True
 
     def forward(self, inputs: Tensor, data_samples: list | None = None, mode: str = "tensor") -> Tensor:
         """Return the last map [B, D, h, w] of images [B, C, H, W]; the labels are not looked at."""

@@ -11,7 +11,7 @@ from mimtransfer.export.folder import new_folder, push
 from mimtransfer.export.preprocessing import preprocessor_config
 from mimtransfer.export.source import read_source
 from mimtransfer.results.fingerprint import fingerprint
-from mimtransfer.results.record import write_record
+from mimtransfer.results.record import read_record, write_record
 
 WRITTEN = "ViTModel of Transformers, 40 tensors; all tokens equal to 0e+00"
 
@@ -87,10 +87,18 @@ def test_records_of_two_protocols_are_refused(source, tmp_path):
         model_card(source, "timm", WRITTEN, "out", [tmp_path])
 
 
-def test_the_record_beside_a_transfer_is_its_score(tmp_path):
-    path, _ = checkpoint(tmp_path, signed={**SIGNED, "kind": "transfer", "run_id": "transfer-0-40.0"})
+def test_the_record_beside_a_transfer_is_the_score_and_the_cost_of_its_last_checkpoint(tmp_path):
+    signed = {**SIGNED, "kind": "transfer", "run_id": "transfer-0-40.0"}
     transfer(tmp_path, 0, 40.0)
-    assert "| mIoU | 40.00 | - | 1 |" in model_card(read_source(path), "timm", WRITTEN, "out")
+    record = read_record(tmp_path / "result.json")
+    record["cost"] |= {"wall_s": 7200.0, "processes": 2}
+    write_record(record, tmp_path)
+    last, _ = checkpoint(tmp_path, "iter_160.pth", signed={**signed, "iter": 160})
+    card = model_card(read_source(last), "timm", WRITTEN, "out")
+    assert "| mIoU | 40.00 | - | 1 |" in card and "| cost | 4 device-hours" in card
+    half, _ = checkpoint(tmp_path, "iter_80.pth", signed={**signed, "iter": 80})
+    card = model_card(read_source(half), "timm", WRITTEN, "out")
+    assert "mIoU" not in card and "| cost | 1 device-hours" in card
 
 
 def test_nothing_is_said_of_a_file_that_says_nothing(tmp_path):

@@ -213,3 +213,16 @@ def test_features_refuse_a_pooling_that_there_is_not():
         features("max")
     with pytest.raises(UserError, match="no class token"):
         features("class", model_kwargs=dict(embed_dim=24, depth=1, num_heads=2, class_token=False))
+
+
+@pytest.mark.parametrize("model", [dict(type="FrozenFeatures"), dict(type="FrozenMaps"),
+                                   dict(type="Classifier", num_classes=3, freeze_backbone=True)])
+def test_relative_positions_that_a_frozen_backbone_lacks_are_refused(model, tmp_path):
+    """Another model would be scored, and nothing learns without them; fine-tuning may begin so."""
+    vit = dict(type="TimmViT", arch="vit_tiny_patch16_224", img_size=16, patch_size=8,
+               model_kwargs=dict(embed_dim=24, depth=1, num_heads=3))
+    torch.save(MODELS.build(vit | dict(rel_pos="bias")).state_dict(), tmp_path / "bias.pth")
+    vit["init_cfg"] = dict(type="Pretrained", checkpoint=str(tmp_path / "bias.pth"))
+    with pytest.raises(UserError, match="attends by relative positions"):
+        MODELS.build(dict(model, backbone=vit)).init_weights()
+    MODELS.build(dict(type="Classifier", num_classes=3, backbone=vit)).init_weights()
