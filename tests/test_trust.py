@@ -53,17 +53,17 @@ CONFIGS = {  # place in the config: value, what the line must say
 
 
 @pytest.mark.parametrize("case", CONFIGS)
-def test_the_config_of_a_checkpoint_builds_registered_names_only(case, call):
+def test_the_config_of_a_checkpoint_builds_registered_names_only(case, refusal):
     path, value, says = CONFIGS[case]
     checkpoint(change=put(path, value))
-    assert says in call("visualize", "x.pth", "image.png", "--out", "a.png") and not Path("a.png").exists()
+    assert says in refusal("visualize", "x.pth", "image.png", "--out", "a.png") and not Path("a.png").exists()
 
 
 @pytest.mark.parametrize("case", [name for name, (path, *_) in CONFIGS.items() if path.startswith("model.encoder")])
-def test_the_encoder_of_a_checkpoint_is_a_plain_vit(case, call):
+def test_the_encoder_of_a_checkpoint_is_a_plain_vit(case, refusal):
     path, value, _ = CONFIGS[case]
     checkpoint(change=put(path, value))
-    assert "x.pth" in call("analyze_attention", "x.pth", "image.png", "--out", "attention")
+    assert "x.pth" in refusal("analyze_attention", "x.pth", "image.png", "--out", "attention")
     with pytest.raises(UserError, match="CheckpointFeatures") as error:
         TOKENIZERS.build(codebook(dict(type="CheckpointFeatures", checkpoint="x.pth")))
     assert "\n" not in str(error.value)
@@ -76,9 +76,9 @@ def test_the_encoder_of_a_checkpoint_is_a_plain_vit(case, call):
     "model = dict(type='MAE', encoder={})", "a = 1 #" + "x" * (1 << 21), "\0",
 ])  # fmt: skip
 @pytest.mark.parametrize("tool", ["visualize", "analyze_attention"])
-def test_texts_that_are_no_config(text, tool, call):
+def test_texts_that_are_no_config(text, tool, refusal):
     checkpoint(text=text)
-    assert "x.pth" in call(tool, "x.pth", "image.png", "--out", "a.png")
+    assert "x.pth" in refusal(tool, "x.pth", "image.png", "--out", "a.png")
 
 
 def test_what_a_config_imports_or_begins_with_is_not_followed(capfd, monkeypatch):
@@ -97,22 +97,22 @@ def test_what_a_config_imports_or_begins_with_is_not_followed(capfd, monkeypatch
 
 
 @pytest.mark.parametrize("size", ["evil", -3, [32], [32, "x"], None, 1 << 30, dict(a=1)])
-def test_the_size_of_the_images_is_a_size(size, call):
+def test_the_size_of_the_images_is_a_size(size, refusal):
     checkpoint(change=put("train_dataloader.dataset.transform.size", size))
-    assert "transform.size" in call("visualize", "x.pth", "image.png", "--out", "a.png")
+    assert "transform.size" in refusal("visualize", "x.pth", "image.png", "--out", "a.png")
 
 
 @pytest.mark.parametrize("pixels", [dict(std=[0, 0, 0]), dict(mean="abc"), dict(mean=[1, 2]), dict(std=[1, 2, 1e999])])
-def test_mean_and_std_are_numbers(pixels, call):
+def test_mean_and_std_are_numbers(pixels, refusal):
     checkpoint(change=lambda cfg: cfg["model"]["data_preprocessor"].update(pixels))
-    assert "data_preprocessor" in call("analyze_attention", "x.pth", "image.png", "--out", "attention")
+    assert "data_preprocessor" in refusal("analyze_attention", "x.pth", "image.png", "--out", "attention")
 
 
 @pytest.mark.parametrize("state", [[1], "x", {0: torch.ones(1)}, {"encoder.norm.weight": "x"}, None])
-def test_weights_that_are_none(state, call):
+def test_weights_that_are_none(state, refusal):
     checkpoint(state_dict=state)
     for tool in ("visualize", "analyze_attention"):
-        assert "x.pth" in call(tool, "x.pth", "image.png", "--out", "a.png")
+        assert "x.pth" in refusal(tool, "x.pth", "image.png", "--out", "a.png")
 
 
 def codebook(features=None, **other):
@@ -170,7 +170,7 @@ def test_where_a_resumed_run_goes_on_is_a_number(meta):
         load_from_local("x.pth")
 
 
-def test_a_resumed_run_runs_no_config_of_its_checkpoint(call):
+def test_a_resumed_run_runs_no_config_of_its_checkpoint(refusal):
     """mmengine executes `meta['config']` in Runner.resume."""
     from mmengine.runner import Runner
 

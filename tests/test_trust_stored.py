@@ -85,28 +85,28 @@ def test_what_is_no_map_bank(content, says):
 
 
 @pytest.mark.parametrize("text", RECORDS)
-def test_what_is_no_record(text, call):
+def test_what_is_no_record(text, refusal):
     Path("run").mkdir()
     Path("run/result.json").write_text(text)
-    assert "result.json" in call("table", "run")
+    assert "result.json" in refusal("table", "run")
 
 
 @pytest.mark.parametrize("field", ["seed", "cost.images_per_s", "metrics.box_ap.value", "schedule.iters"])
-def test_huge_integers_in_a_record(field, call):
+def test_huge_integers_in_a_record(field, refusal):
     record = transfer("det", "detection", pretrain("mae"), box_ap=30.0)
     put(field, 10**400)(record)
     Path("run").mkdir()
     Path("run/result.json").write_text(json.dumps(record))
-    assert "an integer of 401 digits" in call("table", "run")
+    assert "an integer of 401 digits" in refusal("table", "run")
 
 
-def test_pipes_instead_of_records(call):
+def test_pipes_instead_of_records(refusal):
     Path("run").mkdir()
     os.mkfifo("run/result.json")
-    assert "named pipe" in call("table", "run")
+    assert "named pipe" in refusal("table", "run")
     Path("run/result.json").unlink()
     Path("run/result.json").symlink_to("/dev/zero")
-    assert "device" in call("table", "run")
+    assert "device" in refusal("table", "run")
 
 
 def test_a_record_runs_no_config():

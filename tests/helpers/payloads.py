@@ -38,7 +38,7 @@ def place(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def call(monkeypatch, capfd):
+def refusal(monkeypatch, capfd):
     """Run a tool's main() in this process; return the one line that it refuses with."""
 
     def run(tool, *args):

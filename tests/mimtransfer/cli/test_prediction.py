@@ -48,7 +48,8 @@ def test_pictures_have_the_colours_of_the_data_set(monkeypatch, tmp_path):
     monkeypatch.setattr(prediction, "load_model", lambda *args: None)
     meta = prediction.Predictor(cfg, "none.pth", str(tmp_path)).visualizer.dataset_meta
     assert meta == dict(classes=("car", "person"), palette=[(0, 0, 142), (220, 20, 60)])
-    runner = SimpleNamespace(cfg=cfg, visualizer=SimpleNamespace(dataset_meta=dict(classes=("car", "person"))))
+    visualizer = SimpleNamespace(dataset_meta=dict(classes=("car", "person")))
+    runner = SimpleNamespace(cfg=cfg, log_dir=str(tmp_path), visualizer=visualizer)
     PredictionPictureHook().before_val_epoch(runner)
     assert runner.visualizer.dataset_meta == meta
 
