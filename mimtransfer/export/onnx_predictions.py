@@ -124,6 +124,8 @@ def write_predictions(trained: Trained, folder: Path, opset: int = OLDEST, dynam
         rows, columns = (max(-(-side // step), _FEWEST) for side, step in zip(trained.size, multiple))
         batches = [_pictures(trained, (rows + down) * multiple[0], (columns + right) * multiple[1])
                    for down, right in ((0, 0), (3, 5), (2, 1))]
+    for batch in batches:
+        _check_padding(trained, batch)
     path = folder / "model.onnx"
     whose = f"checkpoint {trained.source.path!r}: its {type(trained.model).__name__}"
     # Recorded for sides that differ: of equal ones torch would not know that they may.
@@ -157,18 +159,34 @@ def as_tested(trained: Trained, images: Tensor) -> list[Tensor]:
     Args:
         images: [B, C, H, W], R G B in 0 ... 255.
     """
-    model, inputs = trained.model, list(images[:, [2, 1, 0]] if trained.loads_bgr else images)
+    data = _as_loaded(trained, images)
+    found = trained.model.test_step(data)
     if trained.task == CLASSIFICATION:
-        label = torch.zeros(len(images), dtype=torch.long)
-        found = model.test_step(dict(inputs=inputs, label=label))
         return [torch.stack([one["pred_score"] for one in found])]
-    size = tuple(images.shape[2:])
-    found = model.test_step(dict(inputs=inputs, data_samples=[
-        BaseDataElement(metainfo=dict(img_shape=size, ori_shape=size)) for _ in images]))
     if trained.task == DEPTH:
         return [torch.stack([one.pred_depth_map.data for one in found])]
     return [torch.stack([one.seg_logits.data for one in found]),
             torch.stack([one.pred_sem_seg.data[0] for one in found]).long()]
+
+
+def _as_loaded(trained: Trained, images: Tensor) -> dict[str, Any]:
+    """Return images as the data set hands them to the preprocessor."""
+    inputs = list(images[:, [2, 1, 0]] if trained.loads_bgr else images)
+    if trained.task == CLASSIFICATION:
+        return dict(inputs=inputs, label=torch.zeros(len(images), dtype=torch.long))
+    size = tuple(images.shape[2:])
+    return dict(inputs=inputs, data_samples=[
+        BaseDataElement(metainfo=dict(img_shape=size, ori_shape=size)) for _ in inputs])
+
+
+def _check_padding(trained: Trained, images: Tensor) -> None:
+    """Refuse a size that the preprocessor pads in a test: the graph would see other images."""
+    size, padded = (list(batch.shape[2:]) for batch in (
+        images, trained.model.data_preprocessor(_as_loaded(trained, images), False)["inputs"]))
+    if size != padded:
+        raise UserError(f"checkpoint {trained.source.path!r}: its preprocessor pads test images of {size[0]} x "
+                        f"{size[1]} pixels to {padded[0]} x {padded[1]}: give --img-size {padded[0]} {padded[1]}, and "
+                        "no --dynamic-size")
 
 
 def _compare(trained: Trained, images: Tensor, theirs: Mapping[str, Tensor]) -> float:

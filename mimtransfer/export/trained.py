@@ -87,8 +87,8 @@ def _check_kind(cfg: Mapping[str, Any], where: str, recorded: bool) -> None:
         raise UserError(f"{where}: its config has no model with a backbone; give a checkpoint of tools/train.py")
     if "bbox_head" in model or "roi_head" in model or "panoptic_head" in model:
         raise UserError(f"{where}: a detector is not written whole: how many boxes pass its thresholds depends on the "
-                        "image, and a file made from mmdet's code would keep the numbers of one image; use mmdeploy, "
-                        "or write its backbone (--output maps)")
+                        "image, and torch.onnx would keep the numbers of one; use mmdeploy, or write its backbone "
+                        "(--output maps)")
     if recorded and name_of(model) != "Classifier":
         raise UserError(f"{where}: it holds the weights of {name_of(model)!r}, which no file may have built: give the "
                         "config it was trained with (--config)")
