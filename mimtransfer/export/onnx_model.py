@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mimtransfer.backbones.vit import TimmViT
-from mimtransfer.datasets.configured import is_pretraining
+from mimtransfer.datasets.configured import is_detector, is_pretraining
 from mimtransfer.errors import UserError
 from mimtransfer.export.folder import write_json
 from mimtransfer.export.onnx_file import (
@@ -87,8 +87,7 @@ def write_onnx(source: Source, folder: Path, output: str = "maps", opset: int = 
         differences += [check_equal(own, theirs[name], "ONNX Runtime", TOLERANCE)
                         for name, own in zip(names, ours, strict=True)]
     write_json(_config(source, names, model, images, opset, dynamic_size), folder / "config.json")
-    heads = "" if _is_encoder(source) else "; the backbone alone, --output predictions writes the heads, too"
-    return f"ONNX of opset {opset}, {len(names)} x {output}; features equal to {max(differences):.0e}{heads}"
+    return f"ONNX of opset {opset}, {len(names)} x {output}; features equal to {max(differences):.0e}{_heads(source)}"
 
 
 def _check(source: Source, output: str, dynamic_size: bool) -> None:
@@ -127,5 +126,9 @@ def _config(source: Source, names: list[str], model: Outputs, images: Tensor, op
             "pixels": {"range": [0, 1], "mean": mean, "std": std} if mean else None, "outputs": outputs}
 
 
-def _is_encoder(source: Source) -> bool:
-    return not source.cfg or is_pretraining(source.cfg)
+def _heads(source: Source) -> str:
+    if not source.cfg or is_pretraining(source.cfg):
+        return ""
+    if is_detector(source.cfg):
+        return "; the backbone alone, without the heads, which need mmdeploy"
+    return "; the backbone alone, --output predictions writes the heads, too"

@@ -41,6 +41,9 @@ class Pixels(nn.Module):
         loads_bgr: the data set hands it images as B, G, R.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, preprocessor: Any, loads_bgr: bool) -> None:
         super().__init__()
         converts = bool(getattr(preprocessor, "channel_conversion", False)
@@ -195,8 +198,8 @@ def _compare(trained: Trained, images: Tensor, theirs: Mapping[str, Tensor]) -> 
     for own, their in zip(ours[1:], maps, strict=True):
         # Where two classes are as good as equal, rounding decides.
         best = ours[0].topk(min(2, ours[0].shape[1]), 1).values
-        threshold = getattr(trained.model.decode_head, "threshold", None)
-        margin = best[:, 0] - best[:, 1] if best.shape[1] > 1 else (best[:, 0] - threshold).abs()
+        margin = (best[:, 0] - best[:, 1] if best.shape[1] > 1
+                  else (best[:, 0] - trained.model.decode_head.threshold).abs())
         clear = margin > 2 * TOLERANCE * ours[0].abs().max()
         if own.shape != their.shape or not torch.equal(own[clear], their[clear]):
             raise UserError("ONNX Runtime finds other classes than the checkpoint's model; nothing was written")
@@ -212,7 +215,8 @@ def _config(trained: Trained, model: Predictions, images: Tensor, opset: int, dy
                 "shape": ["batch", *value.shape[1:-2], *sides] if value.ndim > 2 else ["batch", value.shape[1]]}
                for name, value in zip(model.names, model(images[:1]))]
     pixels = model.pixels
-    numbers = [list(map(float, values.flatten())) for values in (pixels.mean, pixels.std)] if pixels.normalises else []
+    numbers = [[float(f"{value:.7g}") for value in values.flatten().tolist()]  # float32 holds no more digits
+               for values in (pixels.mean, pixels.std)] if pixels.normalises else []
     mean, std = (values[::-1] if pixels.flips else values for values in numbers) if numbers else (None, None)
     is_rgb = images.shape[1] == 3
     return {

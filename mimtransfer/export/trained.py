@@ -18,7 +18,7 @@ from mimtransfer.checkpoints.load import LoadReport
 from mimtransfer.checkpoints.recorded_config import build_recorded, config_in_checkpoint, pixel_statistics
 from mimtransfer.checkpoints.safe_load import read_checkpoint, state_dict_of
 from mimtransfer.cli import launch
-from mimtransfer.datasets.configured import classes_of, is_pretraining, leaves, name_of
+from mimtransfer.datasets.configured import classes_of, is_detector, is_pretraining, leaves, name_of
 from mimtransfer.errors import UserError
 from mimtransfer.evaluation.classifier import Classifier
 from mimtransfer.export.source import Source
@@ -85,7 +85,7 @@ def _check_kind(cfg: Mapping[str, Any], where: str, recorded: bool) -> None:
     model = cfg.get("model")
     if not isinstance(model, dict) or not isinstance(model.get("backbone"), dict):
         raise UserError(f"{where}: its config has no model with a backbone; give a checkpoint of tools/train.py")
-    if "bbox_head" in model or "roi_head" in model or "panoptic_head" in model:
+    if is_detector(cfg):
         raise UserError(f"{where}: a detector is not written whole: how many boxes pass its thresholds depends on the "
                         "image, and torch.onnx would keep the numbers of one; use mmdeploy, or write its backbone "
                         "(--output maps)")

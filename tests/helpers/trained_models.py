@@ -41,7 +41,7 @@ def one_map(head, **options):
 FCN = dict(type="FCNHead", in_index=0, channels=16, num_convs=1, num_classes=3, norm_cfg=BN)
 
 
-def trained(folder, model, scope="mmseg", config=True):
+def trained(folder, model, scope="mmseg", config=True, pipeline=PIPELINE):
     """Write a checkpoint of random weights, and a config file where `config`; return their paths and the model."""
     init_default_scope(scope)
     torch.manual_seed(0)
@@ -54,7 +54,7 @@ def trained(folder, model, scope="mmseg", config=True):
             value.sub_(value.mean(1, keepdim=True))  # so that not one class wins everywhere
         elif name.endswith("decode_head.conv_seg.bias"):
             value.zero_()
-    dataset = dict(type="BaseSegDataset", pipeline=PIPELINE) if scope == "mmseg" else dict(transform=[])
+    dataset = dict(type="BaseSegDataset", pipeline=pipeline) if scope == "mmseg" else dict(transform=[])
     cfg = dict(default_scope=scope, model=model, test_dataloader=dict(dataset=dataset))
     torch.save({"state_dict": built.state_dict(),
                 "meta": {"cfg": Config(cfg).pretty_text, "dataset_meta": {"classes": CLASSES}}}, folder / "iter_9.pth")

@@ -141,6 +141,17 @@ def test_other_kinds_of_checkpoints_are_refused(tmp_path):
     refused(tmp_path, checkpoint(tmp_path, "c.pth")[0], config, "run tools/train.py CONFIG --pretrained")
 
 
+def test_images_of_four_bands_keep_the_order_of_their_files(tmp_path):
+    numbers = preprocessor(bgr_to_rgb=False, mean=[1.0, 2.0, 3.0, 4.0], std=[2.0] * 4)
+    model = one_map(FCN, data_preprocessor=numbers) | dict(backbone=dict(VIT, in_chans=4))
+    path, config, _ = trained(tmp_path, model, pipeline=[dict(type="mimtransfer.LoadBands", in_chans=4)])
+    found = read_trained(path, config)
+    images = torch.rand(2, 4, 16, 16)
+    expected = (images - torch.tensor([1.0, 2.0, 3.0, 4.0])[:, None, None]) / 2
+    torch.testing.assert_close(onnx_predictions.Predictions(found).pixels(images), expected)
+    assert not found.loads_bgr and found.source.pixels is None and found.preparation == []
+
+
 @pytest.mark.parametrize(("change", "why"), [
     (lambda found: {**found, "logits": found["logits"] + 1}, "computes other predictions than the checkpoint's model"),
     (lambda found: {**found, "class_map": 2 - found["class_map"]}, "finds other classes than the checkpoint's model"),
