@@ -23,8 +23,8 @@ def parse_args() -> argparse.Namespace:
     own.add_argument("--config", help="config to build the model from (default: the one in the checkpoint, for what is "
                                        "ours)")
     own.add_argument("--arch", help="build this timm ViT instead, e.g. vit_base_patch16_224")
-    add("--img-size", nargs="+", type=int, metavar="SIDE", help="side, or height and width, that positions are "
-                                                                 "resampled for (default: the config's)")
+    add("--img-size", nargs="+", type=int, metavar="SIDE", help="side, or height and width, of the images; positions "
+                                                                 "are resampled for it (default: the config's)")
     add("--decoder", action="store_true", help="huggingface: the whole MAE, as ViTMAEForPreTraining")
     add("--records", nargs="+", default=[], metavar="DIR", help="records of transfers; the card lists the scores of "
                                                                 "those that began with this pretraining")

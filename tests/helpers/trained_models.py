@@ -19,7 +19,7 @@ PIPELINE = [dict(type="LoadImageFromFile"), dict(type="Resize", scale=(64, 32), 
 
 
 def preprocessor(**options):
-    return dict(type="SegDataPreProcessor", **PIXELS, **{"bgr_to_rgb": True, "size": (32, 32), **options})
+    return {**dict(type="SegDataPreProcessor", **PIXELS, bgr_to_rgb=True, size=(32, 32)), **options}
 
 
 def segmentor(**options):

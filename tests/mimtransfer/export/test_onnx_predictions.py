@@ -137,6 +137,8 @@ def test_other_kinds_of_checkpoints_are_refused(tmp_path):
     refused(tmp_path, path, None, "it holds the weights of .EncoderDecoder., which no file may have built.*--config")
     detector = checkpoint(tmp_path, "b.pth", model=dict(type="MaskRCNN", backbone=VIT, roi_head={}))[0]
     refused(tmp_path, detector, None, "a detector is not written whole.*mmdeploy")
+    hostile = checkpoint(tmp_path, "d.pth", model=dict(type="Classifier", backbone=dict(type="os.system", arch="true")))
+    refused(tmp_path, hostile[0], None, "config.backbone names 'os.system', which a file may not build")
     refused(tmp_path, checkpoint(tmp_path, "c.pth")[0], None, "a pretraining predicts no classes")
     refused(tmp_path, checkpoint(tmp_path, "c.pth")[0], config, "run tools/train.py CONFIG --pretrained")
 
