@@ -31,7 +31,7 @@ SLOW_FILES = (
     "*/tests/gpu/*", "*/test_reading.py", "*/test_resume_schedule.py", "*/test_mutated_json.py", "*/test_fake_step.py",
     "*/test_detectron_values.py", "*/test_flex.py", "*/test_steps_without_waiting.py", "*/benchmarks/test_report.py",
     "*/hooks/test_phases.py", "*/hooks/test_online_evaluation.py", "*/test_wheel.py", "*/docs/test_api.py",
-    "*/test_onnx_model.py",
+    "*/test_onnx_model.py", "*/test_onnx_predictions.py",
 )
 SLOW_TESTS = (
     "*::test_doctor_and_the_tools_say_the_same_line*", "*::test_data_configs_name_parts_that_exist*",

@@ -10,9 +10,12 @@ CPU time is counted; with them the data loaders of torch, with batches, and wall
 `device` is our default decoder with `augment='device'`: the worker's share alone, without the resizing and flipping
 that the training device does, and what its larger samples cost there.
 Turns: A B A B ..., the ratio is taken round by round; the last line gives the median for our default decoder.
+A turn shows the images as often as it takes to last `--seconds`: an epoch of few batches is mostly its own start, of
+which a real one, of thousands, does not show anything.
 """
 import argparse
 import json
+import math
 import os
 import statistics
 import sys
@@ -22,7 +25,7 @@ from collections.abc import Callable, Iterable
 # Python puts this folder first on the path, where `import pretrain` would find tools/pretrain.py.
 sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-Way = Callable[[int], Iterable]  # epoch -> what is shown, one image or one batch at a time
+Way = Callable[[range], Iterable]  # epochs of the images' record -> what is shown, one image or one batch at a time
 
 
 def parse_args() -> argparse.Namespace:
@@ -35,11 +38,14 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, default=64, help="with --workers")
     parser.add_argument("--num-images", type=int, default=200, help="of each source, evenly spaced")
     parser.add_argument("--rounds", type=int, default=7, help="timed turns of each way; one more warms up")
+    parser.add_argument("--seconds", type=float, default=1.0, help="that a turn lasts at least")
     parser.add_argument("--out", metavar="FILE", help="write the figures as JSON")
     args = parser.parse_args()
     for name in ("size", "batch_size", "num_images", "rounds"):
         if getattr(args, name) < 1:
             parser.error(f"--{name.replace('_', '-')} must be 1 or more")
+    if not 0 <= args.seconds <= 3600:
+        parser.error("--seconds must be 0 to 3600")
     return args
 
 
@@ -85,50 +91,55 @@ def _way(images, args: argparse.Namespace, collate: Callable | None = None) -> t
     count = min(len(images), args.num_images)
     indices = [i * len(images) // count for i in range(count)]
     if not args.workers:
-        return lambda epoch: (images[epoch, index] for index in indices), count
+        return lambda epochs: (images[epoch, index] for epoch in epochs for index in indices), count
     from torch.utils.data import DataLoader
 
     order = _Order(indices)
     loader = DataLoader(images, args.batch_size, sampler=order, num_workers=args.workers, collate_fn=collate,
                         persistent_workers=True)
 
-    def show(epoch: int) -> Iterable:
-        order.epoch = epoch
+    def show(epochs: range) -> Iterable:
+        order.epochs = epochs
         return loader
 
     return show, count
 
 
 class _Order:
-    """A sampler: the same images in each epoch."""
+    """A sampler: the same images in each epoch, several epochs without a break."""
 
     def __init__(self, indices: list[int]):
-        self.indices, self.epoch = indices, 0
+        self.indices, self.epochs = indices, range(1)
 
     def __len__(self) -> int:
-        return len(self.indices)
+        return len(self.epochs) * len(self.indices)
 
     def __iter__(self):
-        return ((self.epoch, index) for index in self.indices)
+        return ((epoch, index) for epoch in self.epochs for index in self.indices)
 
 
-def seconds_of(way: Way, epoch: int, wall: bool) -> float:
+def seconds_of(way: Way, epochs: range, wall: bool) -> float:
     """Return the seconds of one turn: CPU time of this process, or wall-clock time."""
     clock = time.perf_counter if wall else time.process_time
     began = clock()
-    for _ in way(epoch):
+    for _ in way(epochs):
         pass
     return clock() - began
 
 
-def measure(ways: dict[str, tuple[Way, int]], args: argparse.Namespace) -> dict[str, list[float]]:
+def epochs_of_turn(way: Way, args: argparse.Namespace) -> int:
+    """Return how many epochs last `--seconds`: the first one warms up and starts the workers, the next one is timed."""
+    seconds_of(way, range(1), args.workers > 0)
+    return max(1, math.ceil(args.seconds / seconds_of(way, range(1, 2), args.workers > 0)))
+
+
+def measure(ways: dict[str, tuple[Way, int]], epochs: dict[str, int], args: argparse.Namespace) -> dict[str, list]:
     """Return the seconds per image of each turn of each way."""
     times: dict[str, list[float]] = {name: [] for name in ways}
-    for epoch in range(args.rounds + 1):
+    for turn in range(1, args.rounds + 1):
         for name, (way, count) in ways.items():
-            seconds = seconds_of(way, epoch, wall=args.workers > 0)
-            if epoch:
-                times[name].append(seconds / count)
+            shown = range(turn * epochs[name], (turn + 1) * epochs[name])
+            times[name].append(seconds_of(way, shown, args.workers > 0) / (count * len(shown)))
     return times
 
 
@@ -149,13 +160,16 @@ def main() -> None:
             ways[f"ours, device (worker's share), {source}"] = our_way(source, "auto", args, "device")
             for decoder in ("pillow", "auto"):
                 ways[f"ours, {decoder}, {source}"] = our_way(source, decoder, args)
-        times = measure(ways, args)
+        epochs = {name: epochs_of_turn(way, args) for name, (way, _) in ways.items()}
+        times = measure(ways, epochs, args)
         base = next(iter(times.values()))
         unit = "images per second" if args.workers else "images per CPU-second"
         rows: dict[str, dict] = {}
         for name, seconds in times.items():
             ratios = sorted(b / s for b, s in zip(base, seconds))
-            rows[name] = dict(seconds=seconds, ratio=statistics.median(ratios), low=ratios[0], high=ratios[-1])
+            turn = ways[name][1] * epochs[name]
+            spread = dict(ratio=statistics.median(ratios), low=ratios[0], high=ratios[-1])
+            rows[name] = dict(seconds=seconds, images_per_turn=turn, **spread)
         print(f"{unit}, {args.size} pixels, workers {args.workers}, {args.rounds} rounds in turns; "
               f"auto is {choose_decoder().__module__.rsplit('.', 1)[-1]}")
         for name, row in rows.items():

@@ -20,16 +20,18 @@ def parse_args() -> argparse.Namespace:
     add("out", metavar="OUT_DIR", help="folder to write; it must not exist, or be empty")
     add("--to", required=True, choices=("huggingface", "timm", "onnx"))
     own = parser.add_mutually_exclusive_group()
-    own.add_argument("--config", help="config to build the backbone from (default: the one in the checkpoint)")
+    own.add_argument("--config", help="config to build the model from (default: the one in the checkpoint, for what is "
+                                       "ours)")
     own.add_argument("--arch", help="build this timm ViT instead, e.g. vit_base_patch16_224")
-    add("--img-size", nargs="+", type=int, metavar="SIDE", help="side, or height and width, that positions are "
-                                                                 "resampled for (default: the config's)")
+    add("--img-size", nargs="+", type=int, metavar="SIDE", help="side, or height and width, of the images; positions "
+                                                                 "are resampled for it (default: the config's)")
     add("--decoder", action="store_true", help="huggingface: the whole MAE, as ViTMAEForPreTraining")
     add("--records", nargs="+", default=[], metavar="DIR", help="records of transfers; the card lists the scores of "
                                                                 "those that began with this pretraining")
     add("--opset", type=int, default=18, help="onnx: version of the operators (default: 18)")
-    add("--output", choices=("maps", "tokens", "pooled"), default="maps",
-        help="onnx: the feature maps of the config's blocks, all tokens, or the class token or mean (default: maps)")
+    add("--output", choices=("maps", "tokens", "pooled", "predictions"), default="maps",
+        help="onnx: the feature maps of the config's blocks, all tokens, the class token or mean, or what a whole "
+             "classifier, segmentor or depth estimator predicts from pixels (default: maps)")
     add("--dynamic-size", action="store_true", help="onnx: images of any multiple of the patch")
     add("--push", metavar="REPO", help="upload the folder to this repository of the Hugging Face Hub")
     args = parser.parse_args()
@@ -37,6 +39,8 @@ def parse_args() -> argparse.Namespace:
         parser.error("--img-size: expected one side, or height and width")
     if args.decoder and (args.to != "huggingface" or args.arch or args.img_size):
         parser.error("--decoder goes with --to huggingface and a checkpoint of tools/pretrain.py alone")
+    if args.output == "predictions" and (args.to != "onnx" or args.arch):
+        parser.error("--output predictions goes with --to onnx and a checkpoint of tools/train.py, without --arch")
     return args
 
 
@@ -48,28 +52,51 @@ def main() -> None:
 
     with clean_exit():
         from mimtransfer.cli.launch import checkpoint_at
-        from mimtransfer.export.card import model_card
-        from mimtransfer.export.folder import new_folder, push, write_json
-        from mimtransfer.export.preprocessing import preprocessor_config
-        from mimtransfer.export.source import read_source
-        from mimtransfer.files import write_atomically
+        from mimtransfer.export.folder import new_folder, push
 
         args.checkpoint = checkpoint_at(args.checkpoint)
         size = args.img_size and (args.img_size[0] if len(args.img_size) == 1 else tuple(args.img_size))
         with new_folder(args.out) as folder:
-            source = read_source(args.checkpoint, args.config, args.arch, size)
-            written = write(args, source, folder)
-            preprocessing = preprocessor_config(source)
-            if preprocessing and args.to != "timm":
-                write_json(preprocessing, folder / "preprocessor_config.json")
-            name = os.path.basename(os.path.abspath(args.out))
-            write_atomically(folder / "README.md", model_card(source, args.to, written, name, args.records))
+            source, written = (export_whole if args.output == "predictions" else export_backbone)(args, size, folder)
         print(f"{args.checkpoint} -> {args.out}: {written}")
         if not source.cfg:
             print(f"pixels are taken to be normalised by mean and std of ImageNet: {args.checkpoint} does not say")
         print(f"add a licence to {os.path.join(args.out, 'README.md')} before you publish it")
         if args.push:
             print(f"uploaded: {push(args.out, args.push)}")
+
+
+def export_backbone(args: argparse.Namespace, size, folder) -> tuple:
+    """Fill the folder with a backbone. Return its source, and the line that says what was written."""
+    from mimtransfer.export.card import model_card
+    from mimtransfer.export.folder import write_json
+    from mimtransfer.export.preprocessing import preprocessor_config
+    from mimtransfer.export.source import read_source
+    from mimtransfer.files import write_atomically
+
+    source = read_source(args.checkpoint, args.config, args.arch, size)
+    written = write(args, source, folder)
+    preprocessing = preprocessor_config(source)
+    if preprocessing and args.to != "timm":
+        write_json(preprocessing, folder / "preprocessor_config.json")
+    name = os.path.basename(os.path.abspath(args.out))
+    write_atomically(folder / "README.md", model_card(source, args.to, written, name, args.records))
+    return source, written
+
+
+def export_whole(args: argparse.Namespace, size, folder) -> tuple:
+    """Fill the folder with a model from pixels to predictions. Return as `export_backbone`."""
+    from mimtransfer.export.card import model_card
+    from mimtransfer.export.onnx_predictions import write_predictions
+    from mimtransfer.export.trained import read_trained
+    from mimtransfer.files import write_atomically
+
+    trained = read_trained(args.checkpoint, args.config, size)
+    written = write_predictions(trained, folder, args.opset, args.dynamic_size)
+    name = os.path.basename(os.path.abspath(args.out))
+    write_atomically(folder / "README.md", model_card(trained.source, args.to, written, name, args.records,
+                                                      trained.task))
+    return trained.source, written
 
 
 def write(args: argparse.Namespace, source, folder) -> str:

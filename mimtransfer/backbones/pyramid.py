@@ -53,7 +53,7 @@ class SimpleFeaturePyramid(BaseModule):
                             f"set out_indices=(-1,) in the backbone")
         for level in self.levels:
             if isinstance(level.resize, nn.MaxPool2d):  # a map of one row is not halved to nothing
-                level.resize.ceil_mode = min(inputs[0].shape[-2:]) < 2
+                level.resize.ceil_mode = any(side < 2 for side in inputs[0].shape[-2:])
         outputs = [level(inputs[0]) for level in self.levels]
         while len(outputs) < self.num_outs:
             outputs.append(F.max_pool2d(outputs[-1], kernel_size=1, stride=2))

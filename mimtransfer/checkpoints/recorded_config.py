@@ -24,7 +24,7 @@ from mimtransfer.errors import UserError
 from mimtransfer.registry import CORRUPTIONS, MASKINGS, MODELS, TOKENIZERS
 
 # Where a recorded config may name another type, and in which registry it is looked for.
-_PLACES = {"encoder": MODELS, "strategy": MASKINGS, "warmup": MASKINGS, "corruption": CORRUPTIONS,
+_PLACES = {"encoder": MODELS, "backbone": MODELS, "strategy": MASKINGS, "warmup": MASKINGS, "corruption": CORRUPTIONS,
            "tokenizer": TOKENIZERS, "data_preprocessor": MODELS}
 _DECODERS = ("PixelDecoder", "CrossDecoder")  # of MAE
 _ENCODERS = ("TimmViT", "TimmSwin", "TimmCNN")
@@ -130,7 +130,7 @@ def check_recorded(registry: Registry, config: Any, where: str, place: str = "co
     known = list(registry.module_dict)
     if place.endswith("data_preprocessor"):
         known, bare = list(_PREPROCESSORS), bare.removeprefix("mmengine.") if bare else bare
-    elif place.endswith("encoder"):
+    elif place.endswith(("encoder", "backbone")):
         known = list(_ENCODERS)
     elif place.endswith("decoder"):
         known = list(_DECODERS)

@@ -29,6 +29,11 @@ def is_pretraining(cfg: Mapping) -> bool:
     return "encoder" in model and "backbone" not in model
 
 
+def is_detector(cfg: Mapping) -> bool:
+    """Say whether a config's model is one of mmdet: boxes or masks of objects come out of these heads."""
+    return any(head in (cfg.get("model") or {}) for head in ("bbox_head", "roi_head", "rpn_head", "panoptic_head"))
+
+
 def leaves(dataset: Any) -> Iterator[Any]:
     """Unwrap RepeatDataset, ConcatDataset, MultiImageMixDataset and their like."""
     inner = dataset.get("datasets") or ([dataset["dataset"]] if "dataset" in dataset else [])

@@ -28,12 +28,19 @@ model = timm.create_model('local-dir:{out}', pretrained=True)    # on the Hub: '
     "onnx": """import onnxruntime
 session = onnxruntime.InferenceSession('{out}/model.onnx')
 outputs = session.run(None, {{'images': images}})    # float32, normalised, [B, C, H, W]""",
+    "Predictions": """import onnxruntime
+session = onnxruntime.InferenceSession('{out}/model.onnx')
+outputs = session.run(None, {{'images': images}})    # float32, R G B in 0 ... 255, [B, 3, H, W]; see config.json""",
     "transformers": """from transformers import AutoModel
 model = AutoModel.from_pretrained('{out}')""",
 }
 
+_PIXELS = ["The graph takes the pixels of the picture and normalises them itself. `config.json` says the size, the "
+           "channels, how the test images were resized before (`preparation`), the classes and the outputs."]
 
-def model_card(source: Source, to: str, written: str, name: str, records: Iterable[str | Path] = ()) -> str:
+
+def model_card(source: Source, to: str, written: str, name: str, records: Iterable[str | Path] = (),
+               predicts: str | None = None) -> str:
     """Return the text of the card.
 
     Args:
@@ -42,6 +49,7 @@ def model_card(source: Source, to: str, written: str, name: str, records: Iterab
         name: of the folder.
         records: files or folders with `result.json` of transfers; those of this pretraining, over all of its seeds, are
             listed. A record beside the checkpoint is found without.
+        predicts: the task of a whole model, which takes pixels, in the Hub's words; None for a backbone.
 
     Raises:
         UserError: a place without records, or runs of one protocol that differ.
@@ -51,7 +59,7 @@ def model_card(source: Source, to: str, written: str, name: str, records: Iterab
     title = _plain(signed.get("label") or Path(source.path).stem)
     arch = _plain(getattr(source.backbone, "arch", ""))
     parts = [
-        "---", f"library_name: {_LIBRARIES[to]}", "pipeline_tag: image-feature-extraction",
+        "---", f"library_name: {_LIBRARIES[to]}", f"pipeline_tag: {predicts or 'image-feature-extraction'}",
         "tags:", "- mimtransfer", "- masked-image-modeling", "- vision",
         "# license: yours to choose; it depends on the images that were trained on, too", "---",
         f"# {title}, {arch}", "",
@@ -60,7 +68,7 @@ def model_card(source: Source, to: str, written: str, name: str, records: Iterab
         "## Training", "", *_training(source, signed, own), "",
         "## Scores", "", *_scores(source, own, records), "",
         "## Use", "", "```python", _use(to, written).format(out=name), "```", "",
-        *_images(source, to), "",
+        *(_PIXELS if predicts else _images(source, to)), "",
         "## Licence", "", "Not stated here: add `license:` to the head of this file before you publish it.", "",
     ]
     return "\n".join(parts)

@@ -1,14 +1,9 @@
 """Write a backbone as `model.onnx`, with `config.json` that names its inputs and outputs, checked by ONNX Runtime.
 
-Heads of detectors and segmentors, and what makes boxes and masks of their outputs, are not written: mmdet and mmseg
-leave that to mmdeploy.
+Whole models, from pixels to predictions: `onnx_predictions.py`.
 """
 from __future__ import annotations
 
-import copy
-import inspect
-import logging
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +11,19 @@ import torch
 from torch import Tensor, nn
 
 from mimtransfer.backbones.vit import TimmViT
-from mimtransfer.datasets.configured import is_pretraining
+from mimtransfer.datasets.configured import is_detector, is_pretraining
 from mimtransfer.errors import UserError
-from mimtransfer.export.folder import need, write_json
+from mimtransfer.export.folder import write_json
+from mimtransfer.export.onnx_file import (
+    OLDEST,
+    TOLERANCE,
+    Session,
+    check_free_size,
+    check_installed,
+    unfused,
+    write_file,
+)
 from mimtransfer.export.source import Source, check_equal, sample_images
-
-TOLERANCE = 1e-4
-_OLDEST = 18  # the first opset that resizes with antialiasing, as positions are
-_LARGEST = 1 << 14  # pixels of a side that may vary
 
 
 class Outputs(nn.Module):
@@ -51,7 +51,7 @@ class Outputs(nn.Module):
         return (tokens[:, 0] if backbone.cls_token is not None else tokens[:, backbone.num_prefix_tokens:].mean(1),)
 
 
-def write_onnx(source: Source, folder: Path, output: str = "maps", opset: int = _OLDEST,
+def write_onnx(source: Source, folder: Path, output: str = "maps", opset: int = OLDEST,
                dynamic_size: bool = False) -> str:
     """Write `model.onnx` and `config.json` into a folder, run it and compare.
 
@@ -67,79 +67,37 @@ def write_onnx(source: Source, folder: Path, output: str = "maps", opset: int = 
     Raises:
         UserError: a package is missing, or the backbone cannot be exported so.
     """
-    onnx, runtime = (need(package, "--to onnx") for package in ("onnx", "onnxruntime"))
-    need("onnxscript", "--to onnx")
-    _check(source, output, opset, onnx.defs.onnx_opset_version(), dynamic_size)
-    model = Outputs(_unfused(source.backbone), output).eval()
+    check_installed(opset)
+    _check(source, output, dynamic_size)
+    model = Outputs(unfused(source.backbone), output).eval()
     images, patch = sample_images(source.backbone), source.backbone.patch_size
     # Another size than the config's, so that what is recorded resamples the positions.
     larger = torch.randn(2, images.shape[1], images.shape[2] + 3 * patch[0], images.shape[3] + 5 * patch[1],
                          generator=torch.Generator().manual_seed(2))
     names = _names(model, images)
     path = folder / "model.onnx"
-    _export(source, model, larger if dynamic_size else images, patch if dynamic_size else None, names, opset, path)
-    onnx.checker.check_model(str(path))
-    session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    write_file(model, larger if dynamic_size else images, names, opset, path,
+               f"checkpoint {source.path!r}: its {type(source.backbone).__name__}", patch if dynamic_size else None)
+    session = Session(path)
     differences = []
     for batch in (images, images[:1], *((larger,) if dynamic_size else ())):
         with torch.no_grad():
             ours = model(batch)
-        theirs = session.run(None, {"images": batch.numpy()})
-        differences += [check_equal(own, torch.from_numpy(their), "ONNX Runtime", TOLERANCE)
-                        for own, their in zip(ours, theirs, strict=True)]
+        theirs = session(batch)
+        differences += [check_equal(own, theirs[name], "ONNX Runtime", TOLERANCE)
+                        for name, own in zip(names, ours, strict=True)]
     write_json(_config(source, names, model, images, opset, dynamic_size), folder / "config.json")
-    heads = "" if _is_encoder(source) else "; the backbone alone, without the heads, which need mmdeploy"
-    return f"ONNX of opset {opset}, {len(names)} x {output}; features equal to {max(differences):.0e}{heads}"
+    return f"ONNX of opset {opset}, {len(names)} x {output}; features equal to {max(differences):.0e}{_heads(source)}"
 
 
-def _check(source: Source, output: str, opset: int, newest: int, dynamic_size: bool) -> None:
+def _check(source: Source, output: str, dynamic_size: bool) -> None:
     backbone = source.backbone
-    if not _OLDEST <= opset <= newest:
-        raise UserError(f"--opset {opset}: expected {_OLDEST} to {newest}, which the installed onnx knows")
-    if "dynamic_shapes" not in inspect.signature(torch.onnx.export).parameters:
-        raise UserError(f"--to onnx needs torch 2.6 or newer, {torch.__version__} is installed")
     windows = isinstance(backbone, TimmViT) and backbone.drops_prefix
     if output == "tokens" and (windows or not isinstance(backbone, TimmViT)):
         raise UserError(f"checkpoint {source.path!r}: a {type(backbone).__name__} with windows, or of stages, has no "
                         "sequence of all tokens: give --output maps or pooled")
-    if dynamic_size and (windows or type(backbone).__name__ == "TimmSwin"):
-        raise UserError(f"checkpoint {source.path!r}: windows are cut by the size of the images, which is fixed in an "
-                        "ONNX file: leave out --dynamic-size, and give --img-size for another one")
-
-
-def _unfused(backbone: nn.Module) -> nn.Module:
-    """Return a copy whose attention is written out: PyTorch's fused one takes no free number of images with a mask."""
-    backbone = copy.deepcopy(backbone)
-    modules: list[Any] = list(backbone.modules())
-    for module in modules:
-        if hasattr(module, "fused_attn"):
-            module.fused_attn = False
-    return backbone
-
-
-def _export(source: Source, model: nn.Module, images: Tensor, multiple: tuple[int, int] | None, names: list[str],
-            opset: int, path: Path) -> None:
-    """Write the file.
-
-    Args:
-        multiple: sides of the images may be any multiples of these; None for the sides of `images`.
-    """
-    free: dict[int, Any] = {0: torch.export.Dim("batch")}
-    if multiple is not None:
-        for dim, name, side in ((2, "h", multiple[0]), (3, "w", multiple[1])):
-            free[dim] = side * torch.export.Dim(name, min=2, max=_LARGEST // side)
-    logging.getLogger("onnxscript").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            program: Any = torch.onnx.export(model, (images,), input_names=["images"], output_names=names,
-                                             opset_version=opset, dynamo=True, dynamic_shapes=(free,), verbose=False)
-            program.save(str(path))
-        except (torch.onnx.errors.OnnxExporterError, RuntimeError, ValueError) as error:
-            reason = " ".join(str(error.__cause__ or error).split())[:200]
-            raise UserError(f"checkpoint {source.path!r}: torch.onnx cannot export its "
-                            f"{type(source.backbone).__name__} ({reason}): leave out --dynamic-size, or take another "
-                            "version of torch") from error
+    if dynamic_size:
+        check_free_size(backbone, source.path)
 
 
 @torch.no_grad()
@@ -168,5 +126,9 @@ def _config(source: Source, names: list[str], model: Outputs, images: Tensor, op
             "pixels": {"range": [0, 1], "mean": mean, "std": std} if mean else None, "outputs": outputs}
 
 
-def _is_encoder(source: Source) -> bool:
-    return not source.cfg or is_pretraining(source.cfg)
+def _heads(source: Source) -> str:
+    if not source.cfg or is_pretraining(source.cfg):
+        return ""
+    if is_detector(source.cfg):
+        return "; the backbone alone, without the heads, which need mmdeploy"
+    return "; the backbone alone, --output predictions writes the heads, too"

@@ -118,18 +118,18 @@ def sample_images(backbone: nn.Module, batch: int = 2) -> Tensor:
     return torch.randn(batch, getattr(model, "in_chans", 3), height, width, generator=torch.Generator().manual_seed(0))
 
 
-def check_equal(ours: Tensor, theirs: Tensor, target: str, tolerance: float = 1e-5) -> float:
+def check_equal(ours: Tensor, theirs: Tensor, target: str, tolerance: float = 1e-5, what: str = "features") -> float:
     """Return the largest difference of features, as a share of the largest value of ours.
 
     Raises:
         UserError: it is above the tolerance, or the shapes differ.
     """
     if ours.shape != theirs.shape:
-        raise UserError(f"{target} computes features of {list(theirs.shape)} and not {list(ours.shape)} as the "
-                        "checkpoint's backbone: it has no counterpart there; nothing was written")
+        raise UserError(f"{target} computes {what} of {list(theirs.shape)} and not {list(ours.shape)} as the "
+                        "checkpoint's model: it has no counterpart there; nothing was written")
     difference = ((ours - theirs).abs().max() / ours.abs().max()).item()
     if not difference <= tolerance:
-        raise UserError(f"{target} computes other features than the checkpoint's backbone (largest difference "
+        raise UserError(f"{target} computes other {what} than the checkpoint's model (largest difference "
                         f"{difference:.1e} of the largest value, expected at most {tolerance:.0e}): it has no "
                         "counterpart there; nothing was written")
     return difference

@@ -55,7 +55,8 @@ def pool_narrow_maps(pyramid: Any) -> None:
     def forward(self: nn.Module, inputs: tuple) -> tuple:
         for pool in self.children():
             if isinstance(pool, nn.MaxPool2d):
-                pool.ceil_mode = min(inputs[0].shape[-2:]) < pool.kernel_size
+                # Not by the lesser side: an export with free sizes would have to fix which one it is.
+                pool.ceil_mode = any(side < pool.kernel_size for side in inputs[0].shape[-2:])
         return plain(self, inputs)
 
     forward.takes_narrow_images = True  # type: ignore[attr-defined]

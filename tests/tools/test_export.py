@@ -8,6 +8,7 @@ import pytest
 import timm
 import torch
 from exported import checkpoint, images
+from trained_models import FCN, normalised, one_map, pixels, trained
 
 from mimtransfer.export.source import all_tokens
 
@@ -73,12 +74,33 @@ def test_a_checkpoint_of_another_codebase_is_named_by_its_architecture(tmp_path,
     assert not (tmp_path / "out" / "preprocessor_config.json").exists()  # timm's is in `pretrained_cfg`
 
 
+def test_a_segmentor_is_written_from_pixels_to_classes(tmp_path, monkeypatch, capsys):
+    from onnxruntime import InferenceSession
+
+    path, config, model = trained(tmp_path, one_map(FCN))
+    out = tmp_path / "out"
+    run(monkeypatch, path, out, "--to", "onnx", "--output", "predictions", "--config", config, "--img-size", 32, 48)
+    assert sorted(file.name for file in out.iterdir()) == ["README.md", "config.json", "model.onnx"]
+    assert "Predictions in ONNX of opset 18, EncoderDecoder, images of 32 x 48" in capsys.readouterr().out
+    logits, classes = InferenceSession(out / "model.onnx").run(None, {"images": pixels(32, 48).numpy()})
+    with torch.no_grad():
+        ours = torch.nn.functional.interpolate(model(normalised(pixels(32, 48))), (32, 48), mode="bilinear")
+    torch.testing.assert_close(torch.from_numpy(logits), ours, rtol=0, atol=1e-4)
+    assert (torch.from_numpy(classes) == ours.argmax(1)).float().mean() > 0.99
+    card = (out / "README.md").read_text()
+    assert "pipeline_tag: image-segmentation" in card and "R G B in 0 ... 255" in card
+    assert "normalises them itself" in card and "Pixels in 0 ... 1" not in card
+
+
 @pytest.mark.parametrize(("args", "why"), [
     (("--to", "huggingface", "--decoder", "--img-size", "64"), "--decoder goes with --to huggingface"),
     (("--to", "timm", "--decoder"), "--decoder goes with --to huggingface"),
     (("--to", "timm", "--img-size", "0"), "--img-size: expected one side"),
     (("--to", "timm", "--img-size", "30"), "not a multiple of the patch"),
     (("--to", "timm", "--records", "nowhere"), "no such file or folder"),
+    (("--to", "timm", "--output", "predictions"), "--output predictions goes with --to onnx"),
+    (("--to", "onnx", "--output", "predictions", "--arch", "vit_tiny_patch16_224"), "without --arch"),
+    (("--to", "onnx", "--output", "predictions"), "a pretraining predicts no classes"),
 ])
 def test_wrong_options_end_in_one_line(args, why, tmp_path, monkeypatch, capsys):
     path, _ = checkpoint(tmp_path)
