@@ -41,7 +41,7 @@ class SceneStyle:
 
     things: tuple[str, ...] = DEFAULT_THINGS
     stuff: tuple[str, ...] = STUFF
-    num_objects: tuple[int, int] = (1, 5)  # tried; fewer are left where the scene is full
+    num_objects: tuple[int, int] = (1, 3)  # tried; fewer are left where the scene is full
     object_size: tuple[float, float] = (0.28, 0.6)  # full height of an object
     aspect: float = 1.25  # width and height differ by at most this factor
     shear: float = 0.2
@@ -51,13 +51,13 @@ class SceneStyle:
     min_visible_fraction: float = 0.5  # of the object's area, after all occlusion
     min_visible_area: float = 0.006  # of the square of the shorter side; smaller objects are not drawn at all
     num_regions: tuple[int, int] = (1, 3)  # surfaces in the background
-    num_clutter: tuple[int, int] = (1, 4)  # scribbles, bars and stains behind the objects, part of the surface below
+    num_clutter: tuple[int, int] = (0, 1)  # scribbles, bars and stains behind the objects, part of the surface below
     num_occluders: tuple[int, int] = (0, 1)  # twigs in front of the objects, index 0
-    contrast: tuple[float, float] = (0.3, 0.6)  # RGB distance of an object to what lies behind, channels 0..1
-    surface_contrast: tuple[float, float] = (0.15, 0.40)  # RGB distance between the two colours of a surface
-    illumination: float = 0.35  # largest loss or gain of light across the image
-    blur: tuple[float, float] = (0.0, 0.7)  # sigma in pixels of a 96-pixel image
-    noise: tuple[float, float] = (0.01, 0.035)  # sigma, channels in 0..1
+    contrast: tuple[float, float] = (0.5, 0.9)  # RGB distance of an object to what lies behind, channels 0..1
+    surface_contrast: tuple[float, float] = (0.5, 0.9)  # RGB distance between the two colours of a surface
+    illumination: float = 0.2  # largest loss or gain of light across the image
+    blur: tuple[float, float] = (0.0, 0.3)  # sigma in pixels of a 96-pixel image
+    noise: tuple[float, float] = (0.0, 0.012)  # sigma, channels in 0..1
 
     def __post_init__(self) -> None:
         _check_names("thing", self.things, DIGITS + SHAPES)

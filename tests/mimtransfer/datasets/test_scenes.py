@@ -160,7 +160,7 @@ def test_every_class_and_other_occur(originals):
 def test_objects_stand_out_from_what_lies_behind_and_change_nothing_else(originals):
     """Compare with the picture of the same scene without its object."""
     bare = {"num_occluders": (0, 0), "noise": (0, 0), "blur": (0, 0), "illumination": 0}
-    style = SceneStyle(num_objects=(1, 1), contrast=(0.4, 0.4), **bare)
+    style = SceneStyle(num_objects=(1, 1), contrast=(0.4, 0.4), surface_contrast=(0.15, 0.4), **bare)
     for index in range(8):
         full, layout = picture(originals, index=index, style=style)
         (instance,) = layout.instances
