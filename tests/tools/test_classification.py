@@ -1,5 +1,4 @@
 """Fine-tuning and linear probing from pictures to the table, through the tools."""
-import json
 import shutil
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import pytest
 import torch
 from coloured_classes import call, paint_classes
 from mmengine.config import Config
+from own_tool import record
 
 from mimtransfer.checkpoints.safe_load import read_checkpoint
 from mimtransfer.registry import DATASETS, MODELS
@@ -58,10 +58,6 @@ test_cfg = dict(memory_dataloader=dict(dataset=dict(root='images/train', num_ima
 test_dataloader = dict(dataset=dict(root='images/test'), **loader)
 """,
 }
-
-
-def record(path):
-    return json.loads(Path(path, "result.json").read_text())
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,4 @@
 """k-NN from pictures to the table: a short pretraining, tools/test.py, tools/table.py, and mistakes."""
-import json
 import shutil
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import pytest
 import torch
 from coloured_classes import call, paint_classes
 from mmengine.config import Config
+from own_tool import record
 from sklearn.neighbors import KNeighborsClassifier
 
 from mimtransfer.checkpoints.load import load_backbone
@@ -42,10 +42,6 @@ def folder(tmp_path_factory):
     (folder / "pretrain.py").write_text(PRETRAIN)
     call(folder, "pretrain", "pretrain.py", "--work-dir", "mae")
     return folder
-
-
-def record(path):
-    return json.loads(Path(path, "result.json").read_text())
 
 
 def by_hand(folder, checkpoint):

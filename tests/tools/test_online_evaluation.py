@@ -6,6 +6,7 @@ import pytest
 from coloured_classes import call, paint_classes
 from forked_tool import run_tool
 from mmengine.config import Config
+from own_tool import record
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mimtransfer.errors import UserError
@@ -44,10 +45,6 @@ def folder(tmp_path_factory):
     call(folder, "pretrain", "pretrain.py", "--work-dir", "mae", "--online", "linear-sweep.py", "--cfg-options",
          "online.budget=None", "online.fast_images=[9,6]", "online.knn.k=4")
     return folder
-
-
-def record(path):
-    return json.loads(Path(path, "result.json").read_text())
 
 
 def online(work_dir):

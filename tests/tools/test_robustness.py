@@ -1,5 +1,4 @@
 """Robustness of a fine-tuned and of a linear-probed classifier, through the tools, to the table."""
-import json
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +7,7 @@ import torch
 from coloured_classes import call, paint_classes
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
+from own_tool import record
 
 from mimtransfer.checkpoints.safe_load import read_checkpoint
 from mimtransfer.cli.launch import check_checkpoint
@@ -31,10 +31,6 @@ optim_wrapper = dict(optimizer=dict(lr={lr}))
 auto_scale_lr = dict(enable=False)
 param_scheduler = [dict(type='ConstantLR', factor=1.0, begin=0, end=1)]
 """
-
-
-def record(path):
-    return json.loads(Path(path, "result.json").read_text())
 
 
 @pytest.fixture(scope="module")
