@@ -17,4 +17,5 @@ tasks = dict(
     det=dict(config="configs/detection/mask-rcnn_vit-demo_scenes.py"),
     seg=dict(config="configs/segmentation/upernet_vit-demo_scenes.py"),
 )
-records = ["docs/results/records/demo-clear-scenes"]  # what the plan's cost is estimated from before anything has run here
+# What the cost of a plan is estimated from before anything has run here.
+records = ["docs/results/records/demo-clear-scenes"]
