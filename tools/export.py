@@ -52,12 +52,17 @@ def main() -> None:
 
     with clean_exit():
         from mimtransfer.cli.launch import checkpoint_at
+        from mimtransfer.export.card import model_card
         from mimtransfer.export.folder import new_folder, push
+        from mimtransfer.files import write_atomically
 
         args.checkpoint = checkpoint_at(args.checkpoint)
         size = args.img_size and (args.img_size[0] if len(args.img_size) == 1 else tuple(args.img_size))
         with new_folder(args.out) as folder:
-            source, written = (export_whole if args.output == "predictions" else export_backbone)(args, size, folder)
+            source, written, task = (export_whole if args.output == "predictions" else export_backbone)(
+                args, size, folder)
+            name = os.path.basename(os.path.abspath(args.out))
+            write_atomically(folder / "README.md", model_card(source, args.to, written, name, args.records, task))
         print(f"{args.checkpoint} -> {args.out}: {written}")
         if not source.cfg:
             print(f"pixels are taken to be normalised by mean and std of ImageNet: {args.checkpoint} does not say")
@@ -67,36 +72,26 @@ def main() -> None:
 
 
 def export_backbone(args: argparse.Namespace, size, folder) -> tuple:
-    """Fill the folder with a backbone. Return its source, and the line that says what was written."""
-    from mimtransfer.export.card import model_card
+    """Fill the folder with a backbone. Return its source, the line that says what was written, and None: no task."""
     from mimtransfer.export.folder import write_json
     from mimtransfer.export.preprocessing import preprocessor_config
     from mimtransfer.export.source import read_source
-    from mimtransfer.files import write_atomically
 
     source = read_source(args.checkpoint, args.config, args.arch, size)
     written = write(args, source, folder)
     preprocessing = preprocessor_config(source)
     if preprocessing and args.to != "timm":
         write_json(preprocessing, folder / "preprocessor_config.json")
-    name = os.path.basename(os.path.abspath(args.out))
-    write_atomically(folder / "README.md", model_card(source, args.to, written, name, args.records))
-    return source, written
+    return source, written, None
 
 
 def export_whole(args: argparse.Namespace, size, folder) -> tuple:
-    """Fill the folder with a model from pixels to predictions. Return as `export_backbone`."""
-    from mimtransfer.export.card import model_card
+    """Fill the folder with a model from pixels to predictions. Return its source, the line, and its task."""
     from mimtransfer.export.onnx_predictions import write_predictions
     from mimtransfer.export.trained import read_trained
-    from mimtransfer.files import write_atomically
 
     trained = read_trained(args.checkpoint, args.config, size)
-    written = write_predictions(trained, folder, args.opset, args.dynamic_size)
-    name = os.path.basename(os.path.abspath(args.out))
-    write_atomically(folder / "README.md", model_card(trained.source, args.to, written, name, args.records,
-                                                      trained.task))
-    return trained.source, written
+    return trained.source, write_predictions(trained, folder, args.opset, args.dynamic_size), trained.task
 
 
 def write(args: argparse.Namespace, source, folder) -> str:

@@ -35,7 +35,7 @@ outputs = session.run(None, {{'images': images}})    # float32, R G B in 0 ... 2
 model = AutoModel.from_pretrained('{out}')""",
 }
 
-_PIXELS = ["The graph takes the pixels of the picture and normalises them itself. `config.json` says the size, the "
+_PIXELS = ["The graph takes the pixels of the image and normalises them itself. `config.json` says the size, the "
            "channels, how the test images were resized before (`preparation`), the classes and the outputs."]
 
 

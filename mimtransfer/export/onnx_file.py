@@ -59,8 +59,8 @@ def unfused(model: nn.Module) -> nn.Module:
 
 
 def write_file(model: nn.Module, images: Tensor, names: Sequence[str], opset: int, path: Path, whose: str,
-               multiple: tuple[int, int] | None = None, fewest: int = 2) -> None:
-    """Write a model of one input, `images`. The number of images is free.
+               multiple: tuple[int, int] | None = None, fewest: int = 2) -> Session:
+    """Write a model of one input, `images`, and open the file again. The number of images is free.
 
     Args:
         images: [B, C, H, W], for which it is recorded.
@@ -89,6 +89,7 @@ def write_file(model: nn.Module, images: Tensor, names: Sequence[str], opset: in
             raise UserError(f"{whose} cannot be exported by torch.onnx ({reason}): {smaller} another version of "
                             "torch") from error
     need("onnx", "--to onnx").checker.check_model(str(path))
+    return Session(path)
 
 
 class Session:

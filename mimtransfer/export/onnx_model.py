@@ -14,15 +14,7 @@ from mimtransfer.backbones.vit import TimmViT
 from mimtransfer.datasets.configured import is_detector, is_pretraining
 from mimtransfer.errors import UserError
 from mimtransfer.export.folder import write_json
-from mimtransfer.export.onnx_file import (
-    OLDEST,
-    TOLERANCE,
-    Session,
-    check_free_size,
-    check_installed,
-    unfused,
-    write_file,
-)
+from mimtransfer.export.onnx_file import OLDEST, TOLERANCE, check_free_size, check_installed, unfused, write_file
 from mimtransfer.export.source import Source, check_equal, sample_images
 
 
@@ -69,16 +61,15 @@ def write_onnx(source: Source, folder: Path, output: str = "maps", opset: int = 
     """
     check_installed(opset)
     _check(source, output, dynamic_size)
-    model = Outputs(unfused(source.backbone), output).eval()
+    model = Outputs(source.backbone, output).eval()
     images, patch = sample_images(source.backbone), source.backbone.patch_size
     # Another size than the config's, so that what is recorded resamples the positions.
     larger = torch.randn(2, images.shape[1], images.shape[2] + 3 * patch[0], images.shape[3] + 5 * patch[1],
                          generator=torch.Generator().manual_seed(2))
     names = _names(model, images)
-    path = folder / "model.onnx"
-    write_file(model, larger if dynamic_size else images, names, opset, path,
-               f"checkpoint {source.path!r}: its {type(source.backbone).__name__}", patch if dynamic_size else None)
-    session = Session(path)
+    whose = f"checkpoint {source.path!r}: its {type(source.backbone).__name__}"
+    session = write_file(unfused(model), larger if dynamic_size else images, names, opset, folder / "model.onnx", whose,
+                         patch if dynamic_size else None)
     differences = []
     for batch in (images, images[:1], *((larger,) if dynamic_size else ())):
         with torch.no_grad():

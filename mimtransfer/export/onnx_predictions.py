@@ -1,6 +1,6 @@
-"""Write a whole model as `model.onnx`: from the pixels of a picture to logits, class maps or depth.
+"""Write a whole model as `model.onnx`: from the pixels of an image to logits, class maps or depth.
 
-Pixels are normalised in the graph, so a program needs no more than the picture, resized: [B, 3, H, W] float32, R G B in
+Pixels are normalised in the graph, so a program needs no more than the image, resized: [B, 3, H, W] float32, R G B in
 0 ... 255. It is compared with what `tools/test.py` runs: the model's own preprocessor and its `test_step`.
 """
 from __future__ import annotations
@@ -16,15 +16,7 @@ from torch import Tensor, nn
 
 from mimtransfer.errors import UserError
 from mimtransfer.export.folder import write_json
-from mimtransfer.export.onnx_file import (
-    OLDEST,
-    TOLERANCE,
-    Session,
-    check_free_size,
-    check_installed,
-    unfused,
-    write_file,
-)
+from mimtransfer.export.onnx_file import OLDEST, TOLERANCE, check_free_size, check_installed, unfused, write_file
 from mimtransfer.export.onnx_free_sizes import free_sizes
 from mimtransfer.export.source import check_equal
 from mimtransfer.export.trained import CLASSIFICATION, DEPTH, Trained, slide_of
@@ -34,7 +26,7 @@ _FEWEST = 4
 
 
 class Pixels(nn.Module):
-    """What the data set and the model's preprocessor make of a picture, without padding.
+    """What the data set and the model's preprocessor make of an image, without padding.
 
     Args:
         preprocessor: of mmengine or mmseg.
@@ -121,20 +113,18 @@ def write_predictions(trained: Trained, folder: Path, opset: int = OLDEST, dynam
                             "model.test_cfg=dict(mode='whole') in a config of your own")
     model = Predictions(trained).eval()
     height, width = trained.size
-    batches = [_pictures(trained, height, width)]
+    batches = [_noise_images(trained, height, width)]
     if dynamic_size:
         free_sizes(model)
         rows, columns = (max(-(-side // step), _FEWEST) for side, step in zip(trained.size, multiple))
-        batches = [_pictures(trained, (rows + down) * multiple[0], (columns + right) * multiple[1])
+        batches = [_noise_images(trained, (rows + down) * multiple[0], (columns + right) * multiple[1])
                    for down, right in ((0, 0), (3, 5), (2, 1))]
     for batch in batches:
         _check_padding(trained, batch)
-    path = folder / "model.onnx"
     whose = f"checkpoint {trained.source.path!r}: its {type(trained.model).__name__}"
     # Recorded for sides that differ: of equal ones torch would not know that they may.
-    write_file(model, batches[-2 if dynamic_size else 0], model.names, opset, path, whose,
-               multiple if dynamic_size else None, _FEWEST)
-    session = Session(path)
+    session = write_file(model, batches[-2 if dynamic_size else 0], model.names, opset, folder / "model.onnx", whose,
+                         multiple if dynamic_size else None, _FEWEST)
     differences = [_compare(trained, batch, session(batch)) for batch in (*batches, batches[0][:1])]
     write_json(_config(trained, model, batches[0], opset, dynamic_size, multiple, window), folder / "config.json")
     size = "any size" if dynamic_size else f"{height} x {width}"
@@ -148,8 +138,8 @@ def _multiple(trained: Trained) -> tuple[int, int]:
     return int(height), int(width)
 
 
-def _pictures(trained: Trained, height: int, width: int) -> Tensor:
-    """Return two pictures of noise, integers of 0 ... 255 as float32."""
+def _noise_images(trained: Trained, height: int, width: int) -> Tensor:
+    """Return two images of noise [2, C, H, W], integers of 0 ... 255 as float32."""
     channels = getattr(trained.model.backbone, "in_chans", 3)
     generator = torch.Generator().manual_seed(height * width)
     return torch.randint(256, (2, channels, height, width), generator=generator).float()
