@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import importlib
 import os.path as osp
 import re
 from collections.abc import Callable
@@ -46,7 +47,10 @@ def keep_bases() -> None:
     utils.load = functools.cache(utils.load)  # this module loads nothing but those indices
     config.is_installed = functools.cache(config.is_installed)
     config.Config._file2dict = staticmethod(_read_once(config.Config._file2dict))
-    config.FormatCode = _format_once(config.FormatCode)
+    place: Any = config
+    if not hasattr(config, "FormatCode"):  # onedl-mmengine takes it from yapf where it writes
+        place = importlib.import_module("yapf.yapflib.yapf_api")
+    place.FormatCode = _format_once(place.FormatCode)
 
 
 def _format_once(format_code: Callable[..., Any]) -> Callable[..., Any]:

@@ -85,3 +85,15 @@ def test_indices_are_parsed_once(tmp_path):
         "assert len(read) > 50 and len(read) == len(set(read)), len(read)\n"
     )
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, cwd=ROOT)
+
+
+def test_a_fork_that_takes_yapf_where_it_writes_formats_once_too():
+    """onedl-mmengine 0.10.12 has no `FormatCode` in its module."""
+    code = (
+        "import mmengine.config.config as config, yapf.yapflib.yapf_api as yapf\n"
+        "plain = yapf.FormatCode\ndel config.FormatCode\n"
+        "from mimtransfer.openmmlab.config_bases import keep_bases\nkeep_bases()\n"
+        "assert yapf.FormatCode is not plain\n"
+        "assert yapf.FormatCode('a=1', style_config={}) == plain('a=1', style_config={})\n"
+    )
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, cwd=ROOT)
