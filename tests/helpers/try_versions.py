@@ -74,6 +74,8 @@ def install(python, wheel, kind, cwd):
         refused = [bound for bound in bounds if f"for {bound.partition('==')[0]}" in done.stderr
                    or f"The user requested (constraint) {bound}" in done.stderr]
         assert refused, done.stderr[-1500:]
+        if any(bound.startswith("torch==") for bound in refused):  # each torchvision is for one torch
+            refused += [bound for bound in bounds if bound.startswith("torchvision==")]
         bounds = [bound for bound in bounds if bound not in refused]
     run(*pip, "--no-deps", wheel, cwd=cwd)
 
