@@ -30,22 +30,24 @@ class LateSamples(Sequence):
     Args:
         make: item -> sample.
         items: what the sampler gave.
+        plain: item -> the sample with numbers in the place of tensors, of which `default_collate` makes the same batch.
     """
 
-    def __init__(self, make: Callable[[Any], Mapping[str, Any]], items: Sequence):
-        self._make, self._items = make, items
+    def __init__(self, make: Callable[[Any], Mapping[str, Any]], items: Sequence,
+                 plain: Callable[[Any], Mapping[str, Any]] | None = None):
+        self._make, self._items, self._plain = make, items, plain or make
         self._made: list[Mapping[str, Any]] | None = None
 
     def one_by_one(self) -> Iterator[Mapping[str, Any]]:
-        """Make each sample when it is asked for, and keep none."""
-        return map(self._make, self._items)
+        """Make each sample, a plain one, when it is asked for, and keep none."""
+        return map(self._plain, self._items)
 
     def __len__(self) -> int:
         return len(self._items)
 
     def __getitem__(self, index):
         if self._made is None:
-            self._made = list(self.one_by_one())
+            self._made = [self._make(item) for item in self._items]
         return self._made[index]
 
 
