@@ -24,7 +24,7 @@ from torch.utils.data import get_worker_info
 MOST_PIECES = 8
 _SMALL = 1 << 16  # bytes; smaller tensors go through the queue itself
 _IN_USE, _KEPT = -1, -2  # bytes of a piece
-_kept: dict[int, np.ndarray] = {}  # of this process, a run: pieces of its workers by their key
+_kept: dict[int, tuple[np.ndarray, int]] = {}  # of this process, a run: key -> a piece of a worker, the worker's pid
 
 
 class _Piece(NamedTuple):
@@ -175,18 +175,19 @@ class _Call:
 def _open_new(piece: Tensor, key: int, worker: int, *what: Any) -> Tensor:
     """Open a piece that has arrived, and keep it open as long as its worker is one of this process."""
     memory = piece.numpy()
-    for process in active_children():
-        if process.pid == worker:
-            for dropped in [other for other, its in list(_kept.items()) if not its[_KEPT]]:
-                _kept.pop(dropped, None)
-            weakref.finalize(process, _kept.pop, key, None).atexit = False
-            _kept[key] = memory
-            memory[_KEPT] = True
+    workers = {process.pid: process for process in active_children()}
+    for other, (its, owner) in list(_kept.items()):
+        if not its[_KEPT] or owner not in workers:
+            _kept.pop(other, None)
+    if worker in workers:
+        weakref.finalize(workers[worker], _kept.pop, key, None).atexit = False
+        _kept[key] = memory, worker
+        memory[_KEPT] = True
     return _open(memory, *what)
 
 
 def _open_kept(key: int, *what: Any) -> Tensor:
-    return _open(_kept[key], *what)
+    return _open(_kept[key][0], *what)
 
 
 def _open(memory: np.ndarray, dtype: torch.dtype, shape: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:

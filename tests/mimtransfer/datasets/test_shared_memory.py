@@ -5,6 +5,7 @@ import os
 import weakref
 from multiprocessing.reduction import ForkingPickler
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
@@ -191,11 +192,12 @@ class Growing(Dataset):
         return dict(inputs=torch.full((2 + index // 4, 8, 3), index, dtype=torch.uint8).permute(2, 0, 1))
 
 
-def test_a_run_keeps_the_pieces_of_its_workers_until_they_end():
+def test_a_run_keeps_the_pieces_of_its_workers_until_they_end(monkeypatch):
+    monkeypatch.setattr(shared_memory, "_kept", {0: (np.ones(9, np.uint8), -1)})  # of a worker that has ended
     loader = DataLoader(Numbers(), 3, num_workers=2, collate_fn=Counting(), persistent_workers=True)
     for _ in range(3):
         pieces = max(batch["pieces"] for batch in loader)
-    assert 2 <= len(shared_memory._kept) <= 2 * pieces <= 10
+    assert 0 not in shared_memory._kept and 2 <= len(shared_memory._kept) <= 2 * pieces <= 10
     last = next(iter(loader))
     expected = last["inputs"].clone()
     del loader
@@ -218,7 +220,8 @@ def test_a_piece_is_sent_once_alone(monkeypatch):
     assert 1 <= len(arrived) <= 5
 
 
-def test_pieces_that_a_worker_has_dropped_are_not_kept():
+def test_pieces_that_a_worker_has_dropped_are_not_kept(monkeypatch):
+    monkeypatch.setattr(shared_memory, "_kept", {})
     loader = DataLoader(Growing(), 4, num_workers=1, collate_fn=stack_images)
     for number, batch in enumerate(loader):
         assert len(shared_memory._kept) <= MOST_PIECES + 1
