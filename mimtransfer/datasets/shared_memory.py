@@ -3,12 +3,16 @@
 Torch maps a new shared file for each tensor of each batch. The system clears and maps its pages one by one, which takes
 longer than to copy the pixels into them: 0.1 ms for an image of 224 x 224. Here a worker keeps a few pieces of shared
 memory. The last byte of a piece says whether a batch lies in it: the worker sets it, and the run clears it when nothing
-refers to the batch any more, however long that takes.
+refers to the batch any more, however long that takes. The last but one says that the run keeps the piece open, so that
+the worker need not send it again, which costs as much as to make two images: the run sets it, and the worker clears it
+when it drops the piece.
 """
 import os
+import secrets
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from multiprocessing import active_children
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,7 +23,18 @@ from torch.utils.data import get_worker_info
 # batches than these gets the others in memory of their own.
 MOST_PIECES = 8
 _SMALL = 1 << 16  # bytes; smaller tensors go through the queue itself
-_pieces: list[Tensor] = []  # of this process, a worker: [bytes + 1] uint8 each
+_IN_USE, _KEPT = -1, -2  # bytes of a piece
+_kept: dict[int, tuple[np.ndarray, int]] = {}  # of this process, a run: key -> a piece of a worker, the worker's pid
+
+
+class _Piece(NamedTuple):
+    """Shared memory of a worker."""
+
+    memory: Tensor  # [bytes + 2] uint8
+    key: int
+
+
+_pieces: list[_Piece] = []  # of this process, a worker
 
 
 class LateSamples(Sequence):
@@ -30,22 +45,24 @@ class LateSamples(Sequence):
     Args:
         make: item -> sample.
         items: what the sampler gave.
+        plain: item -> the sample with numbers in the place of tensors, of which `default_collate` makes the same batch.
     """
 
-    def __init__(self, make: Callable[[Any], Mapping[str, Any]], items: Sequence):
-        self._make, self._items = make, items
+    def __init__(self, make: Callable[[Any], Mapping[str, Any]], items: Sequence,
+                 plain: Callable[[Any], Mapping[str, Any]] | None = None):
+        self._make, self._items, self._plain = make, items, plain or make
         self._made: list[Mapping[str, Any]] | None = None
 
     def one_by_one(self) -> Iterator[Mapping[str, Any]]:
-        """Make each sample when it is asked for, and keep none."""
-        return map(self._make, self._items)
+        """Make each sample, a plain one, when it is asked for, and keep none."""
+        return map(self._plain, self._items)
 
     def __len__(self) -> int:
         return len(self._items)
 
     def __getitem__(self, index):
         if self._made is None:
-            self._made = list(self.one_by_one())
+            self._made = [self._make(item) for item in self._items]
         return self._made[index]
 
 
@@ -100,16 +117,17 @@ def _room(count: int, image: Tensor) -> Tensor:
 
 def _free_piece(size: int) -> Tensor | None:
     """Return a piece that nobody uses, of `size` bytes at least; None if there is none and none may be added."""
-    free = [number for number, piece in enumerate(_pieces) if not piece[-1]]
+    free = [number for number, piece in enumerate(_pieces) if not piece.memory[_IN_USE]]
     for number in free:
-        if len(_pieces[number]) > size:
-            return _pieces[number]
+        if len(_pieces[number].memory) >= size + 2:
+            return _pieces[number].memory
     if len(_pieces) == MOST_PIECES:
         if not free:
             return None
-        _pieces.pop(free[0])  # batches have grown
-    _pieces.append(torch.zeros(size + 1, dtype=torch.uint8).share_memory_())
-    return _pieces[-1]
+        _pieces.pop(free[0]).memory[_KEPT] = False  # batches have grown
+    memory = torch.zeros(size + 2, dtype=torch.uint8).share_memory_()
+    _pieces.append(_Piece(memory, secrets.randbits(63)))
+    return memory
 
 
 class SharedBatch(dict):
@@ -121,21 +139,24 @@ class SharedBatch(dict):
     def __init__(self, batch: Mapping[str, Any]):
         super().__init__(batch)
         places = {value.data_ptr() for value in batch.values() if isinstance(value, Tensor)}
-        self._taken = [piece for piece in _pieces if piece.data_ptr() in places]
+        self._taken = [piece for piece in _pieces if piece.memory.data_ptr() in places]
         for piece in self._taken:  # now, not when it is sent: a thread of the queue sends it while the next is made
-            piece[-1] = True
+            piece.memory[_IN_USE] = True
 
     def __reduce__(self) -> tuple:
         return dict, ({key: _sent(value, self._taken) for key, value in self.items()},)  # as a collate function left it
 
 
-def _sent(value: Any, taken: list[Tensor]) -> Any:
+def _sent(value: Any, taken: list[_Piece]) -> Any:
     """Return what is sent in the place of a value; `taken` are the pieces of its batch."""
     if not isinstance(value, Tensor):
         return value
     for piece in taken:
-        if piece.data_ptr() == value.data_ptr():
-            return _Call(_open, piece, value.dtype, value.shape, value.stride())
+        if piece.memory.data_ptr() == value.data_ptr():
+            what = value.dtype, value.shape, value.stride()
+            if piece.memory[_KEPT]:
+                return _Call(_open_kept, piece.key, *what)
+            return _Call(_open_new, piece.memory, piece.key, os.getpid(), *what)
     if value.nbytes < _SMALL and value.dtype != torch.bfloat16:  # numpy has none
         return _Call(torch.from_numpy, value.numpy())
     return value
@@ -151,10 +172,27 @@ class _Call:
         return self.made
 
 
-def _open(piece: Tensor, dtype: torch.dtype, shape: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
-    """Return the tensor that begins where a piece begins; give the piece back when no tensor refers to it any more."""
+def _open_new(piece: Tensor, key: int, worker: int, *what: Any) -> Tensor:
+    """Open a piece that has arrived, and keep it open as long as its worker is one of this process."""
     memory = piece.numpy()
-    array = memory[: (len(memory) - 1) // dtype.itemsize * dtype.itemsize]
+    workers = {process.pid: process for process in active_children()}
+    for other, (its, owner) in list(_kept.items()):
+        if not its[_KEPT] or owner not in workers:
+            _kept.pop(other, None)
+    if worker in workers:
+        weakref.finalize(workers[worker], _kept.pop, key, None).atexit = False
+        _kept[key] = memory, worker
+        memory[_KEPT] = True
+    return _open(memory, *what)
+
+
+def _open_kept(key: int, *what: Any) -> Tensor:
+    return _open(_kept[key][0], *what)
+
+
+def _open(memory: np.ndarray, dtype: torch.dtype, shape: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
+    """Return the tensor that begins where a piece begins; give the piece back when no tensor refers to it any more."""
+    array = memory[: (len(memory) - 2) // dtype.itemsize * dtype.itemsize]
     # Every view of the result shares its storage, and the storage holds the array. By numpy, since this may happen
     # anywhere, also where torch records or compiles what is done to tensors.
     weakref.finalize(array, _give_back, memory, os.getpid()).atexit = False
@@ -164,4 +202,4 @@ def _open(piece: Tensor, dtype: torch.dtype, shape: tuple[int, ...], stride: tup
 def _give_back(memory: np.ndarray, owner: int) -> None:
     """Mark a piece as free; a process that was forked off with a copy of the batch does not."""
     if os.getpid() == owner:
-        memory[-1] = 0
+        memory[_IN_USE] = False

@@ -26,7 +26,7 @@ from mimtransfer.datasets.unreadable import read_regular
 from mimtransfer.errors import UserError
 from mimtransfer.registry import DATASETS, TRANSFORMS
 from pretrain.aug_record import AugRecord, sample_seed
-from pretrain.data.decoding import BandsImage, StoredImage, UnreadableImage, choose_decoder
+from pretrain.data.decoding import BandsImage, StoredImage, TurboImage, UnreadableImage, choose_decoder
 from pretrain.data.on_device import Canvas, Unresized
 from pretrain.data.transforms import Shown, check_augment, check_transform
 
@@ -123,24 +123,32 @@ class PretrainImages(Dataset):
 
     def __getitem__(self, item: int | tuple[int, int]) -> dict:
         """Show an image. `item` is (epoch, index), as `EpochSampler` gives it, or an index, meant for epoch 0."""
+        sample = self._plain(item)
+        index, seed, box, flip = sample["record"]
+        # torch makes a tensor of an array four times as fast as of a number.
+        sample["record"] = AugRecord(
+            index=torch.from_numpy(np.array(index, np.int64)),
+            seed=torch.from_numpy(np.array(seed, np.int64)),
+            box=torch.from_numpy(box),
+            flip=torch.from_numpy(np.array(flip)),
+        )
+        return sample
+
+    def __getitems__(self, items: Sequence[int | tuple[int, int]]) -> LateSamples:
+        """Show the images of a batch: torch's loaders call this where a data set has it."""
+        plain = self._plain if type(self).__getitem__ is PretrainImages.__getitem__ else None
+        return LateSamples(self.__getitem__, items, plain)
+
+    def _plain(self, item: int | tuple[int, int]) -> dict[str, Any]:
+        """Show an image; the record holds two numbers, an array and a bool, which are cheaper to stack."""
         epoch, index = item if isinstance(item, tuple) else (0, item)
         if not 0 <= index < len(self):
             raise IndexError(f"got image {index}, expected 0 to {len(self) - 1}")
         seed = sample_seed(self.seed or 0, epoch, index)
         shown, (pixels, box, flip) = self._show(index, seed)
-        # torch makes a tensor of an array four times as fast as of a number.
-        record = AugRecord(
-            index=torch.from_numpy(np.array(shown, np.int64)),
-            seed=torch.from_numpy(np.array(seed, np.int64)),
-            box=torch.from_numpy(np.array(box, np.float32)),
-            flip=torch.from_numpy(np.array(flip)),
-        )
+        record: Any = AugRecord(int(shown), seed, np.array(box, np.float32), bool(flip))  # type: ignore[arg-type]
         parts = pixels._asdict() if isinstance(pixels, Canvas) else {"inputs": pixels}
         return {**parts, "record": record}
-
-    def __getitems__(self, items: Sequence[int | tuple[int, int]]) -> LateSamples:
-        """Show the images of a batch: torch's loaders call this where a data set has it."""
-        return LateSamples(self.__getitem__, items)
 
     def _show(self, index: int, seed: int) -> tuple[int, Shown]:
         for shown in chain(range(index, len(self)), range(index)):
@@ -283,7 +291,10 @@ class ImageSource(PretrainImages):
         return len(self.numbers)
 
     def open(self, index: int) -> StoredImage | BandsImage:
-        return self.decode(self.source.read(int(self.numbers[index])))
+        number = int(self.numbers[index])
+        if self.decode is TurboImage:
+            return TurboImage(self.source.open(number))
+        return self.decode(self.source.read(number))
 
     def name(self, index: int) -> str:
         return self.source.name(int(self.numbers[index]))

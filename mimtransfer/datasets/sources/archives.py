@@ -7,12 +7,14 @@ import os
 import threading
 import zipfile
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 import numpy as np
 
 from mimtransfer.datasets.sources.base import (
     EXTENSIONS,
     MAX_BYTES,
+    Parts,
     Source,
     check_labels,
     classes_of_folders,
@@ -24,6 +26,7 @@ from mimtransfer.datasets.tree import printable
 from mimtransfer.datasets.unreadable import BROKEN, UnreadableImage, reason
 from mimtransfer.errors import UserError
 
+_RAW = b".ppm"
 _ENCRYPTED = 1  # bit of a zip member's flags
 _OPEN_FILES = 64  # of the shards; systems allow a process 1024 by default
 
@@ -50,6 +53,7 @@ class TarSource(Source):
             raise UserError(f"{self.shards[0]}: no image in {len(self.shards)} tar files; images end in "
                             f"{' '.join(extensions)}")
         self.paths = PathTable(names)
+        self._may_be_raw = names[0].lower().endswith(_RAW)  # as all that tools/prepare_data.py writes
         self.shard = np.repeat(np.arange(len(found), dtype=np.int32), [len(members.names) for members in found])
         self.offsets = np.concatenate([members.offsets for members in found])
         self.sizes = np.concatenate([members.sizes for members in found])
@@ -72,15 +76,34 @@ class TarSource(Source):
         return self.__dict__ | {"_files": {}}  # a spawned worker opens its own
 
     def read(self, index: int) -> bytes:
+        return self._read(index, 0, self._size(index))
+
+    def open(self, index: int) -> bytes | Parts:
+        if not self._may_be_raw:
+            return self.read(index)
+        size = self._size(index)
+        try:
+            left = os.fstat(self._file(int(self.shard[index]))).st_size - int(self.offsets[index])
+        except OSError as error:
+            raise UnreadableImage(error.strerror or str(error)) from error
+        if left < size:  # whichever part is read: an image is whole, or it is not shown
+            raise UnreadableImage(f"the shard ends after {max(left, 0)} of its {size} bytes")
+        return Parts(partial(self._read, index), size)
+
+    def _size(self, index: int) -> int:
         size = int(self.sizes[index])
         if size > MAX_BYTES:
             raise UnreadableImage(f"{size} bytes")
+        return size
+
+    def _read(self, index: int, start: int, stop: int) -> bytes:
+        """Return some bytes of an image. It asks for the shard's descriptor, which may have been closed since."""
         try:
-            content = os.pread(self._file(int(self.shard[index])), size, int(self.offsets[index]))
+            content = os.pread(self._file(int(self.shard[index])), stop - start, int(self.offsets[index]) + start)
         except OSError as error:
             raise UnreadableImage(error.strerror or str(error)) from error
-        if len(content) < size:
-            raise UnreadableImage(f"the shard ends after {len(content)} of its {size} bytes")
+        if len(content) < stop - start:
+            raise UnreadableImage(f"the shard ends after {start + len(content)} of its {self.sizes[index]} bytes")
         return content
 
     def name(self, index: int) -> str:

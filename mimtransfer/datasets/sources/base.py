@@ -2,7 +2,8 @@
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from mmengine.logging import print_log
@@ -12,6 +13,13 @@ from mimtransfer.errors import UserError
 
 EXTENSIONS = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 MAX_BYTES = 2**30  # of one stored image: a size that a file only claims must not fill the memory
+
+
+class Parts(NamedTuple):
+    """The content of an image file, of which parts can be read: that of an image stored raw is mostly not shown."""
+
+    read: Callable[[int, int], bytes]  # (start, stop) -> the bytes from start to stop; raises UnreadableImage
+    size: int  # bytes
 
 
 class Source:
@@ -35,6 +43,10 @@ class Source:
     def read(self, index: int) -> bytes:
         """Return the content of an image file. Raises: UnreadableImage."""
         raise NotImplementedError
+
+    def open(self, index: int) -> bytes | Parts:
+        """Return the content of an image file, or the way to its parts if it may be raw. Raises: UnreadableImage."""
+        return self.read(index)
 
     def name(self, index: int) -> str:
         """Say where an image is, for the log."""

@@ -8,22 +8,26 @@ simplejpeg of the packages that bring libjpeg-turbo as a wheel, because it was t
 library of the system; none of them can decode the rows of a box alone. docs/benchmarks.md has the figures.
 """
 import math
-import re
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn.functional import interpolate
 
+from mimtransfer.datasets.sources.base import Parts
 from pretrain.data.decoding.pillow import StoredImage
+from pretrain.data.decoding.raw import RawPixels, find_pixels
 
 try:
     from simplejpeg import decode_jpeg, decode_jpeg_header
 except ImportError:  # no wheel for this machine: `decoding.choose` takes Pillow
     decode_jpeg = None
 
-_MODES = {Image.Resampling.BILINEAR: "bilinear", Image.Resampling.BICUBIC: "bicubic"}
+# What `interpolate(..., antialias=True)` calls after checks that take a twentieth of its time.
+_RESIZE = {
+    Image.Resampling.BILINEAR: torch.ops.aten._upsample_bilinear2d_aa.default,
+    Image.Resampling.BICUBIC: torch.ops.aten._upsample_bicubic2d_aa.default,
+}
 _SCAN, _APP1 = b"\xda", b"\xe1"  # JPEG markers: the pixels follow; EXIF data or XMP, which may say that it is turned
 
 
@@ -32,55 +36,70 @@ class TurboImage(StoredImage):
 
     decoder = "turbo"
 
-    def _open(self, source: bytes | Image.Image) -> None:
+    def __init__(self, source: bytes | Parts | Image.Image):
         self._pixels: dict[int, np.ndarray] = {}  # of the last reduction: some callers show several boxes
         self._content: bytes | None = None  # of a file that is not left to Pillow
-        if not isinstance(source, bytes):
-            super()._open(source)
-        elif (raw := read_raw(source)) is not None:  # nothing is decoded, and a box needs no copy of the rest
-            self._describe(source, *raw.shape[:2])
-            self._pixels = {1: raw}
-        elif (size := read_size(source)) is not None:
-            self._describe(source, *size)
-            self._is_jpeg, self.is_plain_jpeg, self._content = True, True, source
+        self._raw: RawPixels | None = None
+        if not isinstance(source, Image.Image):
+            self._raw = find_pixels(source)
+        if self._raw is not None:  # nothing is decoded, and nothing but the rows of a box is read
+            self._describe(self._raw.height, self._raw.width)
+        else:
+            super().__init__(source.read(0, source.size) if isinstance(source, Parts) else source)
+
+    def _open(self, source: bytes | Image.Image) -> None:
+        if isinstance(source, bytes) and (size := read_size(source)) is not None:
+            self._describe(*size)
+            self._is_jpeg, self.is_plain_jpeg, self._source, self._content = True, True, source, source
         else:
             super()._open(source)
-            self._content = source if self.is_plain_jpeg else None
+            if self.is_plain_jpeg and isinstance(source, bytes):
+                self._content = source
 
-    def _describe(self, source: bytes, height: int, width: int) -> None:
+    def _describe(self, height: int, width: int) -> None:
         """Set what `_open` of Pillow's path would, without opening the file."""
         self.height, self.width = height, width
         self._size, self._orientation, self._scale = (width, height), 1, None
-        self._source, self._image = source, None
+        self._image = None
         self._is_jpeg = self.is_plain_jpeg = False
 
     def pixels(
         self, box: tuple[int, int, int, int], size: tuple[int, int], filter: Image.Resampling, flip: bool = False
     ) -> Tensor:
-        whole = filter in _MODES and self._orientation == 1 and self._reduction(box, size, filter) == 1
-        decoded = self._decoded(1) if whole else None
-        if decoded is None:
-            return super().pixels(box, size, filter, flip)
         top, left, bottom, right = box
+        rows = None
+        if filter in _RESIZE and self._orientation == 1 and self._reduction(box, size, filter) == 1:
+            rows = self._rows(top, bottom, 1)
+        if rows is None:
+            return super().pixels(box, size, filter, flip)
         # torch takes half the time where all strides say channels-last, and less without gaps between rows.
-        cut = torch.from_numpy(decoded[top:bottom, left:right].copy())[None].permute(0, 3, 1, 2)
-        shown = interpolate(cut, size, mode=_MODES[filter], antialias=True)[0]
+        cut = torch.from_numpy(rows[None, :, left:right].copy().transpose(0, 3, 1, 2))
+        shown = _RESIZE[filter](cut, size, False)[0]
         return shown.flip(2) if flip else shown
 
     def _decode(self, box: tuple[int, int, int, int], scale: int) -> Image.Image:
-        decoded = self._decoded(scale)
-        if decoded is None:
+        left, top, right, bottom = box
+        rows = self._rows(top, bottom, scale)
+        if rows is None:
             if self._image is None:  # the header said nothing of what is wrong
                 super()._open(self._source)
             return super()._decode(box, scale)
-        left, top, right, bottom = box
-        height, width = decoded.shape[:2]
-        return Image.fromarray(decoded[top : min(bottom, height), left : min(right, width)])
+        return Image.fromarray(rows[:, left : min(right, rows.shape[1])])
 
     def _cut(self, box: tuple[int, int, int, int], scale: int) -> np.ndarray:
-        decoded = self._decoded(scale)
         left, top, right, bottom = box
-        return super()._cut(box, scale) if decoded is None else decoded[top:bottom, left:right]
+        rows = self._rows(top, bottom, scale)
+        return super()._cut(box, scale) if rows is None else rows[:, left:right]
+
+    def _rows(self, top: int, bottom: int, scale: int) -> np.ndarray | None:
+        """Return rows [bottom - top, W, 3] of the picture reduced by `scale`, or None where Pillow must read this file.
+
+        Of a reduced one the last row may be left out. Raises: UnreadableImage, a raw image cannot be read.
+        """
+        if self._raw is not None:
+            return self._raw.rows(top, bottom)
+        decoded = self._decoded(scale)
+        return None if decoded is None else decoded[top:bottom]
 
     def _decoded(self, scale: int) -> np.ndarray | None:
         """Return all pixels [H, W, 3], reduced by `scale`, or None where Pillow must read this file."""
@@ -119,18 +138,3 @@ def read_size(content: bytes) -> tuple[int, int] | None:
         return None
     plain = colors in ("YCbCr", "Gray") and height * width <= (Image.MAX_IMAGE_PIXELS or math.inf)
     return (height, width) if plain else None
-
-
-def read_raw(content: bytes) -> np.ndarray | None:
-    """Return the pixels of a binary PPM file of 8 bits, as tools/prepare_data.py writes it, without a copy.
-
-    Returns:
-        [H, W, 3] uint8; None for anything else, which Pillow may know.
-    """
-    header = re.match(rb"P6\n(\d{1,5}) (\d{1,5})\n255\n", content[:32])
-    if header is None:
-        return None
-    width, height = map(int, header.groups())
-    if len(content) != header.end() + 3 * width * height or not width * height:
-        return None
-    return np.frombuffer(content, np.uint8, offset=header.end()).reshape(height, width, 3)

@@ -1,8 +1,11 @@
 """Shared memory of a loader's worker is used again, and never while a batch in it is referred to."""
+import functools
+import gc
 import os
 import weakref
 from multiprocessing.reduction import ForkingPickler
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
@@ -55,14 +58,14 @@ def test_a_part_of_the_images_may_be_sent(pieces):
 
 def test_a_piece_is_free_when_nothing_refers_to_its_batch(pieces):
     got = sent(dict(inputs=stacked(images(1))))
-    assert len(pieces) == 1 and pieces[0][-1] == 1
+    assert len(pieces) == 1 and pieces[0].memory[-1] == 1
     view = got["inputs"][1, :, 2:]
     del got
-    assert pieces[0][-1] == 1
-    assert stacked(images(7)).data_ptr() != pieces[0].data_ptr() and (view == 2).all()
+    assert pieces[0].memory[-1] == 1
+    assert stacked(images(7)).data_ptr() != pieces[0].memory.data_ptr() and (view == 2).all()
     del view
-    assert pieces[0][-1] == 0
-    assert stacked(images(9)).data_ptr() == pieces[0].data_ptr() and len(pieces) == 2
+    assert pieces[0].memory[-1] == 0
+    assert stacked(images(9)).data_ptr() == pieces[0].memory.data_ptr() and len(pieces) == 2
 
 
 def test_who_keeps_many_batches_gets_memory_of_their_own(pieces):
@@ -74,7 +77,7 @@ def test_who_keeps_many_batches_gets_memory_of_their_own(pieces):
 def test_pieces_grow_with_the_batches_and_serve_smaller_ones(pieces):
     for side in range(2, 2 + MOST_PIECES + 2):
         stacked(images(0, side))
-    assert len(pieces) == MOST_PIECES and max(map(len, pieces)) == 2 * 3 * side * side + 1
+    assert len(pieces) == MOST_PIECES and max(len(piece.memory) for piece in pieces) == 2 * 3 * side * side + 2
     assert stacked(images(5, 2)).tolist() == torch.stack(images(5, 2)).tolist()
 
 
@@ -89,7 +92,7 @@ def test_unlike_images_stay_as_they_are_and_leave_the_piece_free(pieces):
         else:
             with pytest.raises(RuntimeError, match="equal size"):
                 stack_images(samples)
-    assert all(not piece[-1] for piece in pieces)
+    assert all(not piece.memory[-1] for piece in pieces)
 
 
 @pytest.mark.parametrize("interleaved", [True, False])
@@ -156,9 +159,9 @@ def test_a_piece_is_given_back_by_the_process_that_received_it_only(pieces):
         del got
         os._exit(0)
     os.waitpid(child, 0)
-    assert pieces[0][-1] == 1
+    assert pieces[0].memory[-1] == 1
     del got
-    assert pieces[0][-1] == 0
+    assert pieces[0].memory[-1] == 0
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -177,3 +180,49 @@ def test_a_loader_gives_the_same_batches_however_long_they_are_kept(workers):
 def test_a_worker_needs_few_pieces_when_batches_are_not_kept():
     loader = DataLoader(Numbers(), 3, num_workers=1, collate_fn=Counting())
     assert max(batch["pieces"] for batch in loader) <= 5  # one is made, two wait, one is on the way, one is looked at
+
+
+class Growing(Dataset):
+    """Images of 2 to 16 rows, one more with each batch of four."""
+
+    def __len__(self):
+        return 60
+
+    def __getitem__(self, index):
+        return dict(inputs=torch.full((2 + index // 4, 8, 3), index, dtype=torch.uint8).permute(2, 0, 1))
+
+
+def test_a_run_keeps_the_pieces_of_its_workers_until_they_end(monkeypatch):
+    monkeypatch.setattr(shared_memory, "_kept", {0: (np.ones(9, np.uint8), -1)})  # of a worker that has ended
+    loader = DataLoader(Numbers(), 3, num_workers=2, collate_fn=Counting(), persistent_workers=True)
+    for _ in range(3):
+        pieces = max(batch["pieces"] for batch in loader)
+    assert 0 not in shared_memory._kept and 2 <= len(shared_memory._kept) <= 2 * pieces <= 10
+    last = next(iter(loader))
+    expected = last["inputs"].clone()
+    del loader
+    gc.collect()
+    assert not shared_memory._kept
+    assert torch.equal(last["inputs"], expected)  # whoever holds a batch holds its memory
+
+
+def test_a_piece_is_sent_once_alone(monkeypatch):
+    arrived, was = [], shared_memory._open_new
+
+    @functools.wraps(was)  # a worker sends it by its name
+    def counted(piece, *what):
+        arrived.append(len(piece))
+        return was(piece, *what)
+
+    monkeypatch.setattr(shared_memory, "_open_new", counted)
+    loader = DataLoader(Numbers(), 3, num_workers=1, collate_fn=stack_images, persistent_workers=True)
+    assert sum(1 for _ in range(4) for _ in loader) == 80
+    assert 1 <= len(arrived) <= 5
+
+
+def test_pieces_that_a_worker_has_dropped_are_not_kept(monkeypatch):
+    monkeypatch.setattr(shared_memory, "_kept", {})
+    loader = DataLoader(Growing(), 4, num_workers=1, collate_fn=stack_images)
+    for number, batch in enumerate(loader):
+        assert len(shared_memory._kept) <= MOST_PIECES + 1
+        assert batch["inputs"].shape == (4, 3, 2 + number, 8) and batch["inputs"][3, 0, 0, 0] == 4 * number + 3
