@@ -56,6 +56,30 @@ def test_voc_to_a_detector_of_boxes_by_a_config_of_vitdet(call, capsys):
     assert not call("test", str(next(work_dir.glob("own_*.py"))), str(work_dir / "iter_2.pth"), "--work-dir", "tested")
 
 
+def test_a_detector_on_another_folder(call, capsys):
+    """After the test above: the record of the training stays, the new one stands beside it, each in its column."""
+    work_dir = Path("work_dirs/mask-rcnn_vitdet_vit-base_25e_coco-512_cells_quick")
+    before = record(work_dir)
+    config = str(next(work_dir.glob("own_*.py")))
+    assert not call("test", config, str(work_dir), "--data", "leaves")
+    assert "val   4 images, 8 boxes, 0 images without objects (as given)" in capsys.readouterr().out
+    assert record(work_dir) == before
+    path, = work_dir.glob("*/result.json")
+    found = record(path.parent)
+    assert found["protocol"]["name"] == before["protocol"]["name"] + ", tested on leaves"
+    assert found["run_id"] == before["run_id"] and found["evaluated"] == {"on": "test", "iter": 2}
+    assert found["data_fingerprint"]["train"] == before["data_fingerprint"]["train"]
+    assert found["data_fingerprint"]["eval"] != before["data_fingerprint"]["eval"]
+    assert not call("table", str(work_dir))
+    table = capsys.readouterr().out
+    assert table.splitlines()[0].count("box AP") == 2 and "tested on leaves" in table
+    assert call("test", config, str(work_dir), "--data", "cells") == 2
+    assert "8 of its 10 images were trained on" in capsys.readouterr().err
+    assert call("test", VITDET, str(work_dir), "--data", "leaves", "--work-dir", "other") == 2
+    said = capsys.readouterr()
+    assert f"has written {config}: to test it, give that config" in said.out + said.err
+
+
 def test_masks_to_upernet(call):
     options = ["--data", "roads", "--quick", "--image-size", "64", "--work-dir", "seg"]
     assert not call("train", SEG, *options, *SHORT)
