@@ -18,7 +18,10 @@ LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 # A path with a placeholder in capitals or braces, or with a pattern, stands for others.
 PATH = re.compile(
     r"(?<![\w/.-])((?:configs|tools|mimtransfer|pretrain|tests)/[\w/.-]*[\w-]\.(?:py|sh|md|json))(?![\w/*{])")
-COMMAND = re.compile(r"(?:^|[ /])tools/(\w+)\.py((?: .*)?)$|(?:^|[ /])tools/launch/(?:torchrun|slurm)\.sh (\w+)(.*)$")
+COMMAND = re.compile(r"(?:^|[ /])tools/(\w+)\.py((?: .*)?)$"
+                     r"|(?:^|[ /])(?:tools/launch/(?:torchrun|slurm)\.sh|mimtransfer(?: launch)?)"
+                     r" (?!import )([a-z][\w-]*)(.*)$")
+ALIASES = {"convert": "convert_checkpoint"}
 OWN = {"own.py", "my_config.py"}
 
 
@@ -58,11 +61,14 @@ def commands(text):
     """Yield (tool, words behind it) of each command in the blocks for a shell and in the text."""
     blocks = re.findall(r"```(?:bash|sh|console)?\n(.*?)```", text, re.DOTALL)
     lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
-    lines += re.findall(r"`((?:python )?tools/[^`]*)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+    rest = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    lines += re.findall(r"`((?:python )?tools/[^`]*|mimtransfer [a-z][^`|]*)`", rest)
     for line in lines:
         line = re.split(r" +(?:#|\|| && |> )", f"{line} ")[0].strip()
         if found := COMMAND.search(line):
-            yield found.group(1) or found.group(3), found.group(2) or found.group(4) or ""
+            name = (found.group(1) or found.group(3)).replace("-", "_")
+            if name not in ("configs", "where", "completion"):  # of the console command alone
+                yield ALIASES.get(name, name), found.group(2) or found.group(4) or ""
 
 
 def options(tool):
