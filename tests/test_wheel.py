@@ -45,6 +45,7 @@ def test_the_wheel_holds_all_configs_tools_and_pages(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     pages = {name.rpartition("/")[2] for name in names if "/.mim/docs/" in name}
     assert pages == {path.name for path in (ROOT / "docs").glob("*.md")}  # which messages name
+    assert {"mimtransfer/py.typed", "pretrain/py.typed"} <= set(names)  # without them a type checker reads no types
     for folder in ("configs", "tools"):
         held = {name.partition("/.mim/")[2] for name in names if f"/.mim/{folder}/" in name}
         assert held == {path.relative_to(ROOT).as_posix() for path in (ROOT / folder).rglob("*")
