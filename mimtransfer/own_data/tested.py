@@ -15,7 +15,7 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 
 from mimtransfer.checks.annotations import read_coco
-from mimtransfer.cli.launch import load_config
+from mimtransfer.cli.launch import load_config, set_work_dir
 from mimtransfer.datasets.class_folders import class_images
 from mimtransfer.datasets.configured import classes_of, leaves, name_of
 from mimtransfer.errors import UserError
@@ -42,7 +42,7 @@ def with_data(cfg: Config, path: str, cfg_options: list[str], source: str) -> Co
     """
     work_dir, lines = cfg.work_dir, []
     cfg = load_config(path, cfg_options, prepare=lambda read: lines.extend(set_test_data(read, source, work_dir)))
-    cfg.work_dir = work_dir
+    set_work_dir(cfg, work_dir, path)
     if os.environ.get("RANK", "0") == "0":
         print("\n".join(lines), flush=True)
     return cfg

@@ -61,7 +61,9 @@ def test_a_detector_on_another_folder(call, capsys):
     work_dir = Path("work_dirs/mask-rcnn_vitdet_vit-base_25e_coco-512_cells_quick")
     before = record(work_dir)
     config = str(next(work_dir.glob("own_*.py")))
+    written = Path(config).read_text()
     assert not call("test", config, str(work_dir), "--data", "leaves")
+    assert Path(config).read_text() == written  # a test on other data is no other training
     assert "val   4 images, 8 boxes, 0 images without objects (as given)" in capsys.readouterr().out
     assert record(work_dir) == before
     path, = work_dir.glob("*/result.json")
