@@ -1,8 +1,10 @@
 """README, CONTRIBUTING and docs: every link and anchor leads somewhere, every command that is shown can be given."""
 import argparse
 import importlib.util
+import os
 import re
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -165,3 +167,13 @@ def test_links_that_only_a_checkout_has_are_text_on_the_site(site):
     text = "[kept](../mfm.md#x) [out](../../README.md) [folder](records/real) [web](https://a.b) [lost](nowhere.md)"
     assert site.on_page_markdown(text, page=page) == (
         "[kept](../mfm.md#x) out folder [web](https://a.b) [lost](nowhere.md)")
+
+
+def test_the_site_is_built_and_its_links_lead_somewhere(tmp_path):
+    """What `make docs` runs: a page that is in no menu, or a link or anchor to nothing, is an error there."""
+    words = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
+    env = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, env=env)
+    assert done.returncode == 0, done.stdout + done.stderr
+    text = (tmp_path / "own-data/index.html").read_text()
+    assert "mimtransfer" in text and "https://fonts" not in text
