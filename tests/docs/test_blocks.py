@@ -7,6 +7,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import timm
+import torch
 from doc_blocks import PAGES, ROOT, blocks, commands
 from mmengine.config import Config
 from own_tool import call_tool
@@ -128,3 +130,13 @@ def test_the_comparison_of_strategies_runs(tmp_path, monkeypatch, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert [line[:14].strip() for line in lines] == ["random", "rectangles", "parts", "parts, alone", "grow",
                                                      "grow, alone"]
+
+
+def test_lines_of_python_run(tmp_path, capsys):
+    """What stands behind `python -c`, on a ViT-B as timm would save it."""
+    torch.save(timm.create_model("vit_base_patch16_224", num_classes=0).state_dict(), tmp_path / "vit.pth")
+    lines = [shlex.split(command)[2] for _, command in ALL if command.startswith("python -c")]
+    assert lines
+    for line in lines:
+        exec(compile(line.replace("CKPT", str(tmp_path / "vit.pth")), "docs", "exec"), {})
+    assert "matched" in capsys.readouterr().out
