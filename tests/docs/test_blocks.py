@@ -22,7 +22,7 @@ from mimtransfer.shipped.configs import locate
 NEEDS = re.compile(r"""
     \b(?:CONFIG|CKPT|CHECKPOINT|SUITE|SRC|DST|DIR|OUT|WORK_DIR|PREDICTIONS_[AB]|IMAGE_OR_FOLDER)\b
     | (?:^|[ =/])(?:data|work_dirs|exported|checkpoints)(?:/|\ |$) | \.pth\b | \ [ab]\.segm\.json
-    | ^torchrun\ | ^sbatch\ | tools/launch/ | ^pip\ install
+    | ^torchrun\ | ^sbatch\ | tools/launch/ | ^pip\ install | ^mkdir\ -p\ ~
     | configs/[\w/.-]*_(?:in1k|coco|ade20k|cifar10|bccd|camvid)""", re.VERBOSE)
 # What needs nothing, and takes too long to be run once more here: beginning of the command -> the test that runs it.
 ELSEWHERE = {
