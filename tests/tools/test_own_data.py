@@ -23,6 +23,7 @@ def folder(tmp_path_factory):
     yolo(out / "leaves", polygons=True)
     voc(out / "cells")
     masks(out / "roads")
+    masks(out / "lanes", number=3)
     return out
 
 
@@ -88,6 +89,11 @@ def test_masks_to_upernet(call):
     found = record("seg")
     assert math.isfinite(found["metrics"]["miou"]["value"])
     assert found["protocol"]["name"].endswith("on roads, quick look, 64 pixels")
+    assert not call("test", "seg/own_upernet_vit-base_160k_ade20k-512x512.py", "seg", "--data", "lanes", "--tta")
+    (path,) = Path("seg").glob("*/result.json")
+    other = record(path.parent)
+    assert other["protocol"]["name"] == found["protocol"]["name"] + ", tested on lanes, TTA"
+    assert math.isfinite(other["metrics"]["miou"]["value"]) and record("seg") == found
 
 
 def test_images_to_a_pretraining(call, capsys):
