@@ -41,8 +41,11 @@ def trained(call, work):
     return work / "work_dirs"
 
 
-def test_the_wheel_holds_all_configs_and_tools(wheel):
+def test_the_wheel_holds_all_configs_tools_and_pages(wheel):
     names = zipfile.ZipFile(wheel).namelist()
+    pages = {name.rpartition("/")[2] for name in names if "/.mim/docs/" in name}
+    assert pages == {path.name for path in (ROOT / "docs").glob("*.md")}  # which messages name
+    assert {"mimtransfer/py.typed", "pretrain/py.typed"} <= set(names)  # without them a type checker reads no types
     for folder in ("configs", "tools"):
         held = {name.partition("/.mim/")[2] for name in names if f"/.mim/{folder}/" in name}
         assert held == {path.relative_to(ROOT).as_posix() for path in (ROOT / folder).rglob("*")
@@ -56,7 +59,7 @@ def test_it_is_the_installed_code_that_runs(call, work):
     assert Path(call("where").strip()) == Path(run(
         work.parent / "env/bin/python", "-c",
         "import mimtransfer, pathlib; print(pathlib.Path(mimtransfer.__file__).parent / '.mim')", cwd=work).strip())
-    assert str(ROOT) not in call("where")
+    assert str(ROOT) not in call("where") and Path(call("where", "docs/own-data.md").strip()).is_file()
     assert "mae_vit-base_800e_in1k" in call("configs", "mae_vit-base_800e*")
 
 

@@ -53,6 +53,7 @@ def main() -> None:
         launch.enter_scope(cfg)
         check_channels(cfg)
         args.checkpoint = launch.checkpoint_at(args.checkpoint)
+        launch.note_own_config(args.config, args.checkpoint)
         predictor = Predictor(cfg, args.checkpoint, args.out, args.score_thr, args.device or get_device(),
                               args.ann_file)
         with predictor.write_json() as out, CocoResults(args.out) as results:

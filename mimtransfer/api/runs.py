@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from mimtransfer.cli.options import option_texts
 from mimtransfer.errors import UserError, near_files
+from mimtransfer.own_data.converted import name_of_data
 from mimtransfer.results.record import FILE_NAME, read_record, read_runs
 from mimtransfer.shipped.configs import find_config, locate
 from mimtransfer.shipped.places import shipped
@@ -38,14 +39,18 @@ class Pretrained(NamedTuple):
     record: dict[str, Any]  # result.json, docs/results-format.md
 
 
-def pretrain(config: str | os.PathLike, work_dir: str | os.PathLike, *, options: Mapping[str, Any] | None = None,
-             seed: int | None = None, resume: bool = False, amp: bool = False, compile: bool = False,
-             log: Sequence[str] = (), show: bool = True) -> Pretrained:
+def pretrain(config: str | os.PathLike, work_dir: str | os.PathLike, *, data: str | os.PathLike | None = None,
+             quick: bool = False, image_size: int | None = None, batch: int | None = None, epochs: int | None = None,
+             options: Mapping[str, Any] | None = None, seed: int | None = None, resume: bool = False, amp: bool = False,
+             compile: bool = False, log: Sequence[str] = (), show: bool = True) -> Pretrained:
     """Pretrain an encoder, as `tools/pretrain.py CONFIG --work-dir WORK_DIR` does.
 
     Args:
         config: config file of a pretraining, or the short name of one that is shipped.
         work_dir: for checkpoints, logs and the record.
+        data: folder of images, in place of the config's (docs/own-data.md).
+        quick: a look-see of minutes on a CPU.
+        image_size, batch, epochs: side in pixels, images in an iteration, length; what depends on them follows.
         options: keys of the config and their values, e.g. `{"train_cfg.max_epochs": 10}`.
         seed: of the run; by default the config's.
         resume: go on from the newest checkpoint in the work dir, where there is one.
@@ -57,16 +62,19 @@ def pretrain(config: str | os.PathLike, work_dir: str | os.PathLike, *, options:
         UserError: the line that the tool ends with.
         RuntimeError: the tool has failed otherwise; the message has its last lines.
     """
-    words = _words(options, seed, amp, compile, log) + ["--resume"] * resume
+    words = _own(data, quick, image_size, batch, epochs)
+    words += _words(options, seed, amp, compile, log) + ["--resume"] * resume
     run_tool("pretrain", [os.fspath(config), "--work-dir", os.fspath(work_dir), *words], show)
     record = read_record(Path(work_dir, FILE_NAME))
     return Pretrained(Path(work_dir, record["files"]["checkpoint"]["path"]), record)
 
 
 def transfer(config: str | os.PathLike, checkpoint: str | os.PathLike | None = None,
-             work_dir: str | os.PathLike | None = None, *, options: Mapping[str, Any] | None = None,
-             seed: int | None = None, resume: bool = False, amp: bool = False, compile: bool = False,
-             log: Sequence[str] = (), show: bool = True) -> dict[str, Any] | list[dict[str, Any]]:
+             work_dir: str | os.PathLike | None = None, *, data: str | os.PathLike | None = None,
+             quick: bool = False, image_size: int | None = None, batch: int | None = None, epochs: int | None = None,
+             options: Mapping[str, Any] | None = None, seed: int | None = None, resume: bool = False, amp: bool = False,
+             compile: bool = False, log: Sequence[str] = (),
+             show: bool = True) -> dict[str, Any] | list[dict[str, Any]]:
     """Train a detector, segmentor or classifier on a pretrained backbone and score it, or run a whole suite.
 
     A config runs tools/train.py, one that trains nothing (k-NN) tools/test.py. A suite file (docs/suites.md) runs
@@ -76,18 +84,22 @@ def transfer(config: str | os.PathLike, checkpoint: str | os.PathLike | None = N
         config: config file of a transfer, or suite file; or the short name of one that is shipped.
         checkpoint: of a pretraining, or its work dir; None: random weights. A suite names its own.
         work_dir: for checkpoints, logs and the record; by default that of the tool.
+        data: COCO, Pascal VOC, YOLO, images with masks or class folders, in place of the config's (docs/own-data.md).
+        quick, image_size, batch, epochs: as of `pretrain`, for trainings.
         options, seed, resume, amp, compile, log, show: as of `pretrain`; of these a suite takes `seed` and `show`.
 
     Returns:
         The record of a config's run; of a suite the records of all that is done, pretrainings first.
 
     Raises:
-        UserError: the line that the tool ends with; an option that a suite does not take.
+        UserError: the line that the tool ends with; an option that a suite, or a config without training, has no use
+            for.
         RuntimeError: the tool has failed otherwise; the message has its last lines.
     """
     config = locate(config, suites=True) or find_config(config)
     if is_suite(config):
-        other = dict(checkpoint=checkpoint, options=options, resume=resume, amp=amp, compile=compile, log=log)
+        other = dict(checkpoint=checkpoint, data=data, quick=quick, image_size=image_size, batch=batch, epochs=epochs,
+                     options=options, resume=resume, amp=amp, compile=compile, log=log)
         if odd := [name for name, value in other.items() if value]:
             raise UserError(f"{config} is a suite, which says its {odd[0]} itself; write it there, or give a config")
         words = [] if seed is None else ["--seeds", str(seed)]
@@ -103,8 +115,12 @@ def transfer(config: str | os.PathLike, checkpoint: str | os.PathLike | None = N
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="pkg_resources is deprecated", category=UserWarning)  # of mmengine
         trains = read_config(config).get("train_cfg") is not None
-    folder = Path(work_dir or Path("work_dirs", Path(config).stem))
-    words = [config, "--work-dir", str(folder), *_words(options, seed, amp, compile and trains, log)]
+    if not trains and (quick or any(value is not None for value in (image_size, batch, epochs))):
+        raise UserError(f"{config} trains nothing: leave quick, image_size, batch and epochs out")
+    name = "_".join([Path(config).stem, *([] if data is None else [name_of_data(os.fspath(data))]), *["quick"] * quick])
+    folder = Path(work_dir or Path("work_dirs", name))
+    words = [config, "--work-dir", str(folder), *_own(data, quick, image_size, batch, epochs)]
+    words += _words(options, seed, amp, compile and trains, log)
     words += ["--resume"] * (resume and trains)
     words += [] if checkpoint is None else ["--pretrained", os.fspath(checkpoint)]
     run_tool("train" if trains else "test", words, show)
@@ -167,6 +183,13 @@ def _pass_on(lines: Iterable[str], show: bool) -> list[str]:
         if show and (found := _SHOWN.fullmatch(line)):
             print(found.group(1), flush=True)
     return list(last)
+
+
+def _own(data: str | os.PathLike | None, quick: bool, *numbers: int | None) -> list[str]:
+    """Word `data`, `quick`, and the numbers `image_size`, `batch` and `epochs`."""
+    words = ([] if data is None else ["--data", os.fspath(data)]) + ["--quick"] * quick
+    names = ("--image-size", "--batch", "--epochs")
+    return words + [word for name, value in zip(names, numbers) if value is not None for word in (name, str(value))]
 
 
 def _words(options: Mapping[str, Any] | None, seed: int | None, amp: bool, compile: bool,

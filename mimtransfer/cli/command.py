@@ -19,7 +19,7 @@ _FIRST = ("pretrain", "train", "test", "predict", "table", "transfer", "plan", "
 _ALIASES = {"convert": "convert-checkpoint"}
 _OWN = {
     "configs": "List the configs that are shipped, one line each; mimtransfer configs PATTERN",
-    "where": "Print where a config, a tool or all of it lies; mimtransfer where [NAME]",
+    "where": "Print where a config, a tool, a page docs/NAME.md or all of it lies; mimtransfer where [NAME]",
     "launch": "Run pretrain, train or test on all GPUs: mimtransfer launch train CONFIG",
     "completion": "Print a script that completes commands, options and configs; mimtransfer completion bash|zsh",
 }
@@ -40,7 +40,8 @@ def usage() -> str:
         "usage: mimtransfer COMMAND [ARGUMENTS]", "",
         "From masked image modelling to transfer tables. Each command has its own --help. A CONFIG is a file, or the",
         "short name of one that is shipped: mimtransfer pretrain mae_vit-base_800e_in1k", "",
-        *lines,
+        *lines, "",
+        "Where a message names a page of docs/: mimtransfer where docs/own-data.md",
     ])  # fmt: skip
 
 
@@ -113,7 +114,7 @@ def _say(name: str, arguments: list[str]) -> None:
 
 
 def where(name: str) -> str:
-    """Return the file of a tool, of a script in tools/launch, or of a config.
+    """Return the file of a tool, of a script in tools/launch, of a page that messages name, or of a config.
 
     Raises:
         UserError: there is nothing of this name.
@@ -122,6 +123,11 @@ def where(name: str) -> str:
 
     tool = name.removesuffix(".py").replace("_", "-")
     script = shipped("tools") / "launch" / name.removeprefix("launch/")
+    if name.startswith("docs/"):
+        pages = sorted(f"docs/{path.name}" for path in shipped("docs").glob("*.md"))
+        if name not in pages:
+            raise UserError(f"{name!r}: no such page; {near_matches(name, pages) or 'expected ' + ', '.join(pages)}")
+        return str(shipped("docs") / name.removeprefix("docs/"))
     if script.is_file():
         return str(script)
     path = tools().get(_ALIASES.get(tool, tool))

@@ -24,6 +24,7 @@ from mimtransfer.cli.overrides import apply_options
 from mimtransfer.datasets.configured import dicts_in
 from mimtransfer.errors import UserError
 from mimtransfer.openmmlab.config_bases import read_config
+from mimtransfer.results.description import protocol_of
 from mimtransfer.results.record import FILE_NAME, read_record
 from mimtransfer.training.batch import recorded_batch
 from mimtransfer.training.precision import share_gradients
@@ -62,9 +63,17 @@ def load_config(
 
 
 def set_work_dir(cfg: Config, work_dir: str | None, config_path: str) -> None:
-    """Set `cfg.work_dir`: the command line before the config before work_dirs/<name of the config file>."""
+    """Set `cfg.work_dir`: the command line before the config before work_dirs/<name of the config file>.
+
+    mmengine writes what the run resolves to into it, under the name of the config. One that lies there itself stays as
+    it was written: it would be told to load a checkpoint, or to test on other data.
+    """
     name = osp.splitext(osp.basename(config_path))[0]
     cfg.work_dir = work_dir or cfg.get("work_dir") or osp.join("work_dirs", name)
+    if cfg.filename is not None and osp.realpath(osp.dirname(cfg.filename)) == osp.realpath(cfg.work_dir):
+        cfg.protocol = protocol_of(cfg)  # by default that of the file
+        folder, file = osp.split(cfg.filename)
+        object.__setattr__(cfg, "_filename", osp.join(folder, f"run_{file}"))  # setattr would make it a key
 
 
 def set_launcher(cfg: Config, launcher: str) -> None:
@@ -201,6 +210,15 @@ def enter_scope(cfg: Config) -> None:
 def checkpoint_at(path: str | None) -> str | None:
     """Let a work dir stand for its newest whole checkpoint; anything else stays as it is."""
     return str(newest_checkpoint(path) or path) if path is not None and osp.isdir(path) else path
+
+
+def note_own_config(config: str, checkpoint: str | None) -> None:
+    """Say which config the training of a checkpoint has written for `--data` and the like, where another one is given.
+    """
+    written = osp.join(osp.dirname(checkpoint or ""), f"own_{osp.splitext(osp.basename(config))[0]}.py")
+    if checkpoint is not None and osp.isfile(written):
+        print_log(f"A training with --data, --quick or the like has written {written}: to test it, give that config",
+                  logger="current", level=logging.WARNING)
 
 
 def check_what_is_tested(cfg: Config, checkpoint: str | None, pretrained: str | None) -> int | None:

@@ -18,16 +18,21 @@ from mimtransfer.files import write_atomically
 def new_folder(out: str | Path) -> Iterator[Path]:
     """Yield a folder to write into; it gets its name when all is written, and is removed when something fails.
 
+    Folders above are made, as for a work dir.
+
     Raises:
-        UserError: the name is taken, or the folder above does not exist.
+        UserError: the name is taken, or a folder above cannot be made.
     """
     out = Path(os.path.abspath(out))
     if out.is_dir() and not any(out.iterdir()):
         out.rmdir()
     if os.path.lexists(out):
         raise UserError(f"{str(out)!r} exists and is no empty folder: remove it, or give another name")
-    if not out.parent.is_dir():
-        raise UserError(f"cannot write {str(out)!r}: the folder {str(out.parent)!r} does not exist")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write {str(out)!r}: the folder {str(out.parent)!r} cannot be made ({error.strerror}); "
+                        "give another name") from None
     part = out.with_name(f".{out.name}.{os.getpid()}.part")
     part.mkdir()
     try:

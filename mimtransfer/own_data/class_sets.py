@@ -33,7 +33,8 @@ def write_class_folders(found: dict[str, str], source: str, out: str, share: flo
         UserError: a class folder is empty, the splits have other classes, or a class is too small to be in both.
     """
     read = {split: class_images(path) for split, path in found.items()}
-    classes = check_names(read["train"].classes, found["train"])
+    first = next(iter(found)) if "train" not in found else "train"
+    classes = check_names(read[first].classes, found[first])
     for split, images in read.items():
         odd = sorted(set(images.classes) ^ set(classes))
         if odd:

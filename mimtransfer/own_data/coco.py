@@ -60,23 +60,24 @@ def find_jsons(folder: str) -> dict[str, str]:
     return found
 
 
-def read_coco_set(path: str, images: str | None = None) -> FoundCoco:
+def read_coco_set(path: str, images: str | None = None, tested: bool = False) -> FoundCoco:
     """Read the jsons of a data set.
 
     Args:
         path: a json, or a folder of `find_jsons`.
         images: folder of the images; None: it is looked for.
+        tested: they are for a test alone, so one that is trained on need not be there.
 
     Raises:
         UserError: a json is broken, names images that are not there, or classes other than the first has.
     """
     jsons = find_jsons(path) if osp.isdir(path) else {"train": osp.abspath(path)}
-    if list(jsons) == ["val"] or list(jsons) == ["test"]:
+    if not tested and list(jsons) in (["val"], ["test"]):
         jsons = {"train": next(iter(jsons.values()))}
-    if "train" not in jsons:
+    if "train" not in jsons and not tested:
         raise UserError(f"{path}: has {', '.join(sorted(jsons))} annotations but none to train on; add "
                         "instances_train.json, or give one json to be split")
-    contents = {split: _read(file, split != "train") for split, file in jsons.items()}
+    contents = {split: _read(file, tested or split != "train") for split, file in jsons.items()}
     classes = _classes(contents, jsons)
     found = {split: CocoFile(jsons[split], images or _folder_of(jsons[split], contents[split], split), contents[split])
              for split in jsons}
@@ -136,13 +137,14 @@ def _classes(contents: dict[str, dict], jsons: dict[str, str]) -> tuple[str, ...
                      if entry["id"] in used or entry["name"] not in roots)
 
     found = {split: names(coco) for split, coco in contents.items()}
+    first = "train" if "train" in found else next(iter(found))
     for split, own in found.items():
-        if own != found["train"]:
-            numbers = (len(found["train"]), len(own))
-            odd = next((pair for pair in zip(found["train"], own) if pair[0] != pair[1]), numbers)
-            raise UserError(f"{jsons[split]}: its categories are not those of {jsons['train']!r} ({odd[1]!r} in place "
+        if own != found[first]:
+            numbers = (len(found[first]), len(own))
+            odd = next((pair for pair in zip(found[first], own) if pair[0] != pair[1]), numbers)
+            raise UserError(f"{jsons[split]}: its categories are not those of {jsons[first]!r} ({odd[1]!r} in place "
                             f"of {odd[0]!r}); write the same names in the same order into both")
-    return check_names(list(found["train"]), jsons["train"])
+    return check_names(list(found[first]), jsons[first])
 
 
 def _folder_of(path: str, coco: dict[str, Any], split: str) -> str:

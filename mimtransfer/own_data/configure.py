@@ -80,13 +80,7 @@ def _set_boxes(cfg: Config, data: OwnData) -> list[str]:
         loader = cfg.get(f"{name}_dataloader")
         if not loader:
             continue
-        old = next(leaves(loader.dataset))
-        new = {key: old[key] for key in _KEPT_OF_BOXES if key in old}
-        loader.dataset = ConfigDict(
-            new, type="CocoDataset", data_root=data.folder, ann_file=data.splits[split].labels,
-            data_prefix=dict(img=data.splits[split].images + "/"), metainfo=dict(classes=data.classes),
-            pipeline=copy.deepcopy(_pipeline(loader.dataset)), test_mode=name != "train",
-        )
+        loader.dataset = boxes(loader.dataset, data, split, data.splits[split].labels, name == "train")
         if name != "train":
             metric = ["bbox", "segm"] if learns_masks(cfg) else "bbox"
             cfg[f"{name}_evaluator"] = ConfigDict(type="CocoMetric", ann_file=data.path(split), metric=metric)
@@ -101,16 +95,7 @@ def _set_maps(cfg: Config, data: OwnData) -> list[str]:
     for name, loader, split in [*loaders, ("memory", memory, "train")]:
         if not loader:
             continue
-        pipeline = copy.deepcopy(_pipeline(loader.dataset))
-        for step in pipeline:
-            if name_of(step) == "LoadAnnotations":
-                step.pop("reduce_zero_label", None)
-        loader.dataset = ConfigDict(
-            type="BaseSegDataset", data_root=data.folder, ann_file=data.splits[split].names, img_suffix="",
-            seg_map_suffix=".png", data_prefix=dict(img_path=data.splits[split].images, seg_map_path="masks"),
-            metainfo=dict(classes=data.classes), reduce_zero_label=False, pipeline=pipeline,
-            test_mode=name in ("val", "test"),
-        )
+        loader.dataset = maps(loader.dataset, data, split, name not in ("val", "test"))
         if name in ("val", "test") and not memory:
             cfg[f"{name}_evaluator"] = ConfigDict(type="IoUMetric", iou_metrics=["mIoU"])
     return []
@@ -123,14 +108,45 @@ def _set_folders(cfg: Config, data: OwnData) -> list[str]:
     memory = (cfg.get("test_cfg") or {}).get("memory_dataloader")
     for loader, split in [*loaders, (memory, "train")]:
         if loader:
-            old = next(leaves(loader.dataset))
-            kept = {key: copy.deepcopy(old[key]) for key in _KEPT_OF_FOLDERS if key in old}
-            loader.dataset = ConfigDict(kept, type="ClassFolder", root=data.path(split))
+            loader.dataset = class_folders(loader.dataset, data, split)
     for name in ("val_evaluator", "test_evaluator"):
         evaluator = cfg.get(name)
         if isinstance(evaluator, dict) and "topk" in evaluator:
             evaluator["topk"] = tuple(k for k in evaluator["topk"] if k <= len(data.classes)) or (1,)
     return []
+
+
+def boxes(old: ConfigDict, data: OwnData, split: str, labels: str, trained: bool) -> ConfigDict:
+    """Return the data set of a split, with the pipeline of the old one.
+
+    Args:
+        labels: COCO json, below the folder of the conversion, or absolute.
+    """
+    kept = {key: value for key, value in next(leaves(old)).items() if key in _KEPT_OF_BOXES}
+    return ConfigDict(
+        kept, type="CocoDataset", data_root=data.folder, ann_file=labels,
+        data_prefix=dict(img=data.splits[split].images + "/"), metainfo=dict(classes=data.classes),
+        pipeline=copy.deepcopy(_pipeline(old)), test_mode=not trained,
+    )
+
+
+def maps(old: ConfigDict, data: OwnData, split: str, trained: bool) -> ConfigDict:
+    """Return the data set of a split of images with masks, as `boxes` does."""
+    pipeline = copy.deepcopy(_pipeline(old))
+    for step in pipeline:
+        if name_of(step) == "LoadAnnotations":
+            step.pop("reduce_zero_label", None)
+    return ConfigDict(
+        type="BaseSegDataset", data_root=data.folder, ann_file=data.splits[split].names, img_suffix="",
+        seg_map_suffix=".png", data_prefix=dict(img_path=data.splits[split].images, seg_map_path="masks"),
+        metainfo=dict(classes=data.classes), reduce_zero_label=False, pipeline=pipeline, test_mode=not trained,
+    )
+
+
+def class_folders(old: ConfigDict, data: OwnData, split: str) -> ConfigDict:
+    """Return the data set of a split of class folders."""
+    kept = {key: copy.deepcopy(value) for key, value in next(leaves(old)).items() if key in _KEPT_OF_FOLDERS}
+    return ConfigDict(kept, type="ClassFolder", root=data.path(split))
 
 
 def _splits(data: OwnData) -> dict[str, str]:

@@ -13,6 +13,7 @@ from mimtransfer.own_data.names import check_names
 from mimtransfer.stored import read_object
 
 MANIFEST = "data.json"
+WHOLE = "all of a single set"  # `split_by` of a set that is tested and was not split
 _OWN = (MANIFEST, "annotations", "masks", "lists", "folders")  # what a conversion writes
 _FIX = "run tools/convert_data.py again"
 
@@ -39,8 +40,8 @@ class OwnData:
     folder: str  # of the conversion, absolute
     classes: tuple[str, ...]
     masks: bool  # of instances
-    split_by: str  # "given", or the seed and the share
-    splits: dict[str, Split]  # train, val and maybe test
+    split_by: str  # "given", the seed and the share, or WHOLE
+    splits: dict[str, Split]  # train, val and maybe test; for a test alone one of val and test
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -54,7 +55,7 @@ class OwnData:
 
     def summary(self) -> list[str]:
         """Return what there is, in a few lines."""
-        split = "as given" if self.split_by == "given" else f"split by {self.split_by}"
+        split = {"given": "as given", WHOLE: WHOLE}.get(self.split_by, f"split by {self.split_by}")
         extra = ", with masks" if self.masks else ""
         names = ", ".join(self.classes[:8]) + (f" ... ({len(self.classes)} in all)" if len(self.classes) > 8 else "")
         lines = [f"Data: {self.source} ({self.format}, {self.kind}{extra}), {len(self.classes)} classes: {names}"]

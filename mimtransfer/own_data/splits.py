@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import os.path as osp
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -37,6 +38,19 @@ def validation_images(counts: np.ndarray, names: Sequence[str], share: float, se
     number = min(max(1, round(share * len(names))), len(names) - 1)
     trained = set(stratified_order(counts, names, seed, len(names) - number).tolist())
     return set(range(len(names))) - trained
+
+
+def keep_tested(splits: dict[str, Any]) -> str:
+    """Leave of the splits of a data set the one that is tested: test, else val, else a single set as test.
+
+    Returns:
+        its name before.
+    """
+    name = next(name for name in ("test", "val", "train") if splits.get(name))
+    members = splits[name]
+    splits.clear()
+    splits["val" if name == "val" else "test"] = members
+    return name
 
 
 def said(share: float, seed: int) -> str:

@@ -31,8 +31,6 @@ def write_masks(
         UserError: a mask is broken, of another size than its image, or all hold 0 and 255 only.
     """
     splits, split_by = dict(found), "given"
-    if "train" not in splits:
-        splits["train"] = splits.pop("val", []) or splits.pop("test")
     if "val" not in splits and "test" in splits:
         splits["val"] = splits["test"]
     check_apart({split: (masked.image for masked in members) for split, members in splits.items()}, source)

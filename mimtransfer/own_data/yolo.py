@@ -18,6 +18,7 @@ from mimtransfer.datasets.tree import printable, walk
 from mimtransfer.errors import UserError
 from mimtransfer.own_data.found import (
     IMAGE_ENDINGS,
+    SPLIT_NAMES,
     FoundBoxes,
     LabelledImage,
     LabelledObject,
@@ -44,16 +45,17 @@ def find_yaml(folder: str) -> str | None:
             if osp.splitext(name)[0] in ("data", "dataset"):
                 raise
             continue
-        if isinstance(loaded, dict) and "names" in loaded and ("train" in loaded or "val" in loaded):
+        if isinstance(loaded, dict) and "names" in loaded and any(key in loaded for key in SPLIT_NAMES):
             return osp.join(folder, name)
     return None
 
 
-def read_yolo(path: str) -> FoundBoxes:
+def read_yolo(path: str, tested: bool = False) -> FoundBoxes:
     """Read all labels of a data set.
 
     Args:
         path: `data.yaml`, or a folder that holds it, or one of images with labels and `classes.txt`.
+        tested: they are for a test alone, so none need be named as train.
 
     Raises:
         UserError: a file is broken, names a class that is not there, or a place outside of its image.
@@ -64,7 +66,7 @@ def read_yolo(path: str) -> FoundBoxes:
         classes, images = _listed_classes(path), {"train": _images_in(path)}
         images = _by_folder(images["train"])
     else:
-        classes, images = _read_yaml(yaml_path)
+        classes, images = _read_yaml(yaml_path, tested)
     every = [image for found in images.values() for image in found]
     if not every:
         raise UserError(f"{yaml_path or path}: no image in what it names; {_FIX}")
@@ -118,7 +120,7 @@ def _load(path: str) -> Any:
         raise UserError(f"{path}: no valid YAML ({' '.join(str(error).split())[:200]}); {_FIX}") from None
 
 
-def _read_yaml(path: str) -> tuple[tuple[str, ...], dict[str, list[str]]]:
+def _read_yaml(path: str, tested: bool) -> tuple[tuple[str, ...], dict[str, list[str]]]:
     loaded = _load(path)
     if not isinstance(loaded, dict) or "names" not in loaded:
         raise UserError(f"{path}: has no 'names' of classes; {_FIX}")
@@ -142,7 +144,7 @@ def _read_yaml(path: str) -> tuple[tuple[str, ...], dict[str, list[str]]]:
             raise UserError(f"{path}: {split!r} is {places!r}, expected a folder, a list file, or several")
         found = [image for place in places for image in _images_at(place, loaded.get("path"), base, path, split)]
         images[split] = sorted(dict.fromkeys(found))
-    if not images["train"]:
+    if not images["train"] and not tested:
         raise UserError(f"{path}: names no images as 'train'; {_FIX}")
     return classes, _without_copies(images)
 

@@ -73,8 +73,8 @@ def _costs(cost: Mapping[str, Any]) -> list[str]:
     if cost["wall_s"] is not None:
         kind = "GPU" if cost.get("device_type") == "cuda" else "device"
         hours = cost["wall_s"] * cost["processes"] / 3600
-        devices = f"{cost['processes']} x {cost['device']} ({significant(hours)} {kind}-hours)"
-        words.append(f"{duration(cost['wall_s'])} on {devices}")
+        devices = "" if cost["device"] is None else f" on {cost['processes']} x {cost['device']}"
+        words.append(f"{duration(cost['wall_s'])}{devices} ({significant(hours)} {kind}-hours)")
     if cost["images_per_s"] is not None:
         words.append(speed(cost["images_per_s"]))
     if cost["peak_memory_bytes"] is not None:

@@ -15,6 +15,7 @@ import torch
 from exported import checkpoint
 from mmengine.registry import DefaultScope
 from nbclient import NotebookClient
+from own_sets import yolo
 from served_tools import served_tools
 
 import mimtransfer
@@ -33,6 +34,7 @@ def folder(tmp_path_factory):
     """A working directory with 16 unlabelled scenes, 8 to train on and 4 to score on, and the configs."""
     out = tmp_path_factory.mktemp("api")
     make_scenes(out / "data/scenes", SceneSet(counts={"train": 8, "val": 4, "unlabelled": 16}), 1, progress=False)
+    yolo(out / "data/my_set")
     (out / "configs").symlink_to(ROOT / "configs")
     return out
 
@@ -65,6 +67,7 @@ def test_the_page_runs(told, folder):
     assert told["features"].shape == (1, 128, 16, 16)
     assert told["scored"]["label"] == "MAE" and told["scored"]["init"]["pretraining"]["run_id"] == (
         told["mae"].record["run_id"])
+    assert told["own"]["protocol"]["name"] == "Mask R-CNN, scenes, on my_set, boxes only"
     weights = read_checkpoint(str(folder / told["mae"].checkpoint))["state_dict"]
     qkv = told["backbone"].blocks[0].attn.qkv.weight
     assert torch.equal(qkv, weights["encoder.blocks.0.attn.qkv.weight"]) and not told["backbone"].training
@@ -146,7 +149,22 @@ def test_which_tool_runs_and_with_which_words(tmp_path, monkeypatch, told):
     mimtransfer.transfer(knn, "mae.pth", log="mlflow", resume=True)
     assert called.pop() == ("test", [knn, "--work-dir", "work_dirs/knn_vit-tiny-p4_cifar10", "--log", "mlflow",
                                      "--pretrained", "mae.pth"], True)
+    config = str(ROOT / "configs/detection/mask-rcnn_vit-demo_scenes.py")
+    (tmp_path / "my_set").mkdir()
+    (yaml := tmp_path / "my_set/data.yaml").touch()
+    mimtransfer.transfer(config, data=yaml, quick=True, image_size=64, batch=2, epochs=3)
+    own = ["--data", str(yaml), "--quick", "--image-size", "64", "--batch", "2", "--epochs", "3"]
+    folder = "work_dirs/mask-rcnn_vit-demo_scenes_my_set_quick"  # as the tool names it
+    assert called.pop() == ("train", [config, "--work-dir", folder, *own], True)
+    mimtransfer.pretrain("a.py", "out", data=Path("images"), epochs=1)
+    assert called.pop() == ("pretrain", ["a.py", "--work-dir", "out", "--data", "images", "--epochs", "1"], True)
+    mimtransfer.transfer(knn, data="birds")
+    assert called.pop()[1][1:] == ["--work-dir", "work_dirs/knn_vit-tiny-p4_cifar10_birds", "--data", "birds"]
+    with pytest.raises(UserError, match="trains nothing: leave quick, image_size, batch and epochs out"):
+        mimtransfer.transfer(knn, batch=2)
     suite = str(ROOT / "configs/suites/demo.py")
+    with pytest.raises(UserError, match="is a suite, which says its data itself"):
+        mimtransfer.transfer(suite, data="birds")
     for folder, made in (("mae-seed1", told["mae"].record), ("seg_mae-seed1", record)):
         write_record(made, tmp_path / folder)
     assert mimtransfer.transfer(suite, work_dir=tmp_path, seed=1) == [told["mae"].record, record]

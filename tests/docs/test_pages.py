@@ -1,8 +1,10 @@
 """README, CONTRIBUTING and docs: every link and anchor leads somewhere, every command that is shown can be given."""
 import argparse
 import importlib.util
+import os
 import re
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +20,10 @@ LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 # A path with a placeholder in capitals or braces, or with a pattern, stands for others.
 PATH = re.compile(
     r"(?<![\w/.-])((?:configs|tools|mimtransfer|pretrain|tests)/[\w/.-]*[\w-]\.(?:py|sh|md|json))(?![\w/*{])")
-COMMAND = re.compile(r"(?:^|[ /])tools/(\w+)\.py((?: .*)?)$|(?:^|[ /])tools/launch/(?:torchrun|slurm)\.sh (\w+)(.*)$")
+COMMAND = re.compile(r"(?:^|[ /])tools/(\w+)\.py((?: .*)?)$"
+                     r"|(?:^|[ /])(?:tools/launch/(?:torchrun|slurm)\.sh|mimtransfer(?: launch)?)"
+                     r" (?!import )([a-z][\w-]*)(.*)$")
+ALIASES = {"convert": "convert_checkpoint"}
 OWN = {"own.py", "my_config.py"}
 
 
@@ -58,11 +63,14 @@ def commands(text):
     """Yield (tool, words behind it) of each command in the blocks for a shell and in the text."""
     blocks = re.findall(r"```(?:bash|sh|console)?\n(.*?)```", text, re.DOTALL)
     lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
-    lines += re.findall(r"`((?:python )?tools/[^`]*)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+    rest = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    lines += re.findall(r"`((?:python )?tools/[^`]*|mimtransfer [a-z][^`|]*)`", rest)
     for line in lines:
         line = re.split(r" +(?:#|\|| && |> )", f"{line} ")[0].strip()
         if found := COMMAND.search(line):
-            yield found.group(1) or found.group(3), found.group(2) or found.group(4) or ""
+            name = (found.group(1) or found.group(3)).replace("-", "_")
+            if name not in ("configs", "where", "completion"):  # of the console command alone
+                yield ALIASES.get(name, name), found.group(2) or found.group(4) or ""
 
 
 def options(tool):
@@ -159,3 +167,13 @@ def test_links_that_only_a_checkout_has_are_text_on_the_site(site):
     text = "[kept](../mfm.md#x) [out](../../README.md) [folder](records/real) [web](https://a.b) [lost](nowhere.md)"
     assert site.on_page_markdown(text, page=page) == (
         "[kept](../mfm.md#x) out folder [web](https://a.b) [lost](nowhere.md)")
+
+
+def test_the_site_is_built_and_its_links_lead_somewhere(tmp_path):
+    """What `make docs` runs: a page that is in no menu, or a link or anchor to nothing, is an error there."""
+    words = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
+    env = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, env=env)
+    assert done.returncode == 0, done.stdout + done.stderr
+    text = (tmp_path / "own-data/index.html").read_text()
+    assert "mimtransfer" in text and "https://fonts" not in text

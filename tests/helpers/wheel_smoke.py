@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-SHIPPED = ["mimtransfer", "pretrain", "configs", "tools", "setup.cfg", "pyproject.toml", "README.md", "LICENSE"]
+SHIPPED = ["mimtransfer", "pretrain", "configs", "tools", "docs", "setup.cfg", "pyproject.toml", "README.md", "LICENSE"]
 ENV = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
 ENV |= {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1",
         "CUDA_VISIBLE_DEVICES": ""}

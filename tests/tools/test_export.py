@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from doc_blocks import ROOT, blocks
 from exported import checkpoint, images
+from PIL import Image
 from trained_models import FCN, normalised, one_map, pixels, trained
 
 from mimtransfer.export.source import all_tokens
@@ -90,6 +92,27 @@ def test_a_segmentor_is_written_from_pixels_to_classes(tmp_path, monkeypatch, ca
     card = (out / "README.md").read_text()
     assert "pipeline_tag: image-segmentation" in card and "R G B in 0 ... 255" in card
     assert "normalises them itself" in card and "Pixels in 0 ... 1" not in card
+
+
+def test_the_lines_of_the_page_run(tmp_path, monkeypatch):
+    """docs/export.md, on folders of these names."""
+    path, vit = checkpoint(tmp_path)
+    run(monkeypatch, path, tmp_path / "exported/mae", "--to", "huggingface")
+    run(monkeypatch, path, tmp_path / "exported/mae-timm", "--to", "timm")
+    path, config, _ = trained(tmp_path, one_map(FCN))
+    run(monkeypatch, path, tmp_path / "exported/segmentor", "--to", "onnx", "--output", "predictions", "--config",
+        config, "--img-size", 512)
+    Image.new("RGB", (640, 480), (200, 30, 90)).save(tmp_path / "street.jpg")
+    monkeypatch.chdir(tmp_path)
+    known = {"timm": timm, "images": images(32, 32)}
+    for text in blocks(ROOT / "docs/export.md", "python"):
+        with torch.no_grad():
+            exec(compile(text, "docs/export.md", "exec"), known)
+        if "features" in known:
+            torch.testing.assert_close(known["features"], all_tokens(vit, images(32, 32)), rtol=0, atol=1e-5)
+            known["seen"] = known.pop("features").shape
+    assert known["seen"] == (2, 17, 48) and known["class_map"].shape == (1, 512, 512)
+    assert known["processor"].size and type(known["model"]).__name__ == "VisionTransformer"  # timm's is the later one
 
 
 @pytest.mark.parametrize(("args", "why"), [

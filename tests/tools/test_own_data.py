@@ -23,6 +23,7 @@ def folder(tmp_path_factory):
     yolo(out / "leaves", polygons=True)
     voc(out / "cells")
     masks(out / "roads")
+    masks(out / "lanes", number=3)
     return out
 
 
@@ -56,12 +57,43 @@ def test_voc_to_a_detector_of_boxes_by_a_config_of_vitdet(call, capsys):
     assert not call("test", str(next(work_dir.glob("own_*.py"))), str(work_dir / "iter_2.pth"), "--work-dir", "tested")
 
 
+def test_a_detector_on_another_folder(call, capsys):
+    """After the test above: the record of the training stays, the new one stands beside it, each in its column."""
+    work_dir = Path("work_dirs/mask-rcnn_vitdet_vit-base_25e_coco-512_cells_quick")
+    before = record(work_dir)
+    config = str(next(work_dir.glob("own_*.py")))
+    written = Path(config).read_text()
+    assert not call("test", config, str(work_dir), "--data", "leaves")
+    assert Path(config).read_text() == written  # a test on other data is no other training
+    assert "val   4 images, 8 boxes, 0 images without objects (as given)" in capsys.readouterr().out
+    assert record(work_dir) == before
+    path, = work_dir.glob("*/result.json")
+    found = record(path.parent)
+    assert found["protocol"]["name"] == before["protocol"]["name"] + ", tested on leaves"
+    assert found["run_id"] == before["run_id"] and found["evaluated"] == {"on": "test", "iter": 2}
+    assert found["data_fingerprint"]["train"] == before["data_fingerprint"]["train"]
+    assert found["data_fingerprint"]["eval"] != before["data_fingerprint"]["eval"]
+    assert not call("table", str(work_dir))
+    table = capsys.readouterr().out
+    assert table.splitlines()[0].count("box AP") == 2 and "tested on leaves" in table
+    assert call("test", config, str(work_dir), "--data", "cells") == 2
+    assert "8 of its 10 images were trained on" in capsys.readouterr().err
+    assert call("test", VITDET, str(work_dir), "--data", "leaves", "--work-dir", "other") == 2
+    said = capsys.readouterr()
+    assert f"has written {config}: to test it, give that config" in said.out + said.err
+
+
 def test_masks_to_upernet(call):
     options = ["--data", "roads", "--quick", "--image-size", "64", "--work-dir", "seg"]
     assert not call("train", SEG, *options, *SHORT)
     found = record("seg")
     assert math.isfinite(found["metrics"]["miou"]["value"])
     assert found["protocol"]["name"].endswith("on roads, quick look, 64 pixels")
+    assert not call("test", "seg/own_upernet_vit-base_160k_ade20k-512x512.py", "seg", "--data", "lanes", "--tta")
+    (path,) = Path("seg").glob("*/result.json")
+    other = record(path.parent)
+    assert other["protocol"]["name"] == found["protocol"]["name"] + ", tested on lanes, TTA"
+    assert math.isfinite(other["metrics"]["miou"]["value"]) and record("seg") == found
 
 
 def test_images_to_a_pretraining(call, capsys):

@@ -1,4 +1,5 @@
 """The console command: every tool by its name, at once and without torch; completion."""
+import re
 import shlex
 import subprocess
 import sys
@@ -92,7 +93,7 @@ def test_an_error_names_tools_as_the_user_does(call, monkeypatch):
 
 @pytest.mark.parametrize(("name", "place"), [
     ("", ""), ("train", "tools/train.py"), ("prepare-data", "tools/prepare_data.py"),
-    ("slurm.sh", "tools/launch/slurm.sh"),
+    ("slurm.sh", "tools/launch/slurm.sh"), ("docs/plan.md", "docs/plan.md"),
     ("mae_vit-base_800e_in1k", "configs/pretrain/mae_vit-base_800e_in1k.py"), ("demo", "configs/suites/demo.py"),
 ])
 def test_where(name, place, call):
@@ -103,6 +104,17 @@ def test_where_is_a_typo(call):
     assert call("where", "mae_vit-bsae_800e_in1k")[::2] == (
         2, "error: config 'mae_vit-bsae_800e_in1k': no such file; did you mean 'mae_vit-base_800e_in1k', "
            "'mae_vit-small_800e_in1k', 'mae_vit-large_800e_in1k'?\n")
+    status, _, error = call("where", "docs/own_data.md")
+    assert status == 2
+    assert error.startswith("error: 'docs/own_data.md': no such page; did you mean 'docs/own-data.md', ")
+
+
+def test_every_page_that_messages_name_can_be_found(call):
+    named = {page for folder in ("mimtransfer", "pretrain", "tools") for path in (ROOT / folder).rglob("*.py")
+             for page in re.findall(r"docs/[a-z0-9-]+\.md", path.read_text())}
+    assert len(named) > 10
+    for page in named:
+        assert call("where", page) == (0, f"{ROOT / page}\n", "")
 
 
 def test_configs(call):

@@ -1,10 +1,13 @@
 """What the tools do to a config before it runs."""
+from pathlib import Path
+
 import pytest
 import torch
 from mmengine.config import Config
 
 from mimtransfer.cli import launch
 from mimtransfer.errors import UserError
+from mimtransfer.results.description import protocol_of
 from mimtransfer.results.fingerprint import fingerprint, protocol_config
 from mimtransfer.training import precision
 
@@ -44,6 +47,17 @@ def test_work_dir(path):
         cfg = Config(dict(work_dir=inside))
         launch.set_work_dir(cfg, given, path)
         assert cfg.work_dir == expected
+
+
+def test_a_config_in_its_work_dir_stays_as_it_was_written(tmp_path):
+    """mmengine writes what a run resolves to into the work dir, under the name of the config."""
+    (file := tmp_path / "own.py").write_text("a = 1  # mine\n")
+    cfg = launch.load_config(str(file), [])
+    launch.set_work_dir(cfg, str(tmp_path), str(file))
+    assert Path(cfg.filename).name == "run_own.py" and protocol_of(cfg) == "own"
+    cfg = launch.load_config(str(file), [])
+    launch.set_work_dir(cfg, str(tmp_path / "other"), str(file))
+    assert Path(cfg.filename).name == "own.py" and "protocol" not in cfg
 
 
 @pytest.mark.parametrize("cuda", [False, True])

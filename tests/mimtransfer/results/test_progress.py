@@ -126,6 +126,8 @@ def test_large_costs_are_no_powers_of_ten():
 def test_the_box_of_a_run_without_score_cost_and_files():
     unknown = dict(wall_s=None, processes=1, device=None, device_type=None, images_per_s=None, peak_memory_bytes=None)
     record = RECORD | dict(seed=None, metrics={}, cost=unknown, files=dict(checkpoint=None, config=None, log=None))
+    elsewhere = closing_box(RECORD | dict(cost=RECORD["cost"] | dict(device=None)), "runs/det")
+    assert elsewhere.splitlines()[2] == "| cost       2 h 0 min (4 GPU-hours), 412 images/s, peak 11 GB"
     assert closing_box(record, "runs/det").splitlines()[1:-1] == ["| score      none: not evaluated"]
 
 

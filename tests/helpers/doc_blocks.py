@@ -1,0 +1,20 @@
+"""The code blocks of README, CONTRIBUTING and docs, and the commands in them."""
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+
+
+def blocks(page, *languages):
+    """Yield the blocks of a page in these languages."""
+    return (text for language, text in _BLOCK.findall(page.read_text(encoding="utf-8")) if language in languages)
+
+
+def commands(page):
+    """Yield the commands of the blocks for a shell, each in one line, without comments."""
+    for text in blocks(page, "bash", "sh", "console"):
+        for line in text.replace("\\\n", " ").splitlines():
+            if command := " ".join(re.split(r"(?:^|\s)#", line, maxsplit=1)[0].split()):
+                yield command
