@@ -13,4 +13,4 @@ _base_ = [
 ]
 protocol = "Mask R-CNN, scenes"
 optim_wrapper = dict(optimizer=dict(lr=1.5e-3))
-default_hooks = dict(logger=dict(interval=10), checkpoint=dict(by_epoch=False, interval=160, max_keep_ckpts=2))
+default_hooks = dict(logger=dict(interval=10), checkpoint=dict(by_epoch=False, interval=140, max_keep_ckpts=2))

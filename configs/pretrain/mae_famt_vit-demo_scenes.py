@@ -10,4 +10,4 @@ model = dict(
 )
 # Published: first maps after 40 epochs of 400 to 1600, then every 40. Here once, after 20,000 images as docs/masking.md
 # found it: a pass takes what two epochs of throwing save. On images of half the side.
-custom_hooks = [*_base_.custom_hooks, dict(type="MapBankHook", begin=5, interval=12, batch_size=64, measure_size=32)]
+custom_hooks = [*_base_.custom_hooks, dict(type="MapBankHook", begin=5, interval=10, batch_size=64, measure_size=32)]

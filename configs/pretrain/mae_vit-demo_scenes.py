@@ -23,8 +23,8 @@ train_dataloader = dict(
     num_workers=1,
     dataset=dict(root="data/scenes/unlabelled", transform=dict(size=64, scale=(0.5, 1.0))),
 )
-train_cfg = dict(max_epochs=12)
+train_cfg = dict(max_epochs=10)
 # No rule covers so small a model and so short a run.
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
 auto_scale_lr = dict(enable=False)
-param_scheduler = warmup_cosine(epochs=12, warmup=1, start_factor=1e-3)
+param_scheduler = warmup_cosine(epochs=10, warmup=1, start_factor=1e-3)

@@ -15,5 +15,5 @@ protocol = "UperNet, scenes"
 optim_wrapper = dict(optimizer=dict(lr=1.5e-3))
 default_hooks = dict(
     logger=dict(type="LoggerHook", interval=10, log_metric_by_epoch=False),
-    checkpoint=dict(type="CheckpointHook", by_epoch=False, interval=160, max_keep_ckpts=2),
+    checkpoint=dict(type="CheckpointHook", by_epoch=False, interval=140, max_keep_ckpts=2),
 )

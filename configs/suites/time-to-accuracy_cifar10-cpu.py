@@ -15,7 +15,7 @@ _amp = False  # bf16 is faster only on a CPU with AMX
 _vit = dict(depth=6, embed_dim=128, num_heads=2)
 
 
-def _contender(config, epochs=10, **options):
+def _contender(config, epochs=10, length="10e", **options):
     schedule = {
         "train_cfg.max_epochs": epochs,
         "param_scheduler.0.end": 1,  # warm-up
@@ -30,7 +30,7 @@ def _contender(config, epochs=10, **options):
         "train_dataloader.num_workers": 0,
         "train_dataloader.persistent_workers": False,
     }
-    return dict(config=f"configs/pretrain/{config}_vit-tiny-p4_10e_cifar10.py", amp=_amp,
+    return dict(config=f"configs/pretrain/{config}_vit-tiny-p4_{length}_cifar10.py", amp=_amp,
                 options={**fixed, **schedule, **options})
 
 
@@ -40,6 +40,7 @@ pretrainings = dict(
     mae=_contender("mae"),
     mae_cross_phases=_contender("mae_cross-phases"),
     mae_cross_phases_7e=_contender("mae_cross-phases", epochs=7),
+    data2vec2_4e=_contender("data2vec2-phases", epochs=4, length="4e", **{"model.top_blocks": 5}),  # of 6
     mae_amt=_contender("mae_amt", **_maps),
     # e.g. famt_light=_contender("mae_famt", **_maps, **{"model.strategy.mask_ratio": 0.45}),
 )

@@ -1,5 +1,5 @@
-"""Transfer to the embedded scenes: 320 x 8 images, six passes over 400 scenes."""
+"""Transfer to the embedded scenes: 280 x 8 images, 5.6 passes over 400 scenes."""
 _base_ = "./transfer_short.py"
 from mimtransfer.training.recipes import iteration_cosine
 
-train_cfg, param_scheduler = iteration_cosine(iters=320, warmup=20)
+train_cfg, param_scheduler = iteration_cosine(iters=280, warmup=20)
