@@ -1,6 +1,8 @@
 """Every shipped transfer config: it resolves to its recipe, its model and optimizer build."""
 import pytest
-from transfer_configs import LEAVES, ROOT, build_all, load, nodes, num_classes
+import torch
+from mmengine.registry import MODELS
+from transfer_configs import LEAVES, ROOT, build, build_all, load, nodes, num_classes
 
 from mimtransfer.datasets.configured import classes_of, leaves
 from mimtransfer.datasets.scenes.style import DEFAULT_THINGS, STUFF
@@ -92,3 +94,26 @@ def test_demo_pair_shares_its_vit_and_the_scenes():
         assert det.model.backbone[key] == seg.model.backbone[key] == value
     assert tuple(det.metainfo.classes) == DEFAULT_THINGS
     assert tuple(seg.metainfo.classes) == DEFAULT_THINGS + STUFF
+
+
+@pytest.mark.parametrize("leaf", [leaf for leaf in LEAVES if "/linear_" in leaf or "_frozen-" in leaf])
+def test_on_a_frozen_backbone_only_what_lies_behind_it_is_trained(leaf):
+    """And the final norm, whose scale and shift a linear layer could take up."""
+    model = build(load(leaf)).train()
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert {name for name in trained if name.startswith("backbone.")} == {"backbone.norm.weight", "backbone.norm.bias"}
+    behind = {name for name, _ in model.named_parameters() if not name.startswith("backbone.")}
+    assert behind and behind == trained - {"backbone.norm.weight", "backbone.norm.bias"}
+
+
+def test_the_linear_probe_of_blocks_is_batch_norm_and_one_layer_in_float64():
+    cfg = load("segmentation/linear_vit-base-4-blocks_40k_ade20k-512x512.py")
+    torch.manual_seed(0)
+    neck, head = (MODELS.build(cfg.model[part]).train() for part in ("neck", "decode_head"))
+    torch.nn.init.normal_(head.conv_seg.weight, std=0.02)
+    maps = [torch.randn(3, 768, 4, 5) * scale + scale for scale in (1.0, 3.0, 0.2, 10.0)]
+    tokens = torch.cat(maps, dim=1).double().movedim(1, -1)
+    normal = (tokens - tokens.mean((0, 1, 2))) / (tokens.var((0, 1, 2), correction=0) + 1e-5).sqrt()
+    weight, bias = head.conv_seg.weight.double()[:, :, 0, 0], head.conv_seg.bias.double()
+    expected = (normal @ weight.T + bias).movedim(-1, 1)
+    torch.testing.assert_close(head(neck(maps)).double(), expected, atol=1e-4, rtol=1e-5)

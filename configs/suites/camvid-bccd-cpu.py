@@ -13,6 +13,7 @@ tokenizers = dict(
     codes=dict(
         config="configs/tokenizer/kmeans-mae_camvid-bccd.py",
         options={"features.checkpoint": "{mae}/epoch_20.pth"},
+        seeds=[0],  # one codebook for all seeds: to the table another one is another pretraining
     )
 )
 pretrainings = {

@@ -15,6 +15,7 @@ tokenizers = dict(
     codes=dict(
         config="configs/tokenizer/kmeans-mae_cifar10.py",
         options={"features.checkpoint": "{mae}/epoch_10.pth"},
+        seeds=[0],  # one codebook for all seeds: to the table another one is another pretraining
     )
 )
 pretrainings = {

@@ -41,6 +41,7 @@ tokenizers = dict(
             "train_dataloader.dataset.num_images": 4000,
             "kmeans.num_codes": 256,
         },
+        seeds=[0],  # one codebook for all seeds: to the table another one is another pretraining
     )
 )
 pretrainings = dict(

@@ -21,7 +21,7 @@ _COCO = {"mAP": "", "mAP_50": "50", "mAP_75": "75", "mAP_s": "_small", "mAP_m": 
          "AP": ""}  # the last is of LVIS
 _POINTS = ("top1", "top5", "clean_top1", "corruption_error", "mce", "relative_mce", "fgsm_top1", "pgd_top1")
 # Of `OnlineEvaluationHook`, while pretraining.
-_ONLINE = ("knn_top1", "linear_top1", "fast_knn_top1", "rankme", "image_contrast", "patch_contrast")
+_ONLINE = ("knn_top1", "linear_top1", "fast_knn_top1", "patch_knn_miou", "rankme", "image_contrast", "patch_contrast")
 _CONTRASTS = ("online_image_contrast", "online_patch_contrast")
 # The evaluator's name -> (ours, factor to points of 0 to 100). What precedes the slash (`coco/`) only says who computed
 # it, except that the votes of k-NN are no classifier that was trained.
@@ -39,10 +39,10 @@ _UNITS = {"online_rankme": "dimensions", "depth_rmse": "cm", **dict.fromkeys(_CO
 _TITLES = {
     "top1": "top-1", "top5": "top-5", "knn_top1": "k-NN top-1", "knn_top5": "k-NN top-5",
     "online_knn_top1": "online k-NN top-1", "online_linear_top1": "online linear top-1",
-    "online_fast_knn_top1": "online k-NN top-1, fast", "online_rankme": "RankMe",
-    "online_image_contrast": "contrast over images", "online_patch_contrast": "contrast over patches",
+    "online_fast_knn_top1": "online k-NN top-1, fast", "online_patch_knn_miou": "online patch k-NN mIoU",
+    "online_rankme": "RankMe", "online_image_contrast": "contrast over images",
+    "online_patch_contrast": "contrast over patches", "fgsm_top1": "FGSM top-1", "pgd_top1": "PGD top-1",
     "clean_top1": "clean top-1", "corruption_error": "corruption error", "mce": "mCE", "relative_mce": "relative mCE",
-    "fgsm_top1": "FGSM top-1", "pgd_top1": "PGD top-1",
     "box_ap": "box AP", "mask_ap": "mask AP", "miou": "mIoU", "macc": "mAcc", "aacc": "aAcc",
     "depth_rmse": "RMSE (cm)", "depth_abs_rel": "AbsRel (%)", "depth_delta1": "delta1 (%)",
 }

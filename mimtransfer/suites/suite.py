@@ -173,6 +173,7 @@ class _Expansion:
     def __init__(self, path: str, said: Mapping[str, Any], seeds: list[int]) -> None:
         self.path, self.said, self.seeds = path, said, seeds
         self.data = tuple(said.get("data", {}))
+        self.asked: list[tuple[str, int]] = []  # run and seed of each job
         # A run of every seed: name -> variable of the suite file, entry, and the pretraining that a task starts from.
         self.runs: dict[str, tuple[str, Mapping[str, Any], str | None]] = {
             name: (variable, entry, None) for variable in ("tokenizers", "pretrainings")
@@ -187,7 +188,8 @@ class _Expansion:
         # One after the other: the second command may read what the first has made.
         jobs = [Job(name, "data", after=self.data[:i], command=entry["command"], makes=entry["makes"], slurm=slurm)
                 for i, (name, entry) in enumerate(self.said.get("data", {}).items())]
-        jobs += [self._job(name, seed) for name, (_, entry, _) in self.runs.items() for seed in self._seeds(entry)]
+        self.asked = [(name, seed) for name, (_, entry, _) in self.runs.items() for seed in self._seeds(entry)]
+        jobs += [self._job(name, seed) for name, seed in self.asked]  # `_find` puts more behind them
         return {job.name: job for job in jobs}
 
     def _seeds(self, entry: Mapping[str, Any]) -> list[int]:
@@ -239,7 +241,12 @@ class _Expansion:
         """Return the job of a run that has this seed, else its only job; of data, the one that makes them."""
         if name in self.data:
             return name
-        seeds = self._seeds(self.runs[name][1]) if name in self.runs else []
+        entry = self.runs[name][1] if name in self.runs else {"seeds": []}
+        seeds = self._seeds(entry)
+        if "seeds" not in entry and seed not in seeds and seed in self.said.get("seeds", [0]):
+            # --seeds 1 left it out, but e.g. the one codebook of all seeds is made from it.
+            seeds = [*seeds, seed]
+            self.asked += [(name, seed)] if (name, seed) not in self.asked else []
         if seed in seeds or len(seeds) == 1:
             return f"{name}-seed{seed if seed in seeds else seeds[0]}"
         why = f"has the seeds {', '.join(map(str, seeds))}" if seeds else f"is nothing here; {_hint(name, self.runs)}"

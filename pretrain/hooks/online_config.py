@@ -9,13 +9,15 @@ from mimtransfer.cli.launch import load_config
 from mimtransfer.datasets.configured import name_of
 from mimtransfer.errors import UserError
 from pretrain.hooks.online_evaluation import KNN, LINEAR, LINEAR_DEFAULTS
+from pretrain.hooks.online_patches import patches_of
 
 
 def set_online(cfg: Config, path: str | None = None) -> None:
     """Add `OnlineEvaluationHook` to a pretraining, with the data and settings of a config of frozen features.
 
     Args:
-        cfg: of the pretraining; `cfg.online` may hold arguments of the hook, and `config` where no `path` is given.
+        cfg: of the pretraining; `cfg.online` may hold arguments of the hook, `patches` also as a config of patch k-NN,
+            and `config` where no `path` is given.
         path: config of k-NN or of a linear sweep, of which the other classifier has its defaults; None: as `cfg.online`
             says, no hook where it says nothing.
 
@@ -30,6 +32,7 @@ def set_online(cfg: Config, path: str | None = None) -> None:
             raise UserError(f"online has {', '.join(options)} but no config; expected config=, a config of frozen "
                             "features, e.g. configs/classification/knn_vit-tiny-p4_cifar10.py")
         return
+    patches = options.pop("patches", None)
     source = load_config(path, [])
     loop: dict[str, Any] = dict(source.get("test_cfg") or {})
     kind = name_of(loop)
@@ -43,6 +46,7 @@ def set_online(cfg: Config, path: str | None = None) -> None:
         test_dataloader=source.test_dataloader,
         pooling=source.model.get("pooling", "mean"),
         linear=LINEAR_DEFAULTS,
+        patches=patches_of(patches) if isinstance(patches, str) else patches,
     )
     hook[name] = {key: loop[key] for key in settings if key in loop}
     own = Config(hook)

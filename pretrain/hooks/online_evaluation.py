@@ -13,7 +13,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.optim import AmpOptimWrapper
 from mmengine.runner import EpochBasedTrainLoop
 from torch import Tensor, nn
-from torch.nn.functional import normalize
+from torch.nn.functional import normalize, pad
 from torch.utils.data import DataLoader
 
 from mimtransfer.checkpoints.channels import RGB
@@ -30,6 +30,7 @@ from mimtransfer.registry import DATASETS, HOOKS
 from mimtransfer.results.provenance import EVALUATING, measuring
 from mimtransfer.results.record_hook import RecordHook
 from mimtransfer.training.loading import cores_of_process
+from pretrain.hooks.online_patches import OnlinePatches
 from pretrain.hooks.online_schedule import FAST, FULL, OnlineSchedule
 
 _MAPS = 128  # images whose tokens are looked at
@@ -48,9 +49,9 @@ class OnlineEvaluationHook(Hook):
 
     A fast evaluation reads a class-balanced part of the images: `fast_knn_top1`, `rankme` of that part of the memory,
     `image_contrast` and `patch_contrast` of test images. A full one reads all of them and gives, besides, `knn_top1`
-    and `linear_top1`: the same numbers as `KNNLoop` and `LinearSweepLoop` on the checkpoint of that epoch. Each goes
-    to TensorBoard, the JSON log and the record as `online/NAME`. Features that are nearly the same in all images, or in
-    all patches, are warned of in one line.
+    and `linear_top1`: the same numbers as `KNNLoop` and `LinearSweepLoop` on the checkpoint of that epoch; with index
+    maps `patch_knn_miou`, that of `PatchKNNLoop`. Each goes to TensorBoard, the JSON log and the record as
+    `online/NAME`. Features that are nearly the same in all images, or in all patches, are warned of in one line.
 
     Weights, running statistics, random states and loaders of the training are left as they are: a run with the hook has
     the same weights, bit for bit, as one without.
@@ -64,6 +65,7 @@ class OnlineEvaluationHook(Hook):
         fast, full, budget: see `OnlineSchedule`.
         fast_images: numbers of memory and test images of a fast evaluation.
         amp: features under bfloat16 autocast; None: as the training.
+        patches: arguments of `OnlinePatches`; None: no patch k-NN.
 
     Raises:
         UserError: a value out of its range; before training begins: a run counted in iterations, an encoder of images
@@ -75,7 +77,8 @@ class OnlineEvaluationHook(Hook):
 
     def __init__(self, memory_dataloader: dict, test_dataloader: dict, pooling: str = "mean", knn: dict | None = None,
                  linear: dict | None = None, fast: float | None = 0.05, full: float | None = 0.5,
-                 budget: float | None = 0.02, fast_images: Sequence[int] = (2000, 1000), amp: bool | None = None):
+                 budget: float | None = 0.02, fast_images: Sequence[int] = (2000, 1000), amp: bool | None = None,
+                 patches: dict | None = None):
         self.schedule = OnlineSchedule(fast, full, budget)
         self.loaders, self.pooling, self.amp = (memory_dataloader, test_dataloader), pooling, amp
         self.knn, self.fast_images = {"k": 20, "temperature": 0.07, **(knn or {})}, fast_images
@@ -93,6 +96,7 @@ class OnlineEvaluationHook(Hook):
         if type(self.knn["k"]) is not int or not _is_positive(self.knn["temperature"]):
             raise UserError(f"OnlineEvaluationHook: got k={self.knn['k']!r} and temperature="
                             f"{self.knn['temperature']!r}; expected an integer and a number above 0")
+        self.patches = None if patches is None else OnlinePatches(**patches)
         self._is_collapsed = False
 
     def before_train(self, runner) -> None:
@@ -120,6 +124,12 @@ class OnlineEvaluationHook(Hook):
             self._sweep = LinearSweep(len(memory), **self.linear, owner="OnlineEvaluationHook")
             with _evaluated(self._encoder):
                 self._maps(self._parts[1][:1])
+                if self.patches:
+                    self.patches.check(self._padded_map)
+            self._dense = 0  # images of the test set that cost as much as those with index maps
+            if self.patches:
+                shown = next(iter(self._batches(1, self._parts[1][:1])))["inputs"][0, 0]
+                self._dense = -(-self.patches.pixels() // shown.numel())
         self._marks = self._plan(runner)
         if runner.iter == 0:
             self._evaluate(runner, 0)
@@ -148,6 +158,7 @@ class OnlineEvaluationHook(Hook):
         trained = runner.max_epochs * len(loader) * (loader.batch_size or 1) * get_dist_info()[1]
         maps = len(self._seen_by_maps())  # read twice
         fast, full = (maps + sum(map(len, read)) for read in (self._parts, self._images))
+        full += self._dense
         costs = {FAST: fast, FULL: full}
         marks = self.schedule.affordable(runner.max_epochs, trained, costs)
         asked, share = self.schedule.marks(runner.max_epochs), sum(costs[kind] for kind in marks.values()) / trained
@@ -213,6 +224,8 @@ class OnlineEvaluationHook(Hook):
             heads, _ = self._sweep.fit(memory, labels, len(self._classes), seed)
             with torch.no_grad():
                 scores["linear_top1"] = self._top1(heads(test)[:, 0], truths)
+            if self.patches:
+                scores["patch_knn_miou"] = self.patches.miou(self._padded_map, seed)
         return {f"online/{name}": value for name, value in scores.items() if value is not None}, spread
 
     @torch.no_grad()
@@ -245,6 +258,11 @@ class OnlineEvaluationHook(Hook):
         """Return the contrast of the last maps [N, D, h, w] of the test images at N places."""
         return contrast(torch.cat([self._encoded(batch, lambda images: self._encoder(images)[-1])
                                    for batch in self._batches(1, part)]))
+
+    def _padded_map(self, images: Tensor, size: tuple[int, int]) -> Tensor:
+        """Return the last map [B, D, h, w] of images [B, C, H, W], padded below and on the right to a size."""
+        edges = (0, size[1] - images.shape[3], 0, size[0] - images.shape[2])
+        return self._encoded({"inputs": images}, lambda normal: self._encoder(pad(normal, edges))[-1])
 
     def _knn(self, memory: Tensor, labels: Tensor, test: Tensor, truths: Tensor) -> float:
         votes = knn_votes(normalize(test, dim=1), normalize(memory, dim=1), labels,

@@ -15,14 +15,13 @@ from mmengine.model import BaseModel
 from mmengine.structures import PixelData
 from torch import Tensor
 
+from mimtransfer.datasets.index_maps import IGNORED
 from mimtransfer.datasets.sampler import sample_seed
 from mimtransfer.errors import UserError
 from mimtransfer.evaluation.probing.features import FeatureLoop
 from mimtransfer.evaluation.probing.knn import knn_votes
 from mimtransfer.registry import LOOPS, MODELS
 from mimtransfer.training.precision import full_fp32
-
-IGNORED = 255  # label of pixels that do not count, as in mmseg
 
 
 @MODELS.register_module()

@@ -64,6 +64,20 @@ def test_features_equal_timms(arch, size):
     torch.testing.assert_close(vit.encode(*embedded(vit, pixels)), twin.forward_features(pixels), atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("arch", ["vit_small_patch16_dinov3", "eva02_tiny_patch14_224", "vit_small_patch16_rope_224",
+                                  "vit_small_patch16_rope_mixed_224"])
+@pytest.mark.parametrize("size", [(224, 224), (224, 336)])
+@torch.no_grad()
+def test_features_equal_timms_at_224_and_patches_as_published(arch, size):
+    patch = 14 if "patch14" in arch else 16
+    vit = ours(arch, img_size=224, patch_size=patch)
+    twin = timm.create_model(arch, img_size=224, num_classes=0, global_pool="", dynamic_img_size=True, **SMALL).eval()
+    twin.load_state_dict(vit.state_dict(), strict=True)
+    pixels = images(size, batch=1)
+    assert vit.patch_grid(pixels) == (224 // patch, size[1] // patch)
+    torch.testing.assert_close(vit.encode(*embedded(vit, pixels)), twin.forward_features(pixels), atol=1e-5, rtol=0)
+
+
 @pytest.mark.parametrize("arch", [arch for arch in ARCHS if "dinov3" not in arch])
 @torch.no_grad()
 def test_the_grid_that_timm_is_built_for_makes_no_other_features(arch):

@@ -160,6 +160,17 @@ def test_charts(study):
     assert ">loss</text>" in curves and ">box AP</text>" in scatters and ">pretrain device-hours</text>" in scatters
 
 
+def test_scores_while_pretraining_are_curves_of_their_run(tmp_path):
+    mae = pretrain("mae")
+    mae["curves"] = {"loss": [[1, 2.0], [9, 1.0]], "online_knn_top1": [[5, 20.0], [9, 30.0]],
+                     "online_rankme": [[0, 4.0], [9, 7.0]], "online_patch_knn_miou": [[9, 12.0]]}
+    runs = [Run("a", transfer("a", "detection", mae, box_ap=1.0)), Run("p", mae)]
+    text = html_page(build_table(runs), 2, "t", tmp_path)
+    titles = re.findall("<title>(.*?)</title>", text)
+    assert titles.count("online k-NN top-1") == titles.count("RankMe") == 1  # one point is no curve
+    assert "online patch k-NN mIoU" not in titles and ">RankMe</text>" not in section(text, "learning-curves")
+
+
 def test_a_curve_goes_through_its_points():
     svg = ET.fromstring(Charts().lines([Line("one", 0, [[1, 2.0], [50, 1.0], [100, 0.5]])], "iterations", "loss"))
     (line,) = [group for group in svg.iter("g") if group.findtext("title") == "one"]

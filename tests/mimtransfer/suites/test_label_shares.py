@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from mimtransfer.errors import UserError
+from mimtransfer.results.fingerprint import fingerprint
 from mimtransfer.suites.inputs import Inputs, StatCache
 from mimtransfer.suites.suite import load_suite
 
@@ -38,6 +39,15 @@ def test_each_job_learns_from_its_part_by_its_schedule(protocols):
                 assert [round(step / iters, 3) for step in milestones] == [0.889, 0.963]
     assert protocols["coco_1_mae-seed0"][0]["protocol"] == "ViTDet Mask R-CNN, COCO, 1 % of the labels"
     assert protocols["coco_10shot_mae-seed0"][0]["protocol"] == "ViTDet Mask R-CNN, COCO, 10 shots"
+
+
+def test_two_seeds_share_a_fingerprint_only_where_all_labels_are_there(protocols):
+    found = {}
+    for name, (_, flat) in protocols.items():
+        found.setdefault(fingerprint(flat), set()).add(name)
+    alike = {frozenset(names) for names in found.values() if len(names) > 1}
+    assert alike == {frozenset(f"{task}_100_mae-seed{seed}" for seed in (0, 7)) for task in ("ade20k", "coco")}
+    assert len(found) == len(protocols) - 2 >= 20
 
 
 def test_all_labels_by_the_published_schedule(protocols):

@@ -173,6 +173,29 @@ def test_every_shipped_suite_can_be_planned_where_nothing_is_yet(path, tmp_path,
         load_config(job.config, option_texts(job.options))  # raises on keys that nobody knows
 
 
+@pytest.mark.parametrize("path", sorted(ROOT.glob("configs/suites/*.py")), ids=lambda path: path.stem)
+def test_seeds_of_a_shipped_pretraining_share_the_codebook(path):
+    """To the table runs with other codebooks are other pretrainings: each seed would be a row of its own."""
+    jobs = load_suite(str(path), seeds=[0, 1, 2]).jobs
+    used: dict[str, list[list[str]]] = {}
+    for job in (job for job in jobs.values() if job.kind == "pretrain"):
+        codebooks = [name for name in job.after if jobs[name].kind == "tokenizer"]
+        used.setdefault(job.name.rpartition("-seed")[0], []).append(codebooks)
+    assert all(one == every[0] for every in used.values() for one in every)
+
+
+
+def test_the_one_codebook_is_the_same_whatever_seeds_are_asked_for():
+    path = str(ROOT / "configs/suites/cifar10.py")
+    for seeds in ([0], [1], [1, 2], [5]):
+        jobs = load_suite(path, seeds=seeds).jobs
+        assert {name for name, job in jobs.items() if job.kind == "tokenizer"} == {"codes-seed0"}
+        assert jobs["codes-seed0"].after == ("mae-seed0",)
+        assert [name for name in jobs if name.startswith("knn_mae-")] == [f"knn_mae-seed{seed}" for seed in seeds]
+        mae = [f"mae-seed{seed}" for seed in sorted({0, *seeds})]
+        assert sorted(name for name in jobs if name.startswith("mae-")) == mae
+
+
 def test_data_are_made_one_after_the_other(folder):
     """The second command may read what the first has made."""
     Path("study.py").write_text(f"{SUITE}\ndata['crops'] = dict(command='python crops.py', makes='x')\n")
