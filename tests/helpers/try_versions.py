@@ -71,8 +71,11 @@ def install(python, wheel, kind, cwd):
                               text=True)  # fmt: skip
         if done.returncode == 0:
             break
+        # Newer versions of pip say no more than "Cannot install NAME>=... because ... conflicting dependencies".
+        named = " ".join(re.findall(r"Cannot install (.*?) because", done.stderr))
         refused = [bound for bound in bounds if f"for {bound.partition('==')[0]}" in done.stderr
-                   or f"The user requested (constraint) {bound}" in done.stderr]
+                   or f"The user requested (constraint) {bound}" in done.stderr
+                   or re.search(rf"(?<![\w-]){bound.partition('==')[0]}(?![\w-])", named)]
         assert refused, done.stderr[-1500:]
         if any(bound.startswith("torch==") for bound in refused):  # each torchvision is for one torch
             refused += [bound for bound in bounds if bound.startswith("torchvision==")]
