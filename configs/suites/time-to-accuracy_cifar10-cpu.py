@@ -40,7 +40,7 @@ pretrainings = dict(
     mae=_contender("mae"),
     mae_cross_phases=_contender("mae_cross-phases"),
     mae_cross_phases_7e=_contender("mae_cross-phases", epochs=7),
-    data2vec2_4e=_contender("data2vec2-phases", epochs=4, length="4e", **{"model.top_blocks": 5}),  # of 6
+    data2vec2_4e=_contender("data2vec2_phases", epochs=4, length="4e", **{"model.top_blocks": 5}),  # of 6
     mae_amt=_contender("mae_amt", **_maps),
     # e.g. famt_light=_contender("mae_famt", **_maps, **{"model.strategy.mask_ratio": 0.45}),
 )

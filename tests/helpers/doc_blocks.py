@@ -4,6 +4,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+_NO_COMMAND = re.compile(r"""for .*; do|done|\w+=("[^"]*"|\S*)""")
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
@@ -13,8 +14,9 @@ def blocks(page, *languages):
 
 
 def commands(page):
-    """Yield the commands of the blocks for a shell, each in one line, without comments."""
+    """Yield the commands of the blocks for a shell, each in one line, without comments, loops and assignments."""
     for text in blocks(page, "bash", "sh", "console"):
         for line in text.replace("\\\n", " ").splitlines():
-            if command := " ".join(re.split(r"(?:^|\s)#", line, maxsplit=1)[0].split()):
+            command = " ".join(re.split(r"(?:^|\s)#", line, maxsplit=1)[0].split())
+            if command and not _NO_COMMAND.fullmatch(command):
                 yield command
