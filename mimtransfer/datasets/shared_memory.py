@@ -24,6 +24,8 @@ from torch.utils.data import get_worker_info
 MOST_PIECES = 8
 _SMALL = 1 << 16  # bytes; smaller tensors go through the queue itself
 _IN_USE, _KEPT = -1, -2  # bytes of a piece
+_OF_NUMPY = frozenset([torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint16, torch.uint32,
+                       torch.uint64, torch.float16, torch.float32, torch.float64, torch.complex64, torch.complex128])
 _kept: dict[int, tuple[np.ndarray, int]] = {}  # of this process, a run: key -> a piece of a worker, the worker's pid
 
 
@@ -138,28 +140,49 @@ class SharedBatch(dict):
 
     def __init__(self, batch: Mapping[str, Any]):
         super().__init__(batch)
-        places = {value.data_ptr() for value in batch.values() if isinstance(value, Tensor)}
+        places = {_memory_of(value) for value in _tensors(batch)}
         self._taken = [piece for piece in _pieces if piece.memory.data_ptr() in places]
         for piece in self._taken:  # now, not when it is sent: a thread of the queue sends it while the next is made
             piece.memory[_IN_USE] = True
 
     def __reduce__(self) -> tuple:
-        return dict, ({key: _sent(value, self._taken) for key, value in self.items()},)  # as a collate function left it
+        # One for all values of a batch that lie in a piece: what is opened once is given back once, by the last of them.
+        pieces = {piece.memory.data_ptr(): _Call(_open_kept, piece.key) if piece.memory[_KEPT] else
+                  _Call(_open_new, piece.memory, piece.key, os.getpid()) for piece in self._taken}
+        return dict, (_sent(dict(self), pieces),)  # as a collate function left it
 
 
-def _sent(value: Any, taken: list[_Piece]) -> Any:
-    """Return what is sent in the place of a value; `taken` are the pieces of its batch."""
-    if not isinstance(value, Tensor):
-        return value
-    for piece in taken:
-        if piece.memory.data_ptr() == value.data_ptr():
-            what = value.dtype, value.shape, value.stride()
-            if piece.memory[_KEPT]:
-                return _Call(_open_kept, piece.key, *what)
-            return _Call(_open_new, piece.memory, piece.key, os.getpid(), *what)
-    if value.nbytes < _SMALL and value.dtype != torch.bfloat16:  # numpy has none
-        return _Call(torch.from_numpy, value.numpy())
-    return value
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """Yield the tensors of a batch, also those in lists, tuples and dictionaries."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict | list | tuple):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _tensors(part)
+
+
+def _memory_of(value: Tensor) -> int | None:
+    """Return where the memory begins in which a tensor lies; None for one that has no such place."""
+    return value.untyped_storage().data_ptr() if value.layout == torch.strided else None
+
+
+def _sent(value: Any, pieces: Mapping[int, "_Call"]) -> Any:
+    """Return what is sent in the place of a value; `pieces`: where the pieces of its batch begin -> what opens each."""
+    if isinstance(value, Tensor):
+        piece = pieces.get(_memory_of(value) or 0)
+        if piece is not None:
+            return _Call(_lying_in, piece, value.dtype, value.shape, value.stride(), value.storage_offset())
+        plain = value.dtype in _OF_NUMPY and value.layout == torch.strided and not value.requires_grad
+        return _Call(torch.from_numpy, value.numpy()) if plain and value.nbytes < _SMALL else value
+    if type(value) in (dict, list, tuple):
+        return type(value)(_parts(value, pieces))
+    return type(value)(*_parts(value, pieces)) if isinstance(value, tuple) and hasattr(value, "_fields") else value
+
+
+def _parts(value: Any, pieces: Mapping[int, "_Call"]) -> list:
+    if isinstance(value, dict):
+        return [(key, _sent(part, pieces)) for key, part in value.items()]
+    return [_sent(part, pieces) for part in value]
 
 
 class _Call:
@@ -172,31 +195,45 @@ class _Call:
         return self.made
 
 
-def _open_new(piece: Tensor, key: int, worker: int, *what: Any) -> Tensor:
-    """Open a piece that has arrived, and keep it open as long as its worker is one of this process."""
-    memory = piece.numpy()
+def _open_new(piece: Tensor, key: int, worker: int) -> np.ndarray:
+    """Open a piece that has arrived, and keep it open as long as its worker is one of this process.
+
+    Several threads may be here, each with the batches of a loader (torch's `pin_memory`), so the order counts: what is
+    in the list is marked already, and the workers are counted after the list was read. A piece of a worker that lives
+    is dropped by nobody else, then; its worker would name what is gone.
+    """
+    memory, listed = piece.numpy(), list(_kept.items())
     workers = {process.pid: process for process in active_children()}
-    for other, (its, owner) in list(_kept.items()):
+    for other, (its, owner) in listed:
         if not its[_KEPT] or owner not in workers:
             _kept.pop(other, None)
     if worker in workers:
-        weakref.finalize(workers[worker], _kept.pop, key, None).atexit = False
-        _kept[key] = memory, worker
         memory[_KEPT] = True
-    return _open(memory, *what)
+        _kept[key] = memory, worker
+        weakref.finalize(workers[worker], _kept.pop, key, None).atexit = False
+    return _open(memory)
 
 
-def _open_kept(key: int, *what: Any) -> Tensor:
-    return _open(_kept[key][0], *what)
+def _open_kept(key: int) -> np.ndarray:
+    return _open(_kept[key][0])
 
 
-def _open(memory: np.ndarray, dtype: torch.dtype, shape: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
-    """Return the tensor that begins where a piece begins; give the piece back when no tensor refers to it any more."""
-    array = memory[: (len(memory) - 2) // dtype.itemsize * dtype.itemsize]
-    # Every view of the result shares its storage, and the storage holds the array. By numpy, since this may happen
-    # anywhere, also where torch records or compiles what is done to tensors.
+def _open(memory: np.ndarray) -> np.ndarray:
+    """Return the bytes of a piece; give it back when nothing refers to them any more."""
+    array = memory[:_KEPT]
     weakref.finalize(array, _give_back, memory, os.getpid()).atexit = False
-    return torch.from_numpy(array).view(dtype).as_strided(shape, stride)
+    return array
+
+
+def _lying_in(array: np.ndarray, dtype: torch.dtype, shape: tuple[int, ...], stride: tuple[int, ...],
+              offset: int) -> Tensor:
+    """Return the tensor that lies in a piece, `offset` elements behind its beginning.
+
+    Its storage holds the array, and every view of it holds the storage. (An array that is cut from the array would hold
+    the piece alone.)
+    """
+    flat = torch.from_numpy(array)
+    return flat[: len(array) // dtype.itemsize * dtype.itemsize].view(dtype).as_strided(shape, stride, offset)
 
 
 def _give_back(memory: np.ndarray, owner: int) -> None:

@@ -1,9 +1,14 @@
 """Shared memory of a loader's worker is used again, and never while a batch in it is referred to."""
 import functools
 import gc
+import multiprocessing
 import os
+import signal
 import weakref
+from collections import namedtuple
+from multiprocessing import active_children
 from multiprocessing.reduction import ForkingPickler
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -13,6 +18,9 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from mimtransfer.datasets import shared_memory
 from mimtransfer.datasets.collate import stack_images
 from mimtransfer.datasets.shared_memory import MOST_PIECES, SharedBatch, stack_as_they_come
+
+
+namedtuple_of_two = namedtuple("namedtuple_of_two", "first second")
 
 
 @pytest.fixture
@@ -66,6 +74,30 @@ def test_a_piece_is_free_when_nothing_refers_to_its_batch(pieces):
     del view
     assert pieces[0].memory[-1] == 0
     assert stacked(images(9)).data_ptr() == pieces[0].memory.data_ptr() and len(pieces) == 2
+
+
+def test_a_piece_is_free_when_nothing_refers_to_any_value_in_it(pieces):
+    """A collate function may put one image in two places, or parts of it, at any depth."""
+    inputs = stacked(images(1))
+    got = sent(dict(inputs=inputs, again=inputs, parts=[inputs[1:], {"rows": (inputs[:, :, 2:],)}],
+                    pair=namedtuple_of_two(inputs[1].view(torch.int8), torch.arange(3))))
+    assert torch.equal(got["again"], got["inputs"]) and torch.equal(got["parts"][0], got["inputs"][1:])
+    assert torch.equal(got["parts"][1]["rows"][0], got["inputs"][:, :, 2:]) and got["pair"].first.dtype == torch.int8
+    assert torch.equal(got["pair"].first.view(torch.uint8), got["inputs"][1]) and got["pair"].second.tolist() == [0, 1, 2]
+    for name in ("inputs", "again", "pair"):
+        del got[name]
+        assert pieces[0].memory[-1] == 1
+    row = got.pop("parts")[1]["rows"][0]
+    stacked(images(7))  # of the next batch
+    assert row[:, 0, 0, 0].tolist() == [1, 2] and len(pieces) == 2
+    del row
+    assert pieces[0].memory[-1] == 0
+
+
+def test_what_was_alone_in_a_batch_holds_its_piece_too(pieces):
+    got = sent(dict(part=stacked(images(1))[1:]))["part"]
+    stacked(images(7))
+    assert (got == 2).all() and len(pieces) == 2
 
 
 def test_who_keeps_many_batches_gets_memory_of_their_own(pieces):
@@ -226,3 +258,54 @@ def test_pieces_that_a_worker_has_dropped_are_not_kept(monkeypatch):
     for number, batch in enumerate(loader):
         assert len(shared_memory._kept) <= MOST_PIECES + 1
         assert batch["inputs"].shape == (4, 3, 2 + number, 8) and batch["inputs"][3, 0, 0, 0] == 4 * number + 3
+
+
+class Noticing(dict):
+    """Pieces that are kept, and a function that is called once, after the next one was added."""
+
+    then = None
+
+    def __setitem__(self, key, value):
+        super().__setitem__(key, value)
+        then, self.then = self.then, None
+        if then:
+            then()
+
+
+def arrived(key):
+    """Open a new piece of this process's only child, as a thread of a loader does."""
+    memory = torch.zeros(18, dtype=torch.uint8)
+    (worker,) = [process.pid for process in active_children()]
+    return memory, shared_memory._open_new(memory, key, worker)
+
+
+@pytest.fixture
+def worker():
+    process = multiprocessing.Process(target=signal.pause)
+    process.start()
+    yield process
+    process.terminate()
+    process.join()
+
+
+def test_threads_of_two_loaders_drop_no_piece_of_each_other(monkeypatch, worker):
+    """One is cleared up after while the other is being added: its worker would send a name for what is gone."""
+    monkeypatch.setattr(shared_memory, "_kept", kept := Noticing())
+    kept.then = lambda: threads.append(Thread(target=arrived, args=(2,))) or threads[0].start() or threads[0].join()
+    threads = []
+    memory, _ = arrived(1)
+    assert threads and memory[-2] == 1 and set(kept) == {1, 2}
+
+
+def test_workers_that_start_meanwhile_keep_their_pieces(monkeypatch, worker):
+    """A piece that was added after the workers were counted is of a worker that was not counted."""
+    monkeypatch.setattr(shared_memory, "_kept", kept := {})
+
+    def counted():
+        found = active_children()
+        kept[3] = np.ones(18, np.uint8), -1
+        return found
+
+    monkeypatch.setattr(shared_memory, "active_children", counted)
+    arrived(1)
+    assert set(kept) == {1, 3}
