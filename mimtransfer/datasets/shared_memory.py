@@ -24,8 +24,9 @@ from torch.utils.data import get_worker_info
 MOST_PIECES = 8
 _SMALL = 1 << 16  # bytes; smaller tensors go through the queue itself
 _IN_USE, _KEPT = -1, -2  # bytes of a piece
-_OF_NUMPY = frozenset([torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint16, torch.uint32,
-                       torch.uint64, torch.float16, torch.float32, torch.float64, torch.complex64, torch.complex128])
+_OF_NUMPY = frozenset([torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint16,
+                       torch.uint32, torch.uint64, torch.float16, torch.float32, torch.float64, torch.complex64,
+                       torch.complex128])
 _kept: dict[int, tuple[np.ndarray, int]] = {}  # of this process, a run: key -> a piece of a worker, the worker's pid
 
 
@@ -146,7 +147,7 @@ class SharedBatch(dict):
             piece.memory[_IN_USE] = True
 
     def __reduce__(self) -> tuple:
-        # One for all values of a batch that lie in a piece: what is opened once is given back once, by the last of them.
+        # One for all values that lie in a piece: what is opened once is given back once, by the last of them.
         pieces = {piece.memory.data_ptr(): _Call(_open_kept, piece.key) if piece.memory[_KEPT] else
                   _Call(_open_new, piece.memory, piece.key, os.getpid()) for piece in self._taken}
         return dict, (_sent(dict(self), pieces),)  # as a collate function left it

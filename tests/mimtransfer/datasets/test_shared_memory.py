@@ -19,7 +19,6 @@ from mimtransfer.datasets import shared_memory
 from mimtransfer.datasets.collate import stack_images
 from mimtransfer.datasets.shared_memory import MOST_PIECES, SharedBatch, stack_as_they_come
 
-
 namedtuple_of_two = namedtuple("namedtuple_of_two", "first second")
 
 
@@ -83,7 +82,8 @@ def test_a_piece_is_free_when_nothing_refers_to_any_value_in_it(pieces):
                     pair=namedtuple_of_two(inputs[1].view(torch.int8), torch.arange(3))))
     assert torch.equal(got["again"], got["inputs"]) and torch.equal(got["parts"][0], got["inputs"][1:])
     assert torch.equal(got["parts"][1]["rows"][0], got["inputs"][:, :, 2:]) and got["pair"].first.dtype == torch.int8
-    assert torch.equal(got["pair"].first.view(torch.uint8), got["inputs"][1]) and got["pair"].second.tolist() == [0, 1, 2]
+    assert torch.equal(got["pair"].first.view(torch.uint8), got["inputs"][1])
+    assert got["pair"].second.tolist() == [0, 1, 2]
     for name in ("inputs", "again", "pair"):
         del got[name]
         assert pieces[0].memory[-1] == 1
