@@ -1,4 +1,5 @@
-"""Images with an index map each, for what may not import mmseg: its `BaseSegDataset` by folders, read the same way."""
+"""Images with an index map each, for what may not import mmseg: its `BaseSegDataset`, by folders or by a list.
+"""
 import io
 import os
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from torch.utils.data import Dataset
 from mimtransfer.datasets.tree import printable, some, walk
 from mimtransfer.datasets.unreadable import BROKEN, UnreadableImage, decode_rgb, read_regular, reason
 from mimtransfer.errors import UserError, near_files
+from mimtransfer.stored import read_text
 
 IGNORED = 255  # label of pixels that do not count, as in mmseg
 
@@ -31,35 +33,45 @@ class IndexMapFolder(Dataset):
     Args:
         images, maps: the folders.
         image_ending, map_ending: of the names.
+        listed: text file with the names of the images that count, one a line, without their ending; None: all of them,
+            as mmseg finds them.
         scale: the image is made as large as possible with sides up to these two, the longer one first (bilinear,
             rounded); None: as it is.
         reduce_zero_label: label 0 does not count, and 1 is the first class, as in mmseg.
-        indices: places of the images that are kept, in the order of their names; a number: so many; None: all.
+        indices: places of the images that are kept, in the order of their names or of the list; a number: so many; None: all.
 
     Raises:
-        UserError: a folder is not there or has no such images, an image has no map, or there is no such place; from an
-            item: a file cannot be read, or the map has another size than the image.
+        UserError: a folder or list is not there or has no such images, an image has no map, or there is no such place;
+            from an item: a file cannot be read, or the map has another size than the image.
     """
 
     def __init__(self, images: str, maps: str, image_ending: str = ".jpg", map_ending: str = ".png",
-                 scale: Sequence[int] | None = None, reduce_zero_label: bool = False,
+                 listed: str | None = None, scale: Sequence[int] | None = None, reduce_zero_label: bool = False,
                  indices: Sequence[int] | int | None = None):
         self.scale, self.reduce_zero_label = scale, reduce_zero_label
         if not os.path.isdir(images):
             raise UserError(f"IndexMapFolder: folder {images!r} does not exist{near_files(images)}")
-        names = [name.removesuffix(image_ending) for name in map(os.fsdecode, walk(images).files)
-                 if name.endswith(image_ending)]
+        if listed is None:
+            names = [name.removesuffix(image_ending) for name in map(os.fsdecode, walk(images, as_mmseg=True).files)
+                     if name.endswith(image_ending)]
+        else:
+            lines = read_text(listed, "write a name of an image a line, without its ending").splitlines()
+            names = [line.strip() for line in lines if line.strip()]
         if not names:
-            raise UserError(f"IndexMapFolder: no image *{image_ending} in {images!r}; set images or image_ending")
+            where = repr(images) if listed is None else f"the list {listed!r}"
+            raise UserError(f"IndexMapFolder: no image *{image_ending} in {where}; set images, listed or image_ending")
         if indices is None or isinstance(indices, int):
             names = names[:indices]
         elif outside := [place for place in indices if not 0 <= place < len(names)]:
-            raise UserError(f"IndexMapFolder: indices have {outside[0]}, but {images!r} has {len(names)} images; set "
-                            "indices")
+            raise UserError(f"IndexMapFolder: indices have {outside[0]}, but {(listed or images)!r} has {len(names)} "
+                            "images; set indices")
         else:
             names = [names[place] for place in indices]
         self.paths = [(os.path.join(images, name + image_ending), os.path.join(maps, name + map_ending))
                       for name in names]
+        if missing := [path for path, _ in self.paths if listed is not None and not os.path.isfile(path)]:
+            raise UserError(f"IndexMapFolder: no image {some(map(printable, missing))}, which {listed!r} lists; set "
+                            "images or image_ending")
         if missing := [path for _, path in self.paths if not os.path.isfile(path)]:
             raise UserError(f"IndexMapFolder: no index map {some(map(printable, missing))}; a map has the name of its "
                             f"image, with {map_ending}; set maps or map_ending")

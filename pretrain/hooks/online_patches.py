@@ -21,7 +21,7 @@ from mimtransfer.datasets.index_maps import IGNORED, IndexMapFolder
 from mimtransfer.datasets.sampler import sample_seed
 from mimtransfer.errors import UserError
 from mimtransfer.evaluation.probing.features import read_features
-from mimtransfer.evaluation.probing.knn import knn_votes
+from mimtransfer.evaluation.probing.knn import check_temperature, knn_votes
 from mimtransfer.evaluation.probing.patches import patch_labels
 from mimtransfer.training.loading import cores_of_process
 
@@ -29,6 +29,7 @@ from mimtransfer.training.loading import cores_of_process
 Encode = Callable[[Tensor, tuple[int, int]], Tensor]
 # Data sets of mmseg whose files end in .jpg and .png and whose classes need not be known.
 _READABLE = ("BaseSegDataset", "ADE20KDataset")
+_STEPS = ("LoadImageFromFile", "Resize", "LoadAnnotations", "PackSegInputs")  # labels keep the size of the file
 
 
 class OnlinePatches:
@@ -50,6 +51,7 @@ class OnlinePatches:
         for name, value in (("k", k), ("patches_per_image", patches_per_image), ("divisor", divisor)):
             if not (type(value) is int and value > 0) and not (name == "patches_per_image" and value is None):
                 raise UserError(f"OnlineEvaluationHook: got patches.{name}={value!r}, expected an integer above 0")
+        check_temperature(temperature, "OnlineEvaluationHook: patches")  # not when half of the training is done
         self.memory, self.test = IndexMapFolder(**memory), IndexMapFolder(**test)
         self.k, self.temperature, self.patches_per_image = k, temperature, patches_per_image
         self.divisor, self.num_workers = divisor, num_workers
@@ -163,17 +165,27 @@ def patches_of(path: str) -> dict[str, Any]:
 
 
 def _folder(dataset: Mapping[str, Any], path: str) -> dict[str, Any]:
-    """Return arguments of `IndexMapFolder` for a data set of mmseg."""
-    steps = {name_of(step): step for step in dataset["pipeline"]}
-    resize, labels = steps.pop("Resize", None), steps.get("LoadAnnotations", {})
-    odd = set(steps) - {"LoadImageFromFile", "LoadAnnotations", "PackSegInputs"}
-    if name_of(dataset) not in _READABLE or odd or (resize and not resize.get("keep_ratio")):
-        raise UserError(f"online.patches={path!r}: expected data of type {' or '.join(_READABLE)} whose images are at "
-                        f"most resized (keep_ratio=True), got {dataset['type']} with {', '.join(map(str, steps))}"
-                        f"{' and Resize' if resize else ''}")
-    root, prefix = dataset.get("data_root") or "", dataset["data_prefix"]
-    reduce = labels.get("reduce_zero_label")
-    reduce = dataset.get("reduce_zero_label", name_of(dataset) == "ADE20KDataset") if reduce is None else reduce
-    return dict(images=os.path.join(root, prefix["img_path"]), maps=os.path.join(root, prefix["seg_map_path"]),
+    """Return arguments of `IndexMapFolder` for a data set of mmseg.
+
+    Raises:
+        UserError: it is read in a way that `IndexMapFolder` does not know.
+    """
+    kind, steps = name_of(dataset), list(dataset.get("pipeline") or ())
+    names = [name_of(step) for step in steps]
+    resize = steps[1] if "Resize" in names[1:2] else None
+    expected = ["LoadImageFromFile", *(["Resize"] if resize else []), "LoadAnnotations", "PackSegInputs"]
+    # Of ADE20K's classes a part, or another order, gives the labels other numbers.
+    renamed = kind == "ADE20KDataset" and "classes" in (dataset.get("metainfo") or {})
+    if (kind not in _READABLE or names != expected or renamed or dataset.get("backend_args")
+            or (resize and (set(resize) != {"type", "scale", "keep_ratio"} or not resize["keep_ratio"]))):
+        raise UserError(f"online.patches={path!r}: expected files of type {' or '.join(_READABLE)} (with its own "
+                        f"classes) by {', '.join(_STEPS)}, of which Resize(scale=..., keep_ratio=True) may be left "
+                        f"out, got {dataset.get('type')} by {', '.join(names)}")
+    root, prefix = dataset.get("data_root") or "", dataset.get("data_prefix") or {}
+    listed = os.path.join(root, dataset["ann_file"]) if dataset.get("ann_file") else None
+    reduce = steps[-2].get("reduce_zero_label")
+    reduce = dataset.get("reduce_zero_label", kind == "ADE20KDataset") if reduce is None else reduce
+    return dict(images=os.path.join(root, prefix.get("img_path") or ""),
+                maps=os.path.join(root, prefix.get("seg_map_path") or ""), listed=listed,
                 image_ending=dataset.get("img_suffix", ".jpg"), map_ending=dataset.get("seg_map_suffix", ".png"),
                 scale=resize and resize["scale"], reduce_zero_label=reduce, indices=dataset.get("indices"))

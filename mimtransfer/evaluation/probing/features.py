@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 import torch
+from mmengine.device import get_device
 from mmengine.dist import all_gather_object, get_world_size
 from mmengine.evaluator import Evaluator
 from mmengine.logging import print_log
@@ -117,7 +118,7 @@ def read_features(batches: Iterable[dict], labelled: Callable[[dict], tuple[Tens
     """Describe all images once; with several processes those of all, in the order of one that reads them alone.
 
     Args:
-        batches: of images with labels; a process of several has those at `rank`, `rank + world_size` ...
+        batches: of images with labels; a process of several has those at `rank`, `rank + world_size` ..., or none.
         labelled: batch -> features [n, D], and their labels [n] int64 on any device.
 
     Returns:
@@ -128,14 +129,17 @@ def read_features(batches: Iterable[dict], labelled: Callable[[dict], tuple[Tens
         described, labels = labelled(batch)
         features.append(described)
         truths.append(labels.clone())  # that of a worker is shared memory, which holds an open file each
-    memory, labels = torch.cat(features), torch.cat(truths)
-    device = memory.device
-    if get_world_size() > 1:
-        parts = all_gather_object((memory.cpu(), labels.cpu()))
-        places = [torch.arange(len(part)) * len(parts) + rank for rank, (part, _) in enumerate(parts)]
-        order = torch.cat(places).argsort()
-        memory, labels = (torch.cat(part)[order].to(device) for part in zip(*parts))
-    return memory, labels.to(device)
+    if get_world_size() == 1:
+        memory = torch.cat(features)
+        return memory, torch.cat(truths).to(memory.device)
+    # With fewer images than processes some have none.
+    device = features[0].device if features else torch.device(get_device())
+    parts = all_gather_object((torch.cat(features).cpu(), torch.cat(truths).cpu()) if features else None)
+    found = [(rank, *part) for rank, part in enumerate(parts) if part is not None]
+    order = torch.cat([torch.arange(len(part)) * len(parts) + rank for rank, part, _ in found]).argsort()
+    _, *both = zip(*found)
+    memory, labels = (torch.cat(part)[order].to(device) for part in both)
+    return memory, labels
 
 
 @MODELS.register_module()

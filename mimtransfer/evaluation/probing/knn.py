@@ -33,8 +33,7 @@ def knn_votes(
     Raises:
         UserError: a temperature that is not above 0.
     """
-    if not temperature > 0:
-        raise UserError(f"k-NN: got temperature={temperature!r}, expected a number above 0")
+    check_temperature(temperature, "k-NN")
     votes = []
     for chunk in queries.split(max(1, _MAX_SIMILARITIES // len(memory))):
         with full_fp32():
@@ -42,6 +41,16 @@ def knn_votes(
         weights = ((similarity - similarity[:, :1]) / temperature).exp()  # the difference, so that none overflows
         votes.append(weights.new_zeros(len(chunk), num_classes).scatter_add_(1, labels[nearest], weights))
     return torch.cat(votes)
+
+
+def check_temperature(temperature: float, owner: str) -> None:
+    """Check that a temperature is a number above 0; before a memory is read, which takes long.
+
+    Raises:
+        UserError: it is not; it names `owner`.
+    """
+    if isinstance(temperature, bool) or not isinstance(temperature, int | float) or not temperature > 0:
+        raise UserError(f"{owner}: got temperature={temperature!r}, expected a number above 0")
 
 
 @LOOPS.register_module()
@@ -68,6 +77,7 @@ class KNNLoop(FeatureLoop):
         amp: bool = False,
     ):
         super().__init__(runner, dataloader, evaluator, memory_dataloader, amp)
+        check_temperature(temperature, "KNNLoop")
         self.k, self.temperature = k, temperature
         size = len(self.memory_dataloader.dataset)
         if not 0 < k <= size:

@@ -19,7 +19,7 @@ from mimtransfer.datasets.index_maps import IGNORED
 from mimtransfer.datasets.sampler import sample_seed
 from mimtransfer.errors import UserError
 from mimtransfer.evaluation.probing.features import FeatureLoop
-from mimtransfer.evaluation.probing.knn import knn_votes
+from mimtransfer.evaluation.probing.knn import check_temperature, knn_votes
 from mimtransfer.registry import LOOPS, MODELS
 from mimtransfer.training.precision import full_fp32
 
@@ -200,6 +200,7 @@ class PatchKNNLoop(PatchLoop):
 
     def __init__(self, *args: Any, k: int = 20, temperature: float = 0.07, **options: Any):
         super().__init__(*args, **options)
+        check_temperature(temperature, "PatchKNNLoop")
         self.k, self.temperature = k, temperature
 
     def fit(self, memory: Tensor, labels: Tensor) -> None:

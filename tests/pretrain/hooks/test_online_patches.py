@@ -1,6 +1,8 @@
 """Patch k-NN while pretraining: the score of tools/test.py on the checkpoint, by data that are read without mmseg."""
 import importlib
+import inspect
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,10 @@ from PIL import Image
 from mimtransfer.checkpoints.safe_load import read_checkpoint
 from mimtransfer.datasets.index_maps import IGNORED, IndexMapFolder
 from mimtransfer.errors import UserError
+from mimtransfer.evaluation.probing.knn import KNNLoop, knn_votes
+from mimtransfer.evaluation.probing.patches import PatchKNNLoop
 from pretrain.hooks import online_patches as module
+from pretrain.hooks.online_evaluation import OnlineEvaluationHook
 from pretrain.hooks.online_patches import OnlinePatches, patches_of
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -143,17 +148,70 @@ def test_images_and_maps_are_read_as_mmseg_reads_them(folder):
     """In the order of names, resized and with labels as its pipeline makes them."""
     init_default_scope("mmseg")
     importlib.import_module("mmseg.datasets")
-    for reduce in (False, True):
+    (folder / "cells/some.txt").write_text("deep/3\n0\ndeep/1\n")
+    hidden = {kind: folder / "cells" / kind / "test/.hidden" for kind in ("img", "map")}
+    for kind, place in hidden.items():  # which mmseg looks into
+        place.mkdir(exist_ok=True)
+        shutil.copy(folder / "cells" / kind / "test/2.png", place / "9.png")
+    for listed, reduce, number in ((None, False, 5), (None, True, 5), ("some.txt", False, 3)):
         write_config(folder, "read.py", scale=(30, 100), reduce_zero_label=reduce)
         cfg = Config.fromfile(folder / "read.py")
+        if listed:
+            cfg.test_dataloader.dataset.ann_file = listed
+            cfg.dump(folder / "read.py")
         theirs = DATASETS.build(dict(cfg.test_dataloader.dataset, test_mode=True))
         ours = IndexMapFolder(**patches_of(str(folder / "read.py"))["test"])
+        assert len(ours) == len(theirs) == number
         assert [image for image, _ in ours.paths] == [theirs.get_data_info(k)["img_path"] for k in range(len(theirs))]
         for k, item in enumerate(ours):
             image, sample = theirs[k]["inputs"].flip(0), theirs[k]["data_samples"]
             assert item.image.shape == image.shape == (3, 30, 37)
             assert (item.image.int() - image.int()).abs().max() <= 1
             assert torch.equal(item.labels, sample.gt_sem_seg.data[0].long())
+    for place in hidden.values():
+        shutil.rmtree(place)
+
+
+def test_a_list_is_the_whole_data_set(scored):
+    """Of the memory and of the test images: the score is that of tools/test.py, and another than that of all images."""
+    cfg = Config.fromfile(scored / "patches.py")
+    for name, dataset, lines in (("memory", cfg.test_cfg.memory_dataloader.dataset, "4\n0\n2\n"),
+                                 ("test", cfg.test_dataloader.dataset, "deep/1\n2\n")):
+        (scored / f"cells/{name}.txt").write_text(lines)
+        dataset.update(ann_file=f"{name}.txt", indices=[0, 1] if name == "memory" else None)
+    cfg.dump(scored / "listed.py")
+    pretrain(scored, "listed", "online.patches=listed.py")
+    call(scored, "test", "listed.py", "--pretrained", "listed/epoch_2.pth", "--work-dir", "tested_listed")
+    expected = record(scored / "tested_listed")["raw_metrics"]["mIoU"]
+    assert scores(scored, "listed") == [pytest.approx(expected, abs=0.006)] != scores(scored, "with")
+
+
+def test_settings_are_those_of_the_loop():
+    """Which a config leaves out."""
+    loops, own = (inspect.signature(kind.__init__).parameters for kind in (PatchKNNLoop, OnlinePatches))
+    votes, knn = inspect.signature(knn_votes).parameters, inspect.signature(KNNLoop.__init__).parameters
+    for name in ("k", "temperature"):
+        assert loops[name].default == own[name].default == votes[name].default == knn[name].default
+    assert OnlineEvaluationHook({}, {}).knn == {name: votes[name].default for name in ("k", "temperature")}
+
+
+@pytest.mark.parametrize("change", [
+    dict(type="ADE20KDataset", metainfo=dict(classes=("wall", "sky"))),
+    dict(type="RepeatDataset"),
+    dict(pipeline=[dict(type="LoadImageFromFile"), dict(type="LoadAnnotations"),
+                   dict(type="Resize", scale=(30, 100), keep_ratio=True), dict(type="PackSegInputs")]),
+    dict(pipeline=[dict(type="LoadImageFromFile"), dict(type="Resize", scale_factor=0.5, keep_ratio=True),
+                   dict(type="LoadAnnotations"), dict(type="PackSegInputs")]),
+    dict(pipeline=[]),
+])
+def test_data_that_mmseg_would_read_otherwise_are_refused(folder, change):
+    write_config(folder, "odd.py")
+    cfg = Config.fromfile(folder / "odd.py")
+    cfg.test_dataloader.dataset.update(change)
+    cfg.dump(folder / "odd.py")
+    with pytest.raises(UserError, match="expected files of type BaseSegDataset or ADE20KDataset") as error:
+        patches_of(str(folder / "odd.py"))
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(("change", "message"), [
@@ -161,6 +219,8 @@ def test_images_and_maps_are_read_as_mmseg_reads_them(folder):
     (dict(image_ending=".tif"), "no image *.tif"),
     (dict(map_ending=".tif"), "no index map"),
     (dict(indices=[0, 9]), "indices have 9, but"),
+    (dict(listed="nothing.txt"), "nothing.txt: no such file"),
+    (dict(listed=__file__), "no image "),
 ])
 def test_folders_that_are_none_are_named(folder, change, message):
     options = dict(images=str(folder / "cells/img/test"), maps=str(folder / "cells/map/test"), image_ending=".png")
@@ -194,10 +254,12 @@ def test_maps_that_are_none_are_named(tmp_path, pixels, message):
     (["online.patches=far.py"], "got patches.k=1000 and 28 labelled patches"),
     (["online.patches=cut.py"], "no multiple of the encoder's cells"),
     (["online.patches=none.py"], "got patches.k=0, expected"),
+    (["online.patches=cold.py"], "patches: got temperature=0, expected a number above 0"),
 ])
 def test_mistakes_give_one_line(scored, options, message, tmp_path, capsys):
     write_config(scored, "far.py", k=1000)
     write_config(scored, "none.py", k=0)
+    write_config(scored, "cold.py", temperature=0)
     cut = Config.fromfile(scored / "patches.py")
     cut.model.data_preprocessor.test_cfg.size_divisor = 1
     cut.dump(scored / "cut.py")
@@ -211,7 +273,7 @@ def test_shipped_configs_are_read():
     camvid, ade = (patches_of(str(ROOT / f"configs/patch_probing/knn_{name}.py"))
                    for name in ("vit-tiny-p4_camvid-cpu", "vit-base_ade20k-512x512"))
     assert camvid["memory"] == dict(images="data/camvid/images/train", maps="data/camvid/annotations/train",
-                                    image_ending=".jpg", map_ending=".png", scale=(96, 72), reduce_zero_label=False,
-                                    indices=list(range(0, 367, 3)))
+                                    listed=None, image_ending=".jpg", map_ending=".png", scale=(96, 72),
+                                    reduce_zero_label=False, indices=list(range(0, 367, 3)))
     assert (camvid["patches_per_image"], camvid["divisor"]) == (100, 4)
     assert ade["test"]["reduce_zero_label"] and ade["test"]["scale"] == (2048, 512) and ade["patches_per_image"] == 64

@@ -202,6 +202,17 @@ def test_features_of_processes_lie_as_those_of_one(monkeypatch):
     assert got[:, 0].tolist() == list(range(5)) and labels.tolist() == list(range(10, 15))
 
 
+@pytest.mark.parametrize("rank", [0, 2])
+def test_a_process_may_have_no_image(monkeypatch, rank):
+    """Of three, and two images."""
+    parts = [(torch.tensor([[float(place)]]), torch.tensor([place + 10])) for place in (0, 1)]
+    given = []
+    monkeypatch.setattr(probing_features, "get_world_size", lambda: 3)
+    monkeypatch.setattr(probing_features, "all_gather_object", lambda part: given.append(part) or [*parts, None])
+    got, labels = read_features([0][rank:], lambda number: parts[number])
+    assert got.tolist() == [[0.0], [1.0]] and labels.tolist() == [10, 11] and (given == [None]) == (rank == 2)
+
+
 def test_classes_in_another_order_are_refused():
     check_classes(["cat", "dog"], ("cat", "dog"), "Loop")
     with pytest.raises(UserError, match=r"Loop: .* the memory 2, expected the same; their order differs"):
