@@ -38,7 +38,7 @@ class IndexMapFolder(Dataset):
         scale: the image is made as large as possible with sides up to these two, the longer one first (bilinear,
             rounded); None: as it is.
         reduce_zero_label: label 0 does not count, and 1 is the first class, as in mmseg.
-        indices: places of the images that are kept, in the order of their names or of the list; a number: so many; None: all.
+        indices: places of the images that are kept, in the order of names or of the list; a number: so many; None: all.
 
     Raises:
         UserError: a folder or list is not there or has no such images, an image has no map, or there is no such place;

@@ -177,7 +177,7 @@ def _folder(dataset: Mapping[str, Any], path: str) -> dict[str, Any]:
     # Of ADE20K's classes a part, or another order, gives the labels other numbers.
     renamed = kind == "ADE20KDataset" and "classes" in (dataset.get("metainfo") or {})
     if (kind not in _READABLE or names != expected or renamed or dataset.get("backend_args")
-            or (resize and (set(resize) != {"type", "scale", "keep_ratio"} or not resize["keep_ratio"]))):
+            or (resize and (set(resize) - {"_scope_"} != {"type", "scale", "keep_ratio"} or not resize["keep_ratio"]))):
         raise UserError(f"online.patches={path!r}: expected files of type {' or '.join(_READABLE)} (with its own "
                         f"classes) by {', '.join(_STEPS)}, of which Resize(scale=..., keep_ratio=True) may be left "
                         f"out, got {dataset.get('type')} by {', '.join(names)}")
