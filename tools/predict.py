@@ -41,6 +41,7 @@ def main() -> None:
         from mimtransfer.cli import launch
         from mimtransfer.cli.kinds import check_kind
         from mimtransfer.cli.prediction import CocoResults, Predictor, names_for
+        from mimtransfer.cli.trained import check_trained_with
         from mimtransfer.datasets.tree import printable
         from mimtransfer.datasets.unreadable import UnreadableImage
         from mimtransfer.errors import UserError
@@ -53,7 +54,7 @@ def main() -> None:
         launch.enter_scope(cfg)
         check_channels(cfg)
         args.checkpoint = launch.checkpoint_at(args.checkpoint)
-        launch.note_own_config(args.config, args.checkpoint)
+        check_trained_with(cfg, args.config, args.checkpoint)
         predictor = Predictor(cfg, args.checkpoint, args.out, args.score_thr, args.device or get_device(),
                               args.ann_file)
         with predictor.write_json() as out, CocoResults(args.out) as results:

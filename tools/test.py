@@ -14,7 +14,8 @@ def parse_args() -> argparse.Namespace:
     add("--pretrained", metavar="CKPT", help="for k-NN: checkpoint of a pretraining (default: random weights)")
     add("--data", metavar="DIR_OR_JSON", help="test on these data, of the forms of tools/train.py --data, in place of "
         "the config's; the classes are the model's (docs/own-data.md)")
-    add("--work-dir", help="for logs, result.json (default: folder of the checkpoint; k-NN: work_dirs/CONFIG_NAME)")
+    add("--work-dir", help="for logs, result.json (default: folder of the checkpoint; k-NN: work_dirs/CONFIG_NAME; "
+        "with --data tested_on_NAME in there)")
     add("--out", metavar="FILE.pkl", help="also write all predictions to this file")
     add("--save-predictions", action="store_true", help="write predictions.*.json for tools/compare_scores.py")
     add("--tta", action="store_true", help="test-time augmentation: the config's tta_pipeline and tta_model")
@@ -43,6 +44,7 @@ def main() -> None:
         from mimtransfer.checks.settings import check_settings
         from mimtransfer.cli import launch, outputs_of_test
         from mimtransfer.cli.kinds import check_kind
+        from mimtransfer.cli.trained import check_trained_with
         from mimtransfer.evaluation.tta import merge_views, set_tta
         from mimtransfer.own_data import tested
         from mimtransfer.results.progress import ProgressHook
@@ -54,13 +56,14 @@ def main() -> None:
         cfg = launch.load_config(args.config, args.cfg_options)
         check_kind(cfg, args.config, "training", "evaluation")
         args.checkpoint = launch.checkpoint_at(args.checkpoint)
-        launch.note_own_config(args.config, args.checkpoint)
         trained_on = launch.check_what_is_tested(cfg, args.checkpoint, args.pretrained)
+        check_trained_with(cfg, args.config, args.checkpoint)
         processes = trained_on or count_processes(args.launcher)
         folder = None if args.checkpoint is None else os.path.dirname(args.checkpoint) or "."
         launch.set_work_dir(cfg, args.work_dir or folder, args.config)
         if args.data is not None:
-            cfg = tested.with_data(cfg, args.config, args.cfg_options, args.data)
+            inside = args.work_dir is None
+            cfg = tested.with_data(cfg, args.config, args.cfg_options, args.data, args.checkpoint, inside)
         launch.set_launcher(cfg, args.launcher)
         launch.enter_scope(cfg)
         set_log(cfg, args.log)

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from mimtransfer.cli.options import option_texts
 from mimtransfer.errors import UserError, near_files
-from mimtransfer.own_data.converted import name_of_data
+from mimtransfer.own_data.converted import name_of_run
 from mimtransfer.results.record import FILE_NAME, read_record, read_runs
 from mimtransfer.shipped.configs import find_config, locate
 from mimtransfer.shipped.places import shipped
@@ -114,11 +114,12 @@ def transfer(config: str | os.PathLike, checkpoint: str | os.PathLike | None = N
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="pkg_resources is deprecated", category=UserWarning)  # of mmengine
-        trains = read_config(config).get("train_cfg") is not None
+        cfg = read_config(config)
+    trains = cfg.get("train_cfg") is not None
     if not trains and (quick or any(value is not None for value in (image_size, batch, epochs))):
         raise UserError(f"{config} trains nothing: leave quick, image_size, batch and epochs out")
-    name = "_".join([Path(config).stem, *([] if data is None else [name_of_data(os.fspath(data))]), *["quick"] * quick])
-    folder = Path(work_dir or Path("work_dirs", name))
+    name = name_of_run(config, None if data is None else os.fspath(data), quick)
+    folder = Path(work_dir or cfg.get("work_dir") or Path("work_dirs", name))
     words = [config, "--work-dir", str(folder), *_own(data, quick, image_size, batch, epochs)]
     words += _words(options, seed, amp, compile and trains, log)
     words += ["--resume"] * (resume and trains)

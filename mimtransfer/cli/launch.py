@@ -212,15 +212,6 @@ def checkpoint_at(path: str | None) -> str | None:
     return str(newest_checkpoint(path) or path) if path is not None and osp.isdir(path) else path
 
 
-def note_own_config(config: str, checkpoint: str | None) -> None:
-    """Say which config the training of a checkpoint has written for `--data` and the like, where another one is given.
-    """
-    written = osp.join(osp.dirname(checkpoint or ""), f"own_{osp.splitext(osp.basename(config))[0]}.py")
-    if checkpoint is not None and osp.isfile(written):
-        print_log(f"A training with --data, --quick or the like has written {written}: to test it, give that config",
-                  logger="current", level=logging.WARNING)
-
-
 def check_what_is_tested(cfg: Config, checkpoint: str | None, pretrained: str | None) -> int | None:
     """Refuse a checkpoint of a training for a config that trains nothing, and none or a pretraining for one that does.
 

@@ -123,7 +123,7 @@ class LabelledImages(Dataset):
 class ClassFolder(LabelledImages):
     """One folder of pictures for each class, as ImageNet's `train` and torchvision's ImageFolder have it.
 
-    Class numbers follow the sorted names of the folders, or of `trained_classes`.
+    Class numbers follow the sorted names of the folders, or `trained_classes`.
 
     Args:
         root: folder of the class folders.
@@ -131,6 +131,7 @@ class ClassFolder(LabelledImages):
             as the published 1 % and 10 % of ImageNet have them (SimCLR, arXiv 2002.05709); not with other subsets.
         trained_classes: the classes of the classifier, where the folders are some of them: their names, or
             'imagenet-1k'. Accuracy is then that among the classes of the folders, as ImageNet-A and -R are scored.
+        in_order: `trained_classes` are numbered as they are given; else by their sorted names.
         tested_classes: names that the folders must have, or 'imagenet-a', 'imagenet-r', 'imagenet-1k'; None for any.
 
     Raises:
@@ -146,6 +147,7 @@ class ClassFolder(LabelledImages):
         list_file: str | None = None,
         trained_classes: str | Sequence[str] | None = None,
         tested_classes: str | Sequence[str] | None = None,
+        in_order: bool = False,
         **kwargs,
     ):
         root = os.path.expanduser(root)
@@ -156,7 +158,7 @@ class ClassFolder(LabelledImages):
         if trained_classes is None:
             super().__init__(targets, folders, **kwargs)
         else:
-            trained = class_names(trained_classes)
+            trained = list(trained_classes) if in_order else class_names(trained_classes)
             numbers = numbers_of(folders, trained, root)
             super().__init__(np.array(numbers)[targets], trained, **kwargs)
             self.metainfo["tested_classes"] = tuple(numbers)

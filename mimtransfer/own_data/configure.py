@@ -19,8 +19,11 @@ _KEPT_OF_FOLDERS = ("transform", "fraction", "images_per_class", "seed", "max_co
 _KEPT_OF_IMAGES = ("transform", "max_corrupt", "decoder", "in_chans", "augment", "seed")
 
 
-def set_data(cfg: Config, data: OwnData) -> list[str]:
+def set_data(cfg: Config, data: OwnData, name: str | None = None) -> list[str]:
     """Replace the data of a config; its pipelines stay.
+
+    Args:
+        name: of the data in the protocol; None: their own.
 
     Returns:
         what was changed beside the data, in lines.
@@ -34,7 +37,7 @@ def set_data(cfg: Config, data: OwnData) -> list[str]:
                         f"{data.kind}")
     setting = {"detection": _set_boxes, "segmentation": _set_maps, "classification": _set_folders}[task]
     lines = setting(cfg, data)
-    cfg.protocol = f"{protocol_of(cfg)}, on {data.name}" + (", boxes only" if lines else "")
+    cfg.protocol = f"{protocol_of(cfg)}, on {name or data.name}" + (", boxes only" if lines else "")
     return lines
 
 

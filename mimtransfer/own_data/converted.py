@@ -14,7 +14,7 @@ from mimtransfer.stored import read_object
 
 MANIFEST = "data.json"
 WHOLE = "all of a single set"  # `split_by` of a set that is tested and was not split
-_OWN = (MANIFEST, "annotations", "masks", "lists", "folders")  # what a conversion writes
+_OWN = (MANIFEST, "annotations", "masks", "maps", "lists", "folders")  # what a conversion writes
 _FIX = "run tools/convert_data.py again"
 
 
@@ -72,6 +72,12 @@ def name_of_data(path: str) -> str:
     path = osp.abspath(path)
     name = osp.splitext(osp.basename(path))[0] if osp.isfile(path) else osp.basename(path)
     return osp.basename(osp.dirname(path)) if osp.isfile(path) and name in ("data", "dataset") else name
+
+
+def name_of_run(config: str, data: str | None, quick: bool) -> str:
+    """Return the name of the default work dir of a run of a config, by its data and --quick."""
+    parts = [osp.splitext(osp.basename(config))[0], *([] if data is None else [name_of_data(data)]), *["quick"] * quick]
+    return "_".join(parts)
 
 
 def check_out(out: str, source: str) -> None:

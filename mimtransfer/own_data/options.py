@@ -15,11 +15,12 @@ from mmengine.config import Config
 
 from mimtransfer.checkpoints.safe_load import read_checkpoint, state_dict_of
 from mimtransfer.cli.launch import checkpoint_at
+from mimtransfer.cli.trained import RECIPE
 from mimtransfer.datasets.configured import is_pretraining, leaves
 from mimtransfer.errors import UserError
 from mimtransfer.own_data.configure import set_data, set_images, task_of
 from mimtransfer.own_data.convert import convert
-from mimtransfer.own_data.converted import OwnData, name_of_data
+from mimtransfer.own_data.converted import OwnData, name_of_run
 from mimtransfer.own_data.heads import set_num_classes
 from mimtransfer.own_data.image_size import image_size_of, set_image_size
 from mimtransfer.own_data.length import keep_epochs, set_batch, set_epochs
@@ -54,10 +55,7 @@ class OwnOptions:
             cfg: as shipped; its name and the data's make the default work dir.
         """
         quick, data = args.quick, args.data
-        name = osp.splitext(osp.basename(args.config))[0]
-        if data is not None:
-            name += f"_{name_of_data(data)}"
-        name += "_quick" if quick else ""
+        name = name_of_run(args.config, data, quick)
         work_dir = args.work_dir or cfg.get("work_dir") or osp.join("work_dirs", name)
         return cls(args.config, work_dir, data, quick, args.image_size, getattr(args, "num_classes", None), args.batch,
                    args.epochs, getattr(args, "pretrained", None), processes)
@@ -91,6 +89,7 @@ class OwnOptions:
             set_epochs(cfg, shipped, self.epochs, images, self.processes)
             self._recipe.train_cfg = copy.deepcopy(cfg.train_cfg)
         self._name(cfg)
+        cfg[RECIPE] = shipped.get(RECIPE) or protocol_of(shipped)
 
     def recipe(self, shipped: Config) -> Config:
         """Return what lr, batch and length of the run are held against: the config with these options, but its own

@@ -43,7 +43,7 @@ def write_masks(
         unseen += size.turns_unseen
         labels = same_size(read_mask(masked.mask, table), masked, size)
         values[masked] = np.flatnonzero(np.bincount(labels.ravel(), minlength=256)).tolist()
-        _write_map(labels, osp.join(out, "masks", below(masked.image, root) + ".png"))
+        write_map(labels, osp.join(out, "masks", below(masked.image, root) + ".png"))
     classes = _numbered(values, source) if table is None else table.classes
     if table is not None and table.values is None and table.colours is None and len(classes) > 1:
         _check_labels(values, source)
@@ -69,7 +69,8 @@ def write_masks(
     return OwnData("segmentation", "masks", source, out, classes, False, split_by, written, notes)
 
 
-def _write_map(labels: np.ndarray, path: str) -> None:
+def write_map(labels: np.ndarray, path: str) -> None:
+    """Write an index map, [H, W] uint8, as a PNG file where there is none of this content."""
     os.makedirs(osp.dirname(path), exist_ok=True)
     content = BytesIO()
     Image.fromarray(labels).save(content, format="png")

@@ -1,17 +1,19 @@
 """Testing on other data than those of the training: which split, whose classes, what the protocol says."""
 import json
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from mmengine.registry import DATASETS
-from own_sets import CLASSES, coco, folders, masks, save, scenes, voc, write, yolo
+from own_sets import CLASSES, SIZE, coco, folders, masks, save, scenes, voc, write, yolo
 from PIL import Image
 
 from mimtransfer.cli.launch import enter_scope, load_config
 from mimtransfer.errors import UserError
 from mimtransfer.own_data.configure import set_data
 from mimtransfer.own_data.convert import convert
-from mimtransfer.own_data.tested import set_test_data
+from mimtransfer.own_data.tested import place_of, set_test_data
 from mimtransfer.results.fingerprint import fingerprint, protocol_config
 
 CONFIGS = Path(__file__).parents[3] / "configs"
@@ -36,10 +38,10 @@ def trained(tmp_path_factory):
     return made
 
 
-def on_other(path, source, out):
+def on_other(path, source, out, classes=None):
     """Return the config of a test on other data, and the lines for the user."""
-    lines = []
-    cfg = load_config(str(path), [], prepare=lambda cfg: lines.extend(set_test_data(cfg, str(source), str(out))))
+    lines, place = [], place_of(str(source), str(out))
+    cfg = load_config(str(path), [], prepare=lambda cfg: lines.extend(set_test_data(cfg, str(source), place, classes)))
     enter_scope(cfg)
     return cfg, lines
 
@@ -127,25 +129,117 @@ def test_a_class_that_the_model_does_not_have(trained, tmp_path):
     assert found == {place: name for place, name in drawn(4, seed=1).items() if name == "red"}
 
 
-def test_maps_have_the_models_order(trained, tmp_path):
+def test_the_checkpoint_says_the_order_of_the_classes(trained, tmp_path):
+    """Where a config was edited since: a score by its order would be one of other classes."""
+    cfg, _ = on_other(trained["masks"], yolo(tmp_path / "set", polygons=True), tmp_path, ("green", "red"))
+    assert cfg.test_dataloader.dataset.metainfo.classes == ("green", "red") and named(cfg) == drawn(4, seed=1)
+    cfg, _ = on_other(trained["maps"], masks(tmp_path / "few", number=3), tmp_path, ("green", "background", "red"))
+    assert cfg.test_dataloader.dataset.metainfo.classes == ("green", "background", "red")
+    assert maps_of(cfg) == drawn_maps(3)
+
+
+def maps_of(cfg):
+    """Return for each image that is tested the name of the class of each pixel."""
+    classes = np.array([*cfg.test_dataloader.dataset.metainfo.classes, *[""] * 256])[:256]
+    return [classes[item["data_samples"].gt_sem_seg.data[0].numpy()].tolist()
+            for item in DATASETS.build(cfg.test_dataloader.dataset)]
+
+
+def drawn_maps(number):
+    """Return the same of what was drawn."""
+    found = []
+    for _, objects in scenes(number):
+        labels = np.full(SIZE[::-1], "background", dtype=object)
+        for label, x, y, w, h in objects:
+            labels[y : y + h, x : x + w] = CLASSES[label]
+        found.append(labels.tolist())
+    return found
+
+
+def test_classes_of_maps_are_found_by_name(trained, tmp_path):
     cfg, _ = on_other(trained["maps"], masks(tmp_path / "few", number=3), tmp_path)
-    assert len(DATASETS.build(cfg.test_dataloader.dataset)) == 3 and cfg.protocol.endswith("on roads, tested on few")
-    masks(tmp_path / "other", names=("background", "green", "red"))
-    with pytest.raises(UserError, match="its classes are 'background', 'green', 'red', the model's 'background', 'red"):
-        on_other(trained["maps"], tmp_path / "other", tmp_path)
+    assert maps_of(cfg) == drawn_maps(3) and cfg.protocol.endswith("on roads, tested on few")
+    assert not (tmp_path / "tested_on_few/data/maps").exists()  # they have the model's numbers already
+    other = masks(tmp_path / "other", number=3)
+    write(other / "labelmap.txt", "red: 1\nbackground: 0\ngreen: 2\n")
+    cfg, _ = on_other(trained["maps"], other, tmp_path)
+    assert maps_of(cfg) == drawn_maps(3)
+    assert cfg.test_dataloader.dataset.metainfo.classes == ("background", "red", "green")
+    write(other / "labelmap.txt", "red: 1\nignore: 0\ngreen: 2\n")  # a part of the model's classes
+    cfg, _ = on_other(trained["maps"], other, tmp_path)
+    assert maps_of(cfg) == [[["" if name == "background" else name for name in row] for row in each]
+                            for each in drawn_maps(3)]
+    # What was converted before is read, and stays as it is.
+    write(other / "labelmap.txt", "red: 1\nbackground: 0\ngreen: 2\n")
+    converted = convert(str(other), str(tmp_path / "converted"), "segmentation")
+    before = {path: path.read_bytes() for path in (tmp_path / "converted").rglob("*.png")}
+    cfg, _ = on_other(trained["maps"], tmp_path / "converted", tmp_path)
+    assert len(maps_of(cfg)) == converted.splits["val"].num_images and maps_of(cfg)[0] in drawn_maps(3)
+    assert before == {path: path.read_bytes() for path in (tmp_path / "converted").rglob("*.png")}
 
 
-def test_class_folders_are_those_of_the_training(trained, tmp_path):
-    cfg, _ = on_other(trained["classes"], folders(tmp_path / "new", number=4), tmp_path)
+def test_a_class_of_maps_that_the_model_does_not_have(trained, tmp_path):
+    other = masks(tmp_path / "other", names=("background", "green", "blue", "red"))
+    with pytest.raises(UserError, match=r"'blue' is no class of the model \('background', 'red', 'green'\); write the"):
+        on_other(trained["maps"], other, tmp_path)
+    write(other / "classes.txt", "background\ngreen\nred\nblue")  # no pixel of it: the name does not matter
+    cfg, _ = on_other(trained["maps"], other, tmp_path)
+    exchanged = {"background": "background", "red": "green", "green": "red"}
+    assert maps_of(cfg) == [[[exchanged[name] for name in row] for row in each] for each in drawn_maps(8)]
+
+
+def folders_of(cfg):
+    """Return the class folder of each image that is tested, and the name of its class."""
+    data = DATASETS.build(cfg.test_dataloader.dataset)
+    return [(Path(path).parent.name, data.metainfo["classes"][label])
+            for (path, _), label in zip(data.source.samples, data.labels)], data.metainfo
+
+
+def test_class_folders_are_found_by_name(trained, tmp_path):
+    cfg, lines = on_other(trained["classes"], folders(tmp_path / "new", number=4), tmp_path)
     assert len(DATASETS.build(cfg.test_dataloader.dataset)) == 4 and cfg.protocol.endswith("on birds, tested on new")
+    assert "trained_classes" not in cfg.test_dataloader.dataset and len(lines) == 2
+    # In another order, as of a data set of Hugging Face, whose folders are not sorted.
+    cfg, _ = on_other(trained["classes"], tmp_path / "new", tmp_path, ("red", "green"))
+    found, metainfo = folders_of(cfg)
+    assert len(found) == 4 and all(folder == name for folder, name in found) and metainfo["classes"] == ("red", "green")
+    # A part of them.
+    cfg, lines = on_other(trained["classes"], tmp_path / "new", tmp_path, ("red", "blue", "green"))
+    found, metainfo = folders_of(cfg)
+    assert all(folder == name for folder, name in found) and set(metainfo["tested_classes"]) == {0, 2}
+    assert cfg.protocol.endswith("tested on new, among 2 of 3 classes")
+    assert lines[-1] == "The data lack classes of the model: accuracy is that among 2 of 3 classes"
+    with pytest.raises(UserError, match=r"'red' is no class of the model \('green', 'blue'\); rename its folder"):
+        on_other(trained["classes"], tmp_path / "new", tmp_path, ("green", "blue"))
     (tmp_path / "new/green").rename(tmp_path / "new/blue")
-    with pytest.raises(UserError, match="its class folders are 'blue', 'red', the model has 'green', 'red'"):
+    with pytest.raises(UserError, match=r"'blue' is no class of the model \('green', 'red'\)"):
         on_other(trained["classes"], tmp_path / "new", tmp_path)
-    save(Image.new("RGB", (8, 8)), tmp_path / "new/green/0.png")
     cfg = load_config(str(trained["classes"]), [])
     cfg.train_dataloader.dataset.root = "absent"
-    with pytest.raises(UserError, match="'blue', 'green', 'red', the model has 2 classes; give the same folders"):
-        set_test_data(cfg, str(tmp_path / "new"), str(tmp_path))
+    place = place_of(str(tmp_path / "new"), str(tmp_path))
+    said = set_test_data(cfg, str(tmp_path / "new"), place)
+    assert said[-1] == "Nothing names the 2 classes of the model: taken are the folders, sorted"
+    save(Image.new("RGB", (8, 8)), tmp_path / "new/green/0.png")
+    with pytest.raises(UserError, match=r"'blue', 'green', 'red', the model has 2 classes, .* give as many folders"):
+        set_test_data(cfg, str(tmp_path / "new"), place)
+
+
+def test_all_images_are_tested_whatever_part_the_config_took(trained, tmp_path):
+    cfg = load_config(str(trained["classes"]), [])
+    cfg.test_dataloader.dataset.fraction = 0.5
+    set_test_data(cfg, str(folders(tmp_path / "new")), place_of(str(tmp_path / "new"), str(tmp_path)))
+    enter_scope(cfg)
+    assert len(DATASETS.build(cfg.test_dataloader.dataset)) == 10
+
+
+def test_data_of_the_same_name_have_places_and_protocols_of_their_own(trained, tmp_path):
+    made = [yolo(tmp_path / "a/val", polygons=True), yolo(tmp_path / "b/val", polygons=True, val=6)]
+    tests = [on_other(trained["masks"], source, tmp_path)[0] for source in [*made, made[0]]]
+    assert tests[0].protocol == tests[2].protocol and tests[0].protocol.endswith("tested on val")
+    assert re.search(r"tested on val-[0-9a-f]{6}$", tests[1].protocol)
+    assert [len(DATASETS.build(cfg.test_dataloader.dataset)) for cfg in tests] == [4, 6, 4]
+    folders_ = {Path(cfg.test_evaluator.ann_file).parents[2].name for cfg in tests}
+    assert len(folders_) == 2 and all((tmp_path / name / "data/data.json").is_file() for name in folders_)
 
 
 @pytest.mark.parametrize("name", ["masks", "boxes", "maps", "classes"])
