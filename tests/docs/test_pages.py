@@ -11,9 +11,9 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
+from doc_blocks import ROOT, lines
 from own_tool import load_tool
 
-ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "configs/README.md"])
 NAMES = [path.relative_to(ROOT).as_posix() for path in PAGES]
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -59,13 +59,11 @@ def test_files_that_are_named_exist(name):
     assert not [path for path in sorted(named) if not (ROOT / path).exists() and Path(path).name not in OWN]
 
 
-def commands(text):
-    """Yield (tool, words behind it) of each command in the blocks for a shell and in the text."""
-    blocks = re.findall(r"```(?:bash|sh|console)?\n(.*?)```", text, re.DOTALL)
-    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
-    rest = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
-    lines += re.findall(r"`((?:python )?tools/[^`]*|mimtransfer [a-z][^`|]*)`", rest)
-    for line in lines:
+def tools_named(path):
+    """Yield (tool, words behind it) of each command in the blocks for a shell and in the text of a page."""
+    rest = re.sub(r"```.*?```", "", path.read_text(), flags=re.DOTALL)
+    inline = re.findall(r"`((?:python )?tools/[^`]*|mimtransfer [a-z][^`|]*)`", rest)
+    for line in [*lines(path, "bash", "sh", "console", ""), *inline]:
         line = re.split(r" +(?:#|\|| && |> )", f"{line} ")[0].strip()
         if found := COMMAND.search(line):
             name = (found.group(1) or found.group(3)).replace("-", "_")
@@ -99,7 +97,7 @@ def known():
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "CHANGELOG.md"])
 def test_commands_can_be_given(name, known):
     wrong = []
-    for tool, words in commands((ROOT / name).read_text()):
+    for tool, words in tools_named(ROOT / name):
         if not (ROOT / f"tools/{tool}.py").exists():
             wrong.append(f"tools/{tool}.py: no such tool")
             continue
