@@ -200,7 +200,8 @@ def _newest(runs: Sequence[Run], notes: list[str]) -> list[Run]:
     kept: dict[tuple, Run] = {}
     for run in runs:
         record = run.record
-        key = (record["kind"], record["run_id"], *_protocol(run), record["protocol"]["fingerprint"])
+        data = record["data_fingerprint"].get("eval")  # two tests on data of one name are no two records of one test
+        key = (record["kind"], record["run_id"], *_protocol(run), record["protocol"]["fingerprint"], data)
         other = kept.setdefault(key, run)
         if other is not run:
             newer, older = (run, other) if record["finished_at"] > other.record["finished_at"] else (other, run)

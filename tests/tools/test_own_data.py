@@ -60,15 +60,21 @@ def test_voc_to_a_detector_of_boxes_by_a_config_of_vitdet(call, capsys):
 def test_a_detector_on_another_folder(call, capsys):
     """After the test above: the record of the training stays, the new one stands beside it, each in its column."""
     work_dir = Path("work_dirs/mask-rcnn_vitdet_vit-base_25e_coco-512_cells_quick")
-    before = record(work_dir)
     config = str(next(work_dir.glob("own_*.py")))
+    assert not call("test", config, str(work_dir), "--save-predictions")
+    before, predicted = record(work_dir), {path: path.read_bytes() for path in work_dir.glob("predictions.*")}
     written = Path(config).read_text()
-    assert not call("test", config, str(work_dir), "--data", "leaves")
+    capsys.readouterr()
+    assert not call("test", config, str(work_dir), "--data", "leaves", "--save-predictions")
+    other = work_dir / "tested_on_leaves"
+    assert predicted == {path: path.read_bytes() for path in work_dir.glob("predictions.*")}  # of the training's data
+    assert {path.name for path in predicted} == {path.name for path in other.glob("predictions.*")} != set()
+    assert not call("compare_scores", str(other), "--resamples", "10")
     assert Path(config).read_text() == written  # a test on other data is no other training
     assert "val   4 images, 8 boxes, 0 images without objects (as given)" in capsys.readouterr().out
     assert record(work_dir) == before
-    path, = work_dir.glob("*/result.json")
-    found = record(path.parent)
+    assert [*work_dir.glob("*/result.json")] == [other / "result.json"]
+    found = record(other)
     assert found["protocol"]["name"] == before["protocol"]["name"] + ", tested on leaves"
     assert found["run_id"] == before["run_id"] and found["evaluated"] == {"on": "test", "iter": 2}
     assert found["data_fingerprint"]["train"] == before["data_fingerprint"]["train"]
@@ -90,8 +96,7 @@ def test_masks_to_upernet(call):
     assert math.isfinite(found["metrics"]["miou"]["value"])
     assert found["protocol"]["name"].endswith("on roads, quick look, 64 pixels")
     assert not call("test", "seg/own_upernet_vit-base_160k_ade20k-512x512.py", "seg", "--data", "lanes", "--tta")
-    (path,) = Path("seg").glob("*/result.json")
-    other = record(path.parent)
+    other = record("seg/tested_on_lanes")
     assert other["protocol"]["name"] == found["protocol"]["name"] + ", tested on lanes, TTA"
     assert math.isfinite(other["metrics"]["miou"]["value"]) and record("seg") == found
 

@@ -190,6 +190,15 @@ def test_repeating_a_seed_is_no_new_sample():
     ]
 
 
+def test_tests_of_one_run_on_data_of_one_name_are_refused():
+    """None is left out for the other: val of one set and val of another."""
+    records = [transfer("a", "detection", MAE, box_ap=value) for value in (1.0, 2.0)]
+    for record, digest in zip(records, "bc"):
+        record["data_fingerprint"] = {"train": "a" * 64, "eval": digest * 64}
+    with pytest.raises(ProtocolMismatch, match=r"they differ in data_fingerprint\.eval"):
+        build_table(runs(records))
+
+
 def test_a_pretraining_without_transfers_is_a_row():
     table = build_table(runs([MAE, transfer("a", "detection", box_ap=1.0)]))
     assert [(row.label, row.cells == {}, [cell.values for cell in row.costs.values()]) for row in table.rows] == [
