@@ -57,7 +57,7 @@ def convert(
         data = write_coco(coco, source, out, share, seed)
     elif form == "masks":
         meaning = read_table(table) if table is not None else table_beside(source)
-        masked = find_masks(source)
+        masked = find_masks(source, tested)
         if tested:
             name = keep_tested(masked)
         elif "train" not in masked:
@@ -69,7 +69,7 @@ def convert(
             name = keep_tested(folders)
         data = write_class_folders(folders, source, out, share, seed)
     else:
-        boxes = read_voc(source) if form == "voc" else read_yolo(source, tested)
+        boxes = read_voc(source, tested) if form == "voc" else read_yolo(source, tested)
         if tested:
             name = keep_tested(boxes.splits)
         data = write_boxes(boxes, source, out, share, seed)

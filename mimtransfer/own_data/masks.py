@@ -46,11 +46,11 @@ class Masked(NamedTuple):
     mask: str
 
 
-def find_masks(folder: str) -> dict[str, list[Masked]]:
+def find_masks(folder: str, tested: bool = False) -> dict[str, list[Masked]]:
     """Return split -> images with masks of a folder; empty where there are none.
 
     Looked for are images/ and masks/ (or names like these), with folders of splits inside of each or around both.
-    Pascal VOC's lists in `ImageSets/Segmentation` split its images.
+    Pascal VOC's lists in `ImageSets/Segmentation` split its images; without one of train where they are for a test.
     """
     found: dict[str, list[Masked]] = {}
     places = {"": folder} | {name: osp.join(folder, name) for name in sorted(os.listdir(folder))
@@ -61,7 +61,7 @@ def find_masks(folder: str) -> dict[str, list[Masked]]:
                 for split, members in _paired(osp.join(place, images), osp.join(place, masks)).items():
                     found.setdefault(split_of(name) or split, []).extend(members)
                 break
-    return _by_lists(osp.join(folder, "ImageSets", "Segmentation"), found)
+    return _by_lists(osp.join(folder, "ImageSets", "Segmentation"), found, tested)
 
 
 def read_table(path: str) -> Table:
@@ -229,7 +229,7 @@ def _paired(images: str, masks: str) -> dict[str, list[Masked]]:
     return found
 
 
-def _by_lists(lists: str, found: dict[str, list[Masked]]) -> dict[str, list[Masked]]:
+def _by_lists(lists: str, found: dict[str, list[Masked]], tested: bool) -> dict[str, list[Masked]]:
     """Split by VOC's lists where there are any."""
     stems: dict[str, Masked] = {}
     twice: dict[str, Masked] = {}  # the lists cannot tell which is meant
@@ -250,4 +250,5 @@ def _by_lists(lists: str, found: dict[str, list[Masked]]) -> dict[str, list[Mask
             raise UserError(f"{path}: {name!r} could be {stems[name].mask!r} or {twice[name].mask!r}; rename one of "
                             "them")
         listed[split] = [stems[name] for name in names if name in stems]
-    return {split: members for split, members in listed.items() if members} if listed.get("train") else found
+    listed = {split: members for split, members in listed.items() if members}
+    return listed if "train" in listed or (tested and listed) else found

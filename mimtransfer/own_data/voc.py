@@ -47,11 +47,12 @@ class _Annotation(NamedTuple):
     objects: list[_Marked]
 
 
-def read_voc(folder: str) -> FoundBoxes:
+def read_voc(folder: str, tested: bool = False) -> FoundBoxes:
     """Read all annotations of a data set.
 
     Args:
         folder: with `Annotations`, `JPEGImages` and maybe `ImageSets/Main`; or XML files beside their images.
+        tested: they are for a test alone, so lists of val or test split them without one of train.
 
     Raises:
         UserError: a file is broken, its image is not there or has another size, or a box cannot be.
@@ -74,7 +75,7 @@ def read_voc(folder: str) -> FoundBoxes:
     classes = read_names(listed) if listed else check_names(named, folder)
     known = {path: _read_image(path, images[path], annotation, classes, notes, listed)
              for path, annotation in annotations.items()}
-    splits = {split: [known[path] for path in members] for split, members in _splits(folder, inside, paths).items()}
+    splits = {split: [known[path] for path in members] for split, members in _splits(folder, inside, paths, tested).items()}
     used = [image.path for members in splits.values() for image in members]
     if len(used) < len(paths):
         notes["annotated images are in no list of ImageSets/Main and left out"] = len(paths) - len(used)
@@ -179,7 +180,7 @@ def _as_stored(path: str, image: str, told: tuple[int, int] | None, size: Size, 
                     "the image or write the boxes anew")
 
 
-def _splits(folder: str, inside: str, paths: list[str]) -> dict[str, list[str]]:
+def _splits(folder: str, inside: str, paths: list[str], tested: bool) -> dict[str, list[str]]:
     """Return the XML files of each split, by lists, else by folders, else all as train."""
     lists = osp.join(folder, "ImageSets", "Main")
     by_name = {osp.splitext(below(path, inside))[0]: path for path in paths}
@@ -188,7 +189,7 @@ def _splits(folder: str, inside: str, paths: list[str]) -> dict[str, list[str]]:
     if not found.get("train") and found.get("trainval"):
         found["train"] = [path for path in found["trainval"] if path not in set(found.get("val", ()))]
     found.pop("trainval", None)
-    if not found.get("train"):
+    if not found.get("train") and not (tested and any(found.values())):
         found = {"train": [], "val": [], "test": []}
         for path in paths:
             parts = osp.relpath(path, folder).split(os.sep)[:-1]

@@ -64,7 +64,7 @@ def read_yolo(path: str, tested: bool = False) -> FoundBoxes:
     yaml_path = find_yaml(path) if osp.isdir(path) else path
     if yaml_path is None:
         classes, images = _listed_classes(path), {"train": _images_in(path)}
-        images = _by_folder(images["train"])
+        images = _by_folder(images["train"], tested)
     else:
         classes, images = _read_yaml(yaml_path, tested)
     every = [image for found in images.values() for image in found]
@@ -184,12 +184,12 @@ def _images_in(folder: str) -> list[str]:
     return [osp.join(osp.abspath(folder), os.fsdecode(name)) for name in found]
 
 
-def _by_folder(images: Iterable[str]) -> dict[str, list[str]]:
+def _by_folder(images: Iterable[str], tested: bool) -> dict[str, list[str]]:
     """Sort images into splits by the name of a folder above them, as `images/val` or `valid/images`."""
     images = list(images)
     named = [next((split for part in reversed(osp.dirname(image).split(os.sep)[-2:]) if (split := split_of(part))), "")
              for image in images]
-    if "train" not in named:
+    if "train" not in named and not (tested and any(named)):
         return {"train": images}
     rest = [image for image, split in zip(images, named) if not split]
     if rest:

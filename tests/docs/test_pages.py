@@ -59,6 +59,14 @@ def test_files_that_are_named_exist(name):
     assert not [path for path in sorted(named) if not (ROOT / path).exists() and Path(path).name not in OWN]
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_rows_of_a_table_have_as_many_cells(name):
+    """A cell that was to be filled in later is none."""
+    text = re.sub(r"```.*?```|\\\||`[^`\n]*`", "", (ROOT / name).read_text(), flags=re.DOTALL)
+    for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
+        assert len({line.rstrip().count("|") for line in table.splitlines()}) == 1, table
+
+
 def tools_named(path):
     """Yield (tool, words behind it) of each command in the blocks for a shell and in the text of a page."""
     rest = re.sub(r"```.*?```", "", path.read_text(), flags=re.DOTALL)

@@ -110,6 +110,26 @@ def test_yolo_without_images_to_train_on(trained, tmp_path):
     assert len(DATASETS.build(cfg.test_dataloader.dataset)) == 4 and lines[1].startswith("  test  4 images")
 
 
+@pytest.mark.parametrize(("form", "config"), [("voc", "boxes"), ("yolo", "boxes"), ("masks", "maps")])
+def test_a_part_that_is_named_is_tested_alone_where_none_is_for_training(trained, tmp_path, form, config):
+    """A list, or a folder, of val: the rest is no part of the test."""
+    root = tmp_path / "set"
+    if form == "yolo":
+        yolo(root)
+        for kind in ("images", "labels"):
+            (root / kind / "train").rename(root / kind / "test")
+        (root / "data.yaml").unlink()
+        write(root / "classes.txt", "red\ngreen")
+        expected = (8, "  test  8 images")
+    else:
+        {"voc": voc, "masks": masks}[form](root)
+        write(root / f"ImageSets/{'Main' if form == 'voc' else 'Segmentation'}/val.txt", "1\n4\n")
+        expected = (2, "  val   2 images")
+    cfg, lines = on_other(trained[config], root, tmp_path)
+    assert len(DATASETS.build(cfg.test_dataloader.dataset)) == expected[0]
+    assert lines[1].startswith(expected[1]) and lines[1].endswith("(as given)")
+
+
 def test_boxes_without_masks_score_a_model_of_both(trained, tmp_path):
     cfg, lines = on_other(trained["masks"], voc(tmp_path / "cells"), tmp_path)
     assert cfg.model.type == "MaskRCNN" and cfg.test_evaluator.metric == ["bbox"]
