@@ -124,8 +124,16 @@ def transfer(config: str | os.PathLike, checkpoint: str | os.PathLike | None = N
     words += _words(options, seed, amp, compile and trains, log)
     words += ["--resume"] * (resume and trains)
     words += [] if checkpoint is None else ["--pretrained", os.fspath(checkpoint)]
+    before = _records(folder)
     run_tool("train" if trains else "test", words, show)
-    return read_record(folder / FILE_NAME)
+    # A test lies beside its log where the work dir holds the record of another protocol.
+    written = {path: when for path, when in _records(folder).items() if before.get(path) != when}
+    return read_record(max(written, key=written.__getitem__) if written else folder / FILE_NAME)  # else nothing was left
+
+
+def _records(folder: Path) -> dict[Path, int]:
+    """Return when each record in a work dir was written."""
+    return {path: path.stat().st_mtime_ns for path in folder.rglob(FILE_NAME)}
 
 
 def is_suite(path: str) -> bool:

@@ -171,6 +171,27 @@ def test_which_tool_runs_and_with_which_words(tmp_path, monkeypatch, told):
     assert called.pop() == ("transfer", [suite, "--seeds", "1", "--work-dir", str(tmp_path)], True)
 
 
+def test_the_record_is_that_of_this_run(tmp_path, monkeypatch, told):
+    """In a work dir with the record of another protocol a test leaves its own beside its log."""
+    knn, old = str(ROOT / "configs/classification/knn_vit-tiny-p4_cifar10.py"), told["scored"]
+    new = {**old, "run_id": "20261130-000000-00000000"}
+    write_record(old, tmp_path)
+    monkeypatch.setattr(runs, "run_tool", lambda *_: write_record(new, tmp_path / "log"))
+    assert mimtransfer.transfer(knn, work_dir=tmp_path, data="birds") == new
+    monkeypatch.setattr(runs, "run_tool", lambda *_: None)  # resumed, with nothing left to train
+    assert mimtransfer.transfer(knn, work_dir=tmp_path) == old
+
+
+def test_the_work_dir_is_that_of_the_config_where_it_has_one(tmp_path, monkeypatch, told):
+    called = []
+    monkeypatch.setattr(runs, "run_tool", lambda *words: called.append(words))
+    monkeypatch.setattr(runs, "read_record", lambda path: told["scored"])
+    config = str(ROOT / "configs/detection/mask-rcnn_vit-demo_scenes.py")
+    (tmp_path / "mine.py").write_text(f"_base_ = [{config!r}]\nwork_dir = {str(tmp_path / 'mine')!r}\n")
+    mimtransfer.transfer(tmp_path / "mine.py")
+    assert called.pop() == ("train", [str(tmp_path / "mine.py"), "--work-dir", str(tmp_path / "mine")], True)
+
+
 @pytest.fixture
 def tool(tmp_path, monkeypatch):
     """A tool of three lines instead of ours."""
