@@ -128,7 +128,7 @@ def transfer(config: str | os.PathLike, checkpoint: str | os.PathLike | None = N
     run_tool("train" if trains else "test", words, show)
     # A test lies beside its log where the work dir holds the record of another protocol.
     written = {path: when for path, when in _records(folder).items() if before.get(path) != when}
-    return read_record(max(written, key=written.__getitem__) if written else folder / FILE_NAME)  # else nothing was left
+    return read_record(max(written, key=written.__getitem__) if written else folder / FILE_NAME)
 
 
 def _records(folder: Path) -> dict[Path, int]:

@@ -75,7 +75,8 @@ def read_voc(folder: str, tested: bool = False) -> FoundBoxes:
     classes = read_names(listed) if listed else check_names(named, folder)
     known = {path: _read_image(path, images[path], annotation, classes, notes, listed)
              for path, annotation in annotations.items()}
-    splits = {split: [known[path] for path in members] for split, members in _splits(folder, inside, paths, tested).items()}
+    found = _splits(folder, inside, paths, tested)
+    splits = {split: [known[path] for path in members] for split, members in found.items()}
     used = [image.path for members in splits.values() for image in members]
     if len(used) < len(paths):
         notes["annotated images are in no list of ImageSets/Main and left out"] = len(paths) - len(used)
