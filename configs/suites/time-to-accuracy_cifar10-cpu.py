@@ -8,7 +8,7 @@ Time      one thread of a busy x86-64 machine with AVX-512, without AMX: an epoc
 Score     docs/results/time-to-accuracy.md: MAE and CrossMAE with small images first, three seeds
 
 lr, schedule and batch are those of the 10-epoch configs, as they were before the first run; data2vec 2.0 has those of
-its 4-epoch config, whose lr was chosen of three by images held out of the training set. Nothing was chosen on the scores
+its 4-epoch config, whose lr was chosen of three by images held out of the training set. Nothing was chosen on scores
 that are reported. One more contender is one line in `pretrainings`.
 """
 seeds = [0, 1, 2]
