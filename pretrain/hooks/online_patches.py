@@ -160,7 +160,12 @@ def patches_of(path: str) -> dict[str, Any]:
     found = {key: loop[key] for key in ("k", "temperature", "patches_per_image") if key in loop}
     loaders = loop["memory_dataloader"], cfg.test_dataloader
     memory, test = (_folder(loader["dataset"], path) for loader in loaders)
-    divisor = (cfg.model.get("data_preprocessor", {}).get("test_cfg") or {}).get("size_divisor", 1)
+    preprocessor = cfg.model.get("data_preprocessor") or {}
+    padding = preprocessor.get("test_cfg") or {}
+    if set(padding) - {"size_divisor"} or preprocessor.get("pad_val"):
+        raise UserError(f"online.patches={path!r}: expected images that are padded by zeros to multiples of "
+                        "model.data_preprocessor.test_cfg.size_divisor, and nothing else in there (pad_val, size)")
+    divisor = padding.get("size_divisor", 1)
     return dict(memory=memory, test=test, divisor=divisor, num_workers=loaders[0].get("num_workers", 0), **found)
 
 

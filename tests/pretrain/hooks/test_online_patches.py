@@ -269,6 +269,16 @@ def test_mistakes_give_one_line(scored, options, message, tmp_path, capsys):
     assert stopped.value.code == 2 and len(lines) == 1 and message in lines[0]
 
 
+@pytest.mark.parametrize("change", [dict(test_cfg=dict(size=(64, 64))), dict(pad_val=114)])
+def test_images_that_mmseg_would_pad_otherwise_are_refused(folder, change):
+    write_config(folder, "odd.py")
+    cfg = Config.fromfile(folder / "odd.py")
+    cfg.model.data_preprocessor.update(change)
+    cfg.dump(folder / "odd.py")
+    with pytest.raises(UserError, match="expected images that are padded by zeros"):
+        patches_of(str(folder / "odd.py"))
+
+
 def test_shipped_configs_are_read():
     camvid, ade = (patches_of(str(ROOT / f"configs/patch_probing/knn_{name}.py"))
                    for name in ("vit-tiny-p4_camvid-cpu", "vit-base_ade20k-512x512"))
