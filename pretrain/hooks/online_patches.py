@@ -22,7 +22,7 @@ from mimtransfer.datasets.sampler import sample_seed
 from mimtransfer.errors import UserError
 from mimtransfer.evaluation.probing.features import read_features
 from mimtransfer.evaluation.probing.knn import check_temperature, knn_votes
-from mimtransfer.evaluation.probing.patches import patch_labels
+from mimtransfer.evaluation.probing.patches import classes_of_pixels, labelled_patches, patch_labels
 from mimtransfer.training.loading import cores_of_process
 
 # Images [1, 3, H, W] uint8, padded height and width -> last map [1, D, h, w].
@@ -89,11 +89,8 @@ class OnlinePatches:
 
         def labelled(item) -> tuple[Tensor, Tensor]:
             map_, padded = self._map(encode, item.image)
-            labels = patch_labels(item.labels.to(map_.device), _size(item.image), padded, _size(map_)).flatten()
-            kept = (labels != IGNORED).nonzero()[:, 0]
-            draws = torch.Generator().manual_seed(sample_seed(seed, 0, next(places)))  # as `PatchLoop`
-            kept = kept[torch.randperm(len(kept), generator=draws)[: self.patches_per_image].to(kept.device)]
-            return map_.flatten(1).T[kept], labels[kept]
+            return labelled_patches(map_, item.labels.to(map_.device), _size(item.image), padded,
+                                    sample_seed(seed, 0, next(places)), self.patches_per_image)  # as `PatchLoop`
 
         memory, labels = read_features(self._items(self.memory), labelled)
         memory = F.normalize(memory, dim=1)
@@ -112,10 +109,8 @@ class OnlinePatches:
         return 100 * float(iou.nanmean()) if finite else None
 
     def _areas(self, shares: Tensor, grid: tuple[int, int], padded: tuple[int, int], item) -> Tensor:
-        """Return [3, 255] pixels of each class: hit, guessed and true; votes are resized as those of `PatchLoop`."""
-        height, width = _size(item.image)
-        scores = F.interpolate(shares.T.reshape(1, -1, *grid), size=padded, mode="bilinear")[..., :height, :width]
-        guess = F.interpolate(scores, size=tuple(item.labels.shape), mode="bilinear").argmax(1)[0]
+        """Return [3, 255] pixels of each class: hit, guessed and true."""
+        guess = classes_of_pixels(shares, grid, padded, _size(item.image), _size(item.labels))[0]
         truth = item.labels.to(guess.device)
         guess, truth = guess[truth != IGNORED], truth[truth != IGNORED]
         return torch.stack([torch.bincount(part, minlength=IGNORED) for part in (guess[guess == truth], guess, truth)])

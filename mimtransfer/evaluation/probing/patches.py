@@ -68,6 +68,45 @@ def patch_labels(labels: Tensor, shown: tuple[int, int], padded: tuple[int, int]
     return torch.where(most > 0, winner, IGNORED).view(grid)
 
 
+def labelled_patches(
+    map_: Tensor, labels: Tensor, shown: tuple[int, int], padded: tuple[int, int], seed: int, count: int | None
+) -> tuple[Tensor, Tensor]:
+    """Return the labelled patches of an image, or some of them.
+
+    Args:
+        map_: [D, h, w].
+        labels, shown, padded: see `patch_labels`.
+        seed: draws them.
+        count: so many at most; None: all.
+
+    Returns:
+        features [N, D], and their classes [N] int64.
+    """
+    classes = patch_labels(labels, shown, padded, (map_.shape[1], map_.shape[2])).flatten()
+    kept = (classes != IGNORED).nonzero()[:, 0]
+    draws = torch.Generator().manual_seed(seed)
+    kept = kept[torch.randperm(len(kept), generator=draws)[:count].to(kept.device)]
+    return map_.flatten(1).T[kept], classes[kept]
+
+
+def classes_of_pixels(
+    scores: Tensor, grid: tuple[int, int], padded: tuple[int, int], shown: tuple[int, int], size: tuple[int, int]
+) -> Tensor:
+    """Return the class of each pixel by the scores of patches, resized as those of a segmentation head.
+
+    Args:
+        scores: [h * w, C] of the patches, row by row.
+        grid, padded, shown: see `patch_labels`.
+        size: height and width of the image in its own size.
+
+    Returns:
+        [1, height, width] int64.
+    """
+    maps = F.interpolate(scores.T.reshape(1, -1, *grid), size=padded, mode="bilinear", align_corners=False)
+    maps = maps[..., : shown[0], : shown[1]]
+    return F.interpolate(maps, size=size, mode="bilinear", align_corners=False).argmax(1)
+
+
 def fit_logistic(
     features: Tensor, labels: Tensor, num_classes: int, strength: float = 1.0, max_iter: int = 200
 ) -> tuple[Tensor, Tensor]:
@@ -133,11 +172,9 @@ class PatchLoop(FeatureLoop):
         self.runner.call_hook("before_test_iter", batch_idx=idx, data_batch=data_batch)
         maps, samples, padded = self._maps(data_batch)
         for map_, sample in zip(maps, samples):
-            scores = self.scores(map_.flatten(1).T).T.reshape(1, -1, *map_.shape[1:])
-            height, width = sample.metainfo["img_shape"]
-            scores = F.interpolate(scores, size=padded, mode="bilinear", align_corners=False)[..., :height, :width]
-            scores = F.interpolate(scores, size=sample.metainfo["ori_shape"], mode="bilinear", align_corners=False)
-            sample.pred_sem_seg = PixelData(data=scores.argmax(1))
+            found = classes_of_pixels(self.scores(map_.flatten(1).T), (map_.shape[1], map_.shape[2]), padded,
+                                      sample.metainfo["img_shape"], sample.metainfo["ori_shape"])
+            sample.pred_sem_seg = PixelData(data=found)
         self.evaluator.process(data_samples=samples, data_batch=data_batch)
         self.runner.call_hook("after_test_iter", batch_idx=idx, data_batch=data_batch, outputs=samples)
 
@@ -165,13 +202,11 @@ class PatchLoop(FeatureLoop):
         features, truths = [], []
         maps, samples, padded = self._maps(batch)
         for map_, sample, number in zip(maps, samples, self._numbers):
-            labels = sample.gt_sem_seg.data[0].to(map_.device).long()
-            labels = patch_labels(labels, sample.metainfo["img_shape"], padded, tuple(map_.shape[1:])).flatten()
-            kept = (labels != IGNORED).nonzero()[:, 0]
-            draws = torch.Generator().manual_seed(sample_seed(self.runner.seed, 0, number))
-            kept = kept[torch.randperm(len(kept), generator=draws)[: self.patches_per_image].to(kept.device)]
-            features.append(map_.flatten(1).T[kept])
-            truths.append(labels[kept])
+            kept, classes = labelled_patches(
+                map_, sample.gt_sem_seg.data[0].to(map_.device).long(), sample.metainfo["img_shape"], padded,
+                sample_seed(self.runner.seed, 0, number), self.patches_per_image)
+            features.append(kept)
+            truths.append(classes)
         return torch.cat(features), torch.cat(truths)
 
     def read_memory(self) -> tuple[Tensor, Tensor]:
