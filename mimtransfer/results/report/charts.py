@@ -196,8 +196,8 @@ def plain(axes: Axes) -> None:
 
 
 def _label(axes: Axes, dots: list[Dot]) -> None:
-    """Write titles beside dots, each at the nearest place where it covers no other title and no dot, and, where there is
-    such a place, no bar.
+    """Write titles beside dots, each at the nearest place where it covers no other title, no dot and, if it may be, no
+    bar.
     """
     axes.margins(y=0.2)
     axes.autoscale_view()  # the limits decide what is near
