@@ -196,21 +196,32 @@ def plain(axes: Axes) -> None:
 
 
 def _label(axes: Axes, dots: list[Dot]) -> None:
-    """Write titles beside dots, each at the nearest place where it covers no other title and no dot."""
+    """Write titles beside dots, each at the nearest place where it covers no other title, no dot and, if it may be, no
+    bar.
+    """
     axes.margins(y=0.2)
     axes.autoscale_view()  # the limits decide what is near
     width, height = (72 * side for side in _SIZE)
-    at = [axes.transData.transform((dot.x, dot.y)) * 72 / axes.figure.dpi for dot in dots]
+
+    def in_points(x: float, y: float) -> tuple[float, float]:
+        return tuple(axes.transData.transform((x, y)) * 72 / axes.figure.dpi)
+
+    at = [in_points(dot.x, dot.y) for dot in dots]
     taken = [(x - 5, x + 5, y - 5, y + 5) for x, y in at]  # left, right, bottom, top in points
+    bars = []
+    for dot in dots:
+        (x, bottom), (_, top) = (in_points(dot.x, dot.y + end * (dot.std or 0.0)) for end in (-1, 1))
+        bars.append((x - 1, x + 1, bottom, top))
     for dot, (x, y) in sorted(zip(dots, at), key=lambda pair: pair[0].y):
         outline = TextPath((0, 0), dot.title.replace("$", r"\$"), size=10)  # as plain text, no mathematics
         length = 1.05 * outline.get_extents().width
         sides = (-1, 1) if x > 0.6 * width else (1, -1)  # towards the middle
-        for rise, side in itertools.product((0, 9, -9, 14, -14, 20, -20, 28, -28, 36, -36, 44), sides):
+        rises = 0, 9, -9, 14, -14, 20, -20, 28, -28, 36, -36, 44
+        for covered, rise, side in itertools.product((taken + bars, taken), rises, sides):
             left = x + 8 if side > 0 else x - 8 - length
             box = left, left + length, y + rise - 5.5, y + rise + 5.5
             inside = box[0] >= 0 and box[1] <= width and box[3] <= height
-            if inside and not any(_overlap(box, other) for other in taken):
+            if inside and not any(_overlap(box, other) for other in covered):
                 break
         taken.append(box)
         leader = {"arrowstyle": "-", "color": "#8888", "linewidth": 0.7, "shrinkA": 0, "shrinkB": 4}

@@ -137,3 +137,16 @@ def test_titles_in_a_scatter_plot_cover_no_dot():
     start = float(x) - (24 if "text-anchor: end" in style else 0)  # an M is 8.6 points wide, an F 5.8
     assert not start - 5 < float(places["SimMIM"]) < start + 24 + 5
     assert ">top-1</text>" in svg
+
+
+def test_titles_in_a_scatter_plot_cross_no_bar():
+    """Two rows that cost nearly the same, as MAE and FAMT in the demo: the title of one lay on the bar of the other."""
+    dots = [Dot("random init", 0, 0.0, 4.2, 3.5), Dot("MAE", 1, 0.045, 10.0, 2.7),
+            Dot("MAE + FAMT", 2, 0.043, 8.6, 1.7)]  # fmt: skip
+    svg = Charts().scatter(dots, "hours", "box AP")
+    bars = [tuple(map(float, bar)) for bar in re.findall(r'd="M ([\d.]+) ([\d.]+) +L \1 ([\d.]+) ', svg)]
+    assert len(bars) == 3
+    for title, width in (("random init", 54), ("MAE", 23), ("MAE + FAMT", 66)):
+        text = re.search(rf'<text style="([^"]*)" x="([\d.]+)" y="([\d.]+)"[^>]*>{re.escape(title)}</text>', svg)
+        start, baseline = float(text[2]) - ("text-anchor: end" in text[1]) * width, float(text[3])
+        assert not [x for x, low, high in bars if start < x < start + width and high < baseline and baseline - 8 < low]
