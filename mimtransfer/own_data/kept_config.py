@@ -69,7 +69,10 @@ def write_config(path: str, text: str) -> None:
 
 
 def _holds_run(work_dir: str) -> bool:
-    return osp.isfile(osp.join(work_dir, FILE_NAME)) or any(Path(work_dir).glob("*.pth"))
+    """Say whether a training or a test was here; a checkpoint that someone has put there has another name."""
+    found = Path(work_dir)
+    return any((found / name).is_file() for name in (FILE_NAME, "last_checkpoint")) or any(
+        any(found.glob(name)) for name in ("epoch_*.pth", "iter_*.pth"))
 
 
 def _is_there(path: str, text: str) -> bool:
