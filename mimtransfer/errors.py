@@ -30,21 +30,26 @@ def near_files(path: str) -> str:
     """Say what is near a path that does not exist.
 
     Returns:
-        "; did you mean 'epoch_5.pth'?", "; the folder 'work_dirs' does not exist", "; it is a link to ...", or "", to
-        be put behind a message.
+        "; did you mean 'epoch_5.pth'?", "; the folder 'work_dirs' does not exist", "; 'runs' is a file, no folder",
+        "; it is a link to ...", or "", to be put behind a message.
     """
     path = path.rstrip("/")
     if osp.islink(path):
         return f"; it is a link to {os.readlink(path)!r}, which is not there"
     folder = osp.dirname(path)
     if not osp.isdir(folder or "."):
+        there = folder
+        while there and not osp.exists(there):
+            there = osp.dirname(there)
+        if there and not osp.isdir(there):
+            return f"; {there!r} is a {what_is(there)}, no folder"
         return f"; the folder {folder!r} does not exist"
     hint = near_matches(osp.basename(path), sorted(os.listdir(folder or ".")))
     return f"; {hint}" if hint else ""
 
 
 def what_is(path: str | os.PathLike) -> str:
-    """Say in the user's words what a path that is no file is: "folder", "named pipe", "device", "socket"."""
+    """Say in the user's words what is at a path: "file", "folder", "named pipe", "device", "socket"."""
     mode = os.stat(path).st_mode
-    kinds = {"folder": stat.S_ISDIR, "named pipe": stat.S_ISFIFO, "socket": stat.S_ISSOCK}
+    kinds = {"file": stat.S_ISREG, "folder": stat.S_ISDIR, "named pipe": stat.S_ISFIFO, "socket": stat.S_ISSOCK}
     return next((kind for kind, holds in kinds.items() if holds(mode)), "device")

@@ -115,8 +115,10 @@ def main() -> None:
             cfg.model.compile_loss = True
 
         set_safeguards(cfg, args.save_on_sigterm, args.save_every_iters, args.async_save)
-
-        build_runner(cfg, notes).train()
+        own.check()
+        runner = build_runner(cfg, notes)
+        own.write()
+        runner.train()
 
 
 if __name__ == "__main__":

@@ -82,9 +82,9 @@ def main() -> None:
         check_data(cfg, splits=("test",))
         cfg.load_from = args.checkpoint
 
-        from mmengine.runner import Runner
+        from mimtransfer.cli.runner_of_test import TestRunner
 
-        runner = Runner.from_cfg(cfg)
+        runner = TestRunner.from_cfg(cfg)
         runner.register_hook(ProgressHook())
         if args.checkpoint is None:
             runner.logger.info(launch.initialisation(cfg))

@@ -77,8 +77,6 @@ def main() -> None:
         cfg = launch.load_config(args.config, args.cfg_options, prepare=own.apply)
         launch.set_work_dir(cfg, own.work_dir, args.config)
         own.report(cfg)
-        if args.overfit is not None and args.work_dir is None:
-            cfg.work_dir += f"_overfit{args.overfit}"  # beside the work dir of the real run
         sync_bn = cfg.get("sync_bn")
         launch.set_launcher(cfg, args.launcher)
         launch.enter_scope(cfg)
@@ -98,6 +96,7 @@ def main() -> None:
         launch.set_pretrained(cfg, args.pretrained)
         set_max_corrupt(cfg.train_dataloader, args.max_corrupt)
         check_data(cfg, ("train",) if args.overfit is not None else SPLITS)
+        own.check()
         if args.overfit is not None:
             from mimtransfer.checks.overfit import set_overfit
             from mimtransfer.checks.overfit_verdict import verdict
@@ -117,6 +116,7 @@ def main() -> None:
         runner.register_hook(ProgressHook())
         if args.overfit is None:
             runner.register_hook(TransferCheckHook(recipe))
+        own.write()
         runner.train()
         if args.overfit is not None:
             passed, line = verdict(runner, note)

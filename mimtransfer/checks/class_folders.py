@@ -13,7 +13,7 @@ from mimtransfer.datasets.class_names import class_names
 from mimtransfer.datasets.configured import leaves, max_corrupt
 from mimtransfer.datasets.sources.recognise import open_source
 from mimtransfer.datasets.tree import printable
-from mimtransfer.datasets.unreadable import UnreadableImage, decode_rgb, open_rgb
+from mimtransfer.datasets.unreadable import UnreadableImage, decode_rgb, named_path, open_rgb
 from mimtransfer.errors import UserError
 
 
@@ -51,13 +51,16 @@ def class_findings(cfg: Config, splits: tuple[str, ...], count: int | None) -> I
             if found.left_out:
                 yield Finding(WARN, f"{where}: left out in {root!r}: {words_of(found.left_out)}",
                               "rename or remove what should not be passed over")
-            broken = []
+            broken, links = [], False
             for path, _ in spread(found.samples, count):
                 try:
                     open_rgb(path)
                 except UnreadableImage as error:
-                    broken.append(f"{printable(osp.relpath(path, root))} ({error})")
-            problems = list(unreadable_images(broken, max_corrupt(dataset), f"images in {root!r}"))
+                    links = links or osp.islink(path)
+                    name = named_path(path) if osp.islink(path) else printable(osp.relpath(path, root))
+                    broken.append(f"{name} ({error})")
+            what = "images" if links else f"images in {root!r}"  # links lie in a work dir, the user's images elsewhere
+            problems = list(unreadable_images(broken, max_corrupt(dataset), what))
             yield from (problem._replace(what=f"{where}: {problem.what}") for problem in problems)
             if not problems and not found.left_out:
                 yield Finding(OK, f"{where}, {root}: {len(found.samples)} images of {len(found.classes)} classes")

@@ -44,9 +44,17 @@ def reason(content: object, error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
+def named_path(path: str) -> str:
+    """Return how a message names a file: a link by what it points to. `data/folders` of a work dir holds links to the
+    user's images.
+    """
+    return printable(os.path.normpath(os.path.join(os.path.dirname(path), os.readlink(path)))
+                     if os.path.islink(path) else path)
+
+
 def refuse(path: str, why: str, what: str = "image") -> UserError:
     """Return the error for a file that cannot be read."""
-    return UserError(f"{what} {printable(path)!r} cannot be read ({why}); repair it or remove it, or train "
+    return UserError(f"{what} {named_path(path)!r} cannot be read ({why}); repair it or remove it, or train "
                      "without such images by --max-corrupt N")
 
 
@@ -122,11 +130,11 @@ class CorruptLimit:
         free = (self._known == 0).nonzero()
         if len(free) == 0:
             raise UserError(f"more than max_corrupt={self.limit} images cannot be read, the last is "
-                            f"{printable(path)!r} ({why}); repair or remove them, or raise --max-corrupt")
+                            f"{named_path(path)!r} ({why}); repair or remove them, or raise --max-corrupt")
         self._known[free[0]] = key
         count = self.limit - len(free) + 1
         print_log(
-            f"{what} {printable(path)} cannot be read ({why}), another takes its place; {count} so far, limit "
+            f"{what} {named_path(path)} cannot be read ({why}), another takes its place; {count} so far, limit "
             f"max_corrupt={self.limit}",
             logger="current",
             level=logging.ERROR,  # mmengine shows nothing less of ranks other than 0

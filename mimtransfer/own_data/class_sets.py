@@ -26,6 +26,14 @@ def find_class_folders(folder: str) -> dict[str, str]:
     return {"train": folder} if _has_classes(folder) else {}
 
 
+def only_class(folder: str) -> str | None:
+    """Return the name of the class folder where there is a single one, also in a folder of a split; None otherwise."""
+    names = _filled(folder)
+    parts = [osp.join(folder, name) for name in names if split_of(name)]
+    names = sorted({name for part in parts for name in _filled(part)}) if parts else names
+    return names[0] if len(names) == 1 else None
+
+
 def write_class_folders(found: dict[str, str], source: str, out: str, share: float, seed: int) -> OwnData:
     """Point to folders that are split already; of a single set make `folders/{train,val}` with links to its images.
 
@@ -85,10 +93,15 @@ def _link(wanted: dict[str, str], out: str) -> None:
 
 def _has_classes(folder: str) -> bool:
     """Say whether a folder has two class folders or more that hold images, and none beside them."""
+    filled = _filled(folder)
+    return len(filled) >= 2 and not any(split_of(name) for name in filled)
+
+
+def _filled(folder: str) -> list[str]:
+    """Return the names of the folders inside that hold images; none where images lie beside them."""
     with os.scandir(folder) as entries:
         listed = [entry for entry in entries if not entry.name.startswith(".")]
     if any(entry.is_file() and entry.name.lower().endswith(IMAGE_ENDINGS) for entry in listed):
-        return False
-    filled = [entry for entry in listed if entry.is_dir() and any(
+        return []
+    return [entry.name for entry in listed if entry.is_dir() and any(
         name.lower().endswith(IMAGE_ENDINGS) for _, _, names in os.walk(entry.path) for name in names)]
-    return len(filled) >= 2 and not any(split_of(entry.name) for entry in filled)

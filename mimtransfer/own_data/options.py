@@ -1,7 +1,7 @@
 """The options `--data --quick --image-size --num-classes --batch --epochs` of a tool, applied to its config.
 
-They come before `--cfg-options`, which have the last word. The config that results is written into the work dir, whole:
-it can be kept, edited and run without these options.
+They come before `--cfg-options`, which have the last word. The config that results is written into the work dir, whole,
+when nothing more refuses the run: it can be kept, edited and run without these options.
 """
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from mimtransfer.own_data.convert import convert
 from mimtransfer.own_data.converted import OwnData, name_of_run
 from mimtransfer.own_data.heads import set_num_classes
 from mimtransfer.own_data.image_size import image_size_of, set_image_size
+from mimtransfer.own_data.kept_config import check_place, check_same, config_path, write_config
 from mimtransfer.own_data.length import keep_epochs, set_batch, set_epochs
 from mimtransfer.own_data.quick import set_quick
 from mimtransfer.own_data.tiny import WIDTH
@@ -44,8 +45,10 @@ class OwnOptions:
     epochs: int | None
     pretrained: str | None
     processes: int
+    goes_on: bool  # from a checkpoint of the work dir
     lines: list[str] = field(default_factory=list)  # for the user
     _recipe: Config | None = None
+    _text: str | None = None  # of the config
 
     @classmethod
     def of(cls, args: argparse.Namespace, cfg: Config, processes: int) -> OwnOptions:
@@ -57,8 +60,10 @@ class OwnOptions:
         quick, data = args.quick, args.data
         name = name_of_run(args.config, data, quick)
         work_dir = args.work_dir or cfg.get("work_dir") or osp.join("work_dirs", name)
+        if getattr(args, "overfit", None) is not None and args.work_dir is None:
+            work_dir += f"_overfit{args.overfit}"  # beside the work dir of the real run
         return cls(args.config, work_dir, data, quick, args.image_size, getattr(args, "num_classes", None), args.batch,
-                   args.epochs, getattr(args, "pretrained", None), processes)
+                   args.epochs, getattr(args, "pretrained", None), processes, _goes_on(args.resume, work_dir))
 
     @property
     def given(self) -> bool:
@@ -71,6 +76,8 @@ class OwnOptions:
         if not self.given:
             return
         shipped, self.lines = copy.deepcopy(cfg), []
+        if not self.goes_on:
+            check_place(self._path, self.data)
         data = self._set_data(cfg)
         images = None if data is None else _trained_images(cfg, data)
         if self.quick:
@@ -127,22 +134,44 @@ class OwnOptions:
                   if name.endswith("patch_embed.proj.weight")]
         return not any(shape[0] == WIDTH for shape in shapes)
 
-    def write(self, cfg: Config) -> str:
-        """Write the config that the run will have, before the tool adds what every run gets.
-
-        Returns:
-            its path.
-        """
-        os.makedirs(self.work_dir, exist_ok=True)
-        path = osp.join(self.work_dir, f"own_{osp.splitext(osp.basename(self.config))[0]}.py")
-        cfg.dump(path)
-        return path
+    @property
+    def _path(self) -> str:
+        return config_path(self.work_dir, self.config)
 
     def report(self, cfg: Config) -> None:
-        """Write the config and say in a few lines what comes of the options; one process of a run does."""
-        if self.given and os.environ.get("RANK", "0") == "0":
-            print("\n".join([*self.lines, f"Config: {self.write(cfg)} (whole; edit it, keep it, run it as it is)"]),
-                  flush=True)
+        """Say in a few lines what comes of the options, and note the config that the run will have, before the tool
+        adds what every run gets.
+        """
+        if self.given:
+            self._text = cfg.pretty_text
+            if _is_first():
+                print("\n".join(self.lines), flush=True)
+
+    def check(self) -> None:
+        """Refuse a work dir that holds a run of another config. Called behind the checks that name the very mistake.
+
+        Raises:
+            UserError: it does.
+        """
+        if self._text is not None and not self.goes_on:
+            check_same(self._path, self._text)
+
+    def write(self) -> None:
+        """Write the noted config, once nothing more refuses the run; one process of a run does."""
+        if self._text is not None and _is_first():
+            write_config(self._path, self._text)
+            print(f"Config: {self._path} (whole; edit it, keep it, run it as it is)", flush=True)
+
+
+def _is_first() -> bool:
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _goes_on(resume: str | None, work_dir: str) -> bool:
+    """Say whether --resume names a checkpoint of the work dir, or the newest there."""
+    if resume is None or resume == "auto":
+        return resume is not None
+    return osp.realpath(work_dir) in (osp.realpath(resume), osp.dirname(osp.realpath(resume)))
 
 
 def _trained_images(cfg: Config, data: OwnData) -> int:

@@ -6,7 +6,7 @@ import os.path as osp
 
 from mimtransfer.datasets.tree import walk
 from mimtransfer.errors import UserError, near_files
-from mimtransfer.own_data.class_sets import find_class_folders
+from mimtransfer.own_data.class_sets import find_class_folders, only_class
 from mimtransfer.own_data.coco import find_jsons
 from mimtransfer.own_data.converted import MANIFEST
 from mimtransfer.own_data.masks import find_masks
@@ -39,7 +39,8 @@ def recognise(path: str, task: str | None = None) -> tuple[str, str]:
     if osp.isfile(path):
         ending = osp.splitext(path)[1].lower()
         if ending not in (".json", ".yaml", ".yml"):
-            raise UserError(f"data {path!r} are a file *{ending}; give a folder, a COCO json or a data.yaml of YOLO")
+            raise UserError(f"data {path!r} are a file of no known form; give a folder, a COCO json or a data.yaml of "
+                            "YOLO")
         found = {"detection": "coco" if ending == ".json" else "yolo"}
     elif osp.isfile(osp.join(path, MANIFEST)):
         return task or "", "converted"
@@ -47,7 +48,8 @@ def recognise(path: str, task: str | None = None) -> tuple[str, str]:
         found = _kinds_of(path, task)
     if not found:
         every = "; ".join(f"{name}: {what}" for name, what in KNOWN.items() if task in (None, name))
-        raise UserError(f"data {path!r} are of no known form; {_above(path, task) or f'expected {every}'}")
+        hint = _above(path, task) or _alone(path, task) or f"expected {every}"
+        raise UserError(f"data {path!r} are of no known form; {hint}")
     if task is None:
         return next(iter(found.items()))
     if task not in found:
@@ -67,6 +69,14 @@ def _above(path: str, task: str | None) -> str:
     except UserError:  # broken, or none
         return ""
     return f"did you mean {above!r} ({found[task or next(iter(found))]})?" if found and task in (None, *found) else ""
+
+
+def _alone(path: str, task: str | None) -> str:
+    """Name the one class folder of data that would be classification if there were two."""
+    name = None if osp.isfile(path) or task not in (None, "classification") else only_class(path)
+    return "" if name is None or name.lower() in _PARTS else (
+        f"it holds one class folder, {name!r}, and one class is no classification; add a folder of images for each "
+        "other class")
 
 
 def _kinds_of(folder: str, task: str | None) -> dict[str, str]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from mimtransfer.errors import UserError
 from mimtransfer.files import write_atomically
 from mimtransfer.own_data.coco import CocoFile, FoundCoco
 from mimtransfer.own_data.converted import OwnData, Split
@@ -26,6 +27,7 @@ def write_boxes(found: FoundBoxes, source: str, out: str, share: float, seed: in
     Returns:
         what was written, without `data.json`.
     """
+    _check_objects(found, source)
     splits, split_by = dict(found.splits), "given"
     check_apart({split: (image.path for image in images) for split, images in splits.items()}, source)
     if "val" not in splits and "test" in splits:
@@ -53,6 +55,20 @@ def write_boxes(found: FoundBoxes, source: str, out: str, share: float, seed: in
     ignored = sum(marked.ignored for images in splits.values() for image in images for marked in image.objects)
     notes += [f"{ignored} difficult objects are neither learned nor scored (iscrowd 1)"] if ignored else []
     return OwnData("detection", found.source, source, out, found.classes, masks, split_by, written, notes)
+
+
+def _check_objects(found: FoundBoxes, source: str) -> None:
+    """Refuse a set without objects to train on, or to evaluate on; a test set may have its labels withheld.
+
+    Raises:
+        UserError: such a set.
+    """
+    for split, images in found.splits.items():
+        if any(image.objects for image in images) or (split == "test" and len(found.splits) > 1):
+            continue
+        file = {"yolo": "label file", "voc": "XML"}[found.source]
+        raise UserError(f"{source}: no {file} of {len(images)} images of {split!r} has a box; draw some, or look "
+                        "whether the files of labels are the right ones")
 
 
 def write_coco(found: FoundCoco, source: str, out: str, share: float, seed: int) -> OwnData:

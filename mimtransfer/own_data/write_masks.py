@@ -82,9 +82,14 @@ def write_map(labels: np.ndarray, path: str) -> None:
 
 
 def _check_labels(values: dict[Masked, list[int]], source: str) -> list[int]:
-    """Return the class numbers in masks without a table; refuse those of one object that is 255."""
+    """Return the class numbers in masks without a table; refuse those of one class, and of one object that is
+    255.
+    """
     every = sorted({value for found in values.values() for value in found})
     labels = [value for value in every if value != IGNORED]
+    if every == [0]:
+        raise UserError(f"{source}: the masks hold 0 only: one class is nothing to learn; save them with a number for "
+                        "each class, from 0")
     if labels in ([], [0]):
         raise UserError(f"{source}: the masks hold {' and '.join(map(str, every))} only, and 255 stands for no label; "
                         "save them with 1 in place of 255, or say what the values are by tools/convert_data.py --table "

@@ -153,7 +153,7 @@ def run_files(runner: "Runner", tested: str | None = None) -> dict[str, Any]:
     from mimtransfer.checkpoints.newest import newest_checkpoint  # torch, which a table does not need
 
     checkpoint = Path(tested) if tested is not None else newest_checkpoint(work_dir)
-    # Of this process alone; the one in the work dir is written again by every test.
+    # Of this process alone; the one in the work dir is written again by every training.
     config = Path(runner.log_dir, "vis_data", "config.py")
     log = Path(runner.log_dir, f"{runner.timestamp}.log")
 

@@ -248,6 +248,9 @@ def test_missing_files(tmp_path):
     (tmp_path / "train.json").touch()
     line = told(open, tmp_path / "trian.json")
     assert line == f"No such file or directory: {str(tmp_path / 'trian.json')!r}; did you mean 'train.json'?"
+    for below in ("wd", "a/b"):  # what is in the way is there, and no folder
+        assert told(os.makedirs, tmp_path / "train.json" / below).endswith(
+            f"; {str(tmp_path / 'train.json')!r} is a file, no folder")
     assert told(open, tmp_path) == f"Is a directory: {str(tmp_path)!r}"
 
 

@@ -4,9 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mmengine.config import Config
 from own_sets import coco, folders, masks, save, voc, write, yolo
 from PIL import Image
 
+from mimtransfer.checks.class_folders import class_findings
+from mimtransfer.datasets.unreadable import refuse
 from mimtransfer.errors import UserError
 from mimtransfer.own_data.convert import convert
 from mimtransfer.own_data.recognise import recognise
@@ -76,7 +79,12 @@ def test_the_folder_above_is_named_only_for_what_is_asked(tmp_path):
 @pytest.mark.parametrize(("make", "said"), [
     (lambda root: root / "absent", "are not there"),
     (lambda root: save(Image.new("RGB", (8, 8)), root / "set/a.png").parent, "of no known form; expected detection"),
-    (lambda root: write(root / "a.csv", "a,b"), "are a file *.csv"),
+    (lambda root: write(root / "a.csv", "a,b"), "a.csv' are a file of no known form; give a folder, a COCO json"),
+    (lambda root: write(root / "afile", "a,b"), "afile' are a file of no known form; give a folder, a COCO json"),
+    (lambda root: save(Image.new("RGB", (8, 8)), root / "set/red/a.png").parents[1],
+     "of no known form; it holds one class folder, 'red', and one class is no classification"),
+    (lambda root: save(Image.new("RGB", (8, 8)), root / "set/train/red/a.png").parents[2],
+     "of no known form; it holds one class folder, 'red', and one class is no classification"),
 ])
 def test_what_is_not_known_is_refused(tmp_path, make, said):
     with pytest.raises(UserError) as error:
@@ -184,3 +192,17 @@ def test_validation_images_that_are_trained_on_are_refused(tmp_path, form):
     with pytest.raises(UserError, match=r"images are in 'train' and in 'val', the first is .*; give each image to one"):
         convert(str(tmp_path / "set"), str(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_broken_picture_of_a_class_is_named_where_the_user_has_it(tmp_path):
+    root = folders(tmp_path / "set")
+    data = convert(str(root), str(tmp_path / "out"))
+    linked = next(path for path in (tmp_path / "out/folders/val").rglob("*.png"))
+    broken = linked.resolve()
+    broken.write_bytes(b"junk")
+    loader = {"dataset": {"type": "ClassFolder", "root": data.path("val")}}
+    cfg = Config({"val_dataloader": loader, "model": {}})
+    finding, = class_findings(cfg, ("val",), None)
+    assert finding.what == (f"val data: 1 images that cannot be read: {broken} (not a picture in a format that Pillow "
+                            "reads)")
+    assert str(refuse(str(linked), "why")).startswith(f"image {str(broken)!r} cannot be read (why)")

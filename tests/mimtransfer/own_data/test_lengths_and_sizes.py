@@ -24,7 +24,8 @@ def read(config):
 def prepared(config, work_dir, cfg_options=(), **options):
     """Return a config as the options of a tool leave it, and the config as shipped."""
     path = str(CONFIGS / config)
-    given = dict(data=None, quick=False, image_size=None, num_classes=None, batch=None, epochs=None, pretrained=None)
+    given = dict(data=None, quick=False, image_size=None, num_classes=None, batch=None, epochs=None, pretrained=None,
+                 resume=None)
     args = argparse.Namespace(config=path, work_dir=str(work_dir), **(given | options))
     shipped = load_config(path, [], as_shipped=True)
     own = OwnOptions.of(args, shipped, 1)

@@ -166,6 +166,8 @@ def test_what_does_not_fit_is_refused(tmp_path, change, said):
 
 @pytest.mark.parametrize(("values", "said"), [
     ((0, 255), "the masks hold 0 and 255 only, and 255 stands for no label"),
+    ((255, 255), "the masks hold 255 only, and 255 stands for no label"),
+    ((0, 0), "the masks hold 0 only: one class is nothing to learn; save them with a number for each class"),
     ((0, 38, 75), "the masks hold 0, 38, 75, 3 values up to 75: class numbers have no such gaps"),
 ])
 def test_values_that_are_no_class_numbers_are_refused(tmp_path, values, said):

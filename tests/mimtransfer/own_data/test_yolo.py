@@ -198,3 +198,14 @@ def test_keys_that_occur_twice_are_refused(tmp_path, twice):
     write(tmp_path / "data.yaml", f"train: images/train\n{twice}\n")
     with pytest.raises(UserError, match=r"data\.yaml: no valid YAML .the key '(0|names)' occurs twice"):
         read_yolo(str(tmp_path))
+
+
+def test_labels_without_a_box_name_the_users_folder(tmp_path):
+    source = yolo(tmp_path / "set")
+    for split, said in (("val", "no label file of 4 images of 'val' has a box"), ("train", "has a box; draw some")):
+        for labels in (source / "labels" / split).glob("*.txt"):
+            labels.write_text("")
+        with pytest.raises(UserError) as error:
+            convert(str(source), str(tmp_path / "out"))
+        assert said in str(error.value) and str(error.value).startswith(f"{source}: ")
+    assert not (tmp_path / "out").exists()
