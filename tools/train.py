@@ -89,7 +89,8 @@ def main() -> None:
         set_fsdp(cfg, args.fsdp, sync_bn)
         if args.compile:
             check_compiler(cfg)
-        recipe, notes = recipe_of(own.recipe(shipped)), []
+        followed, notes = own.recipe(shipped), []
+        recipe = None if followed is None else recipe_of(followed)
         if args.overfit is None:  # which has a schedule of its own
             notes = rescale_schedule(cfg, shipped, processes, args.cfg_options)
         launch.count_accumulation(cfg)

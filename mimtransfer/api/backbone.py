@@ -42,8 +42,9 @@ def load_backbone(checkpoint: str | os.PathLike, arch: str | None = None, img_si
     given = dict(model_kwargs) if img_size is None else {**model_kwargs, "img_size": img_size}
     if arch is None:
         where = f"checkpoint {path!r}"
+        recorded = _recorded(path, where)  # says what is wrong with the file, or that there is none
         num_bytes = os.path.getsize(path) + (POSITIONS if given else 0)
-        backbone = build_recorded(MODELS, _recorded(path, where) | given, where, num_bytes)
+        backbone = build_recorded(MODELS, recorded | given, where, num_bytes)
     else:
         backbone = MODELS.build({"type": _kind(arch), "arch": arch, **given, "_scope_": MODELS.scope})
     if not isinstance(backbone, PretrainedBackbone):

@@ -114,15 +114,17 @@ class TransferCheckHook(Hook):
     """Log, before the first step, where the run departs from the recipe and from the pretraining's normalisation.
 
     Args:
-        recipe: of the config as shipped.
+        recipe: of the config as shipped; None where the run follows none.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe | None) -> None:
         self.recipe = recipe
 
     def before_train(self, runner) -> None:
         """Warn."""
-        warnings: list[str | None] = [*recipe_warnings(self.recipe, run_of(runner.cfg, get_world_size()))]
+        warnings: list[str | None] = []
+        if self.recipe is not None:
+            warnings += recipe_warnings(self.recipe, run_of(runner.cfg, get_world_size()))
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         report = getattr(getattr(model, "backbone", None), "load_report", None)
         if report is not None:

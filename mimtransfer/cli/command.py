@@ -123,15 +123,30 @@ def where(name: str) -> str:
 
     tool = name.removesuffix(".py").replace("_", "-")
     script = shipped("tools") / "launch" / name.removeprefix("launch/")
-    if name.startswith("docs/"):
-        pages = sorted(f"docs/{path.name}" for path in shipped("docs").glob("*.md"))
-        if name not in pages:
-            raise UserError(f"{name!r}: no such page; {near_matches(name, pages) or 'expected ' + ', '.join(pages)}")
-        return str(shipped("docs") / name.removeprefix("docs/"))
+    if name.partition("/")[0] == "docs" or (name.endswith(".md") and not os.path.isfile(name)):
+        return str(_page(name.rstrip("/")))
     if script.is_file():
         return str(script)
     path = tools().get(_ALIASES.get(tool, tool))
     return str(path or os.path.abspath(locate(name) or locate(name, suites=True) or find_config(name)))
+
+
+def _page(name: str) -> Path:
+    """Return the folder of the pages, or a file below it by its name with or without `docs/`.
+
+    Raises:
+        UserError: there is none. A wheel has the pages alone, and nothing of the folders beside them.
+    """
+    docs = shipped("docs")
+    below = "" if name == "docs" else name.removeprefix("docs/")
+    if (docs / below).exists():
+        return docs / below
+    folder = os.path.dirname(below)
+    if folder and not (docs / folder).is_dir():
+        raise UserError(f"'docs/{below}' is not in the package, which has no folder docs/{folder}: look for it in the "
+                        f"repository; the pages that are here lie in {docs}")
+    pages = sorted(f"docs/{path.relative_to(docs)}" for path in (docs / folder).glob("*.md"))
+    raise UserError(f"{name!r}: no such page; {near_matches(f'docs/{below}', pages) or 'expected ' + ', '.join(pages)}")
 
 
 def _launch(arguments: list[str]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.device import is_cuda_available
-from mmengine.dist import barrier
+from mmengine.dist import barrier, get_world_size
 from mmengine.fileio import file_client
 from mmengine.logging import print_log
 from mmengine.registry import init_default_scope
@@ -271,10 +271,12 @@ def check_epoch(runner: Runner) -> None:
     runner._train_dataloader = loader  # the Runner takes a built one as it is
     iterations, accumulation = len(loader), runner.cfg.optim_wrapper.get("accumulative_counts", 1)
     if iterations == 0:
+        images, processes = len(loader.dataset), get_world_size()
+        fits = images // processes
+        each = f" on each of {processes} processes" if processes > 1 else ""
+        way = f"give --batch {fits}, or fewer, or add images" if fits else "add images"
         raise UserError(
-            f"the training set has {len(loader.dataset)} images, less than one batch of {loader.batch_size}: "
-            "lower train_dataloader.batch_size or add images"
-        )
+            f"the training set has {images} images, less than one batch of {loader.batch_size}{each}: {way}")
     if iterations % accumulation:
         print_log(
             f"an epoch has {iterations} iterations, which accumulative_counts={accumulation} does not divide: the "

@@ -82,7 +82,8 @@ class OwnOptions:
         images = None if data is None else _trained_images(cfg, data)
         if self.quick:
             task = "pretraining" if is_pretraining(cfg) else task_of(cfg)
-            set_quick(cfg, task, self.work_dir, self._keeps_backbone(), self.image_size is not None)
+            set_quick(cfg, task, self.work_dir, self._keeps_backbone(), self.image_size is not None,
+                      self.processes)
         elif images is not None and self.epochs is None:
             self.lines += filter(None, [keep_epochs(cfg, shipped, images)])
         if self.image_size is not None:
@@ -98,10 +99,12 @@ class OwnOptions:
         self._name(cfg)
         cfg[RECIPE] = shipped.get(RECIPE) or protocol_of(shipped)
 
-    def recipe(self, shipped: Config) -> Config:
+    def recipe(self, shipped: Config) -> Config | None:
         """Return what lr, batch and length of the run are held against: the config with these options, but its own
-        batch.
+        batch. None with `--quick`, whose lr and length are its own, whatever the batch.
         """
+        if self.quick:
+            return None
         return shipped if self._recipe is None else self._recipe
 
     def _name(self, cfg: Config) -> None:

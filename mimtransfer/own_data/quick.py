@@ -26,7 +26,9 @@ _IMAGES, _EVALUATED = 512, 100  # of training by epochs, and of an evaluation, a
 _LR, _LAYER_DECAY = 5e-4, 0.9
 
 
-def set_quick(cfg: Config, task: str, work_dir: str, keep_backbone: bool, sized: bool = False) -> None:
+def set_quick(
+    cfg: Config, task: str, work_dir: str, keep_backbone: bool, sized: bool = False, processes: int = 1
+) -> None:
     """Make a config small.
 
     Args:
@@ -34,16 +36,17 @@ def set_quick(cfg: Config, task: str, work_dir: str, keep_backbone: bool, sized:
         work_dir: the json of the evaluated images is written to its folder `quick`.
         keep_backbone: whether a checkpoint is loaded into it that is of another size than ViT-Ti.
         sized: whether the image size is given by another option.
+        processes: that train; each has a batch of its own.
     """
     tiny_model(cfg.model, keep_backbone)
     if not sized:
         set_image_size(cfg, nearest_size(cfg, _SIDES[task]))
-    _set_loaders(cfg, task, work_dir)
+    _set_loaders(cfg, task, work_dir, processes)
     if cfg.get("train_cfg") is not None:
         _set_schedule(cfg, task)
 
 
-def _set_loaders(cfg: Config, task: str, work_dir: str) -> None:
+def _set_loaders(cfg: Config, task: str, work_dir: str, processes: int) -> None:
     test_cfg: Any = cfg.get("test_cfg") or {}
     loaders = {name: cfg.get(f"{name}_dataloader") for name in ("train", "val", "test")}
     loaders["memory"] = test_cfg.get("memory_dataloader")
@@ -55,31 +58,48 @@ def _set_loaders(cfg: Config, task: str, work_dir: str) -> None:
             loader.pop(key, None)
         loader.batch_size = min(loader.get("batch_size", 1), _BATCHES[task])
         if task in ("pretraining", "classification") or name == "memory":
-            for dataset in leaves(loader.dataset):
-                _keep_some(dataset, _IMAGES if name in ("train", "memory") else _EVALUATED)
+            most = _IMAGES if name in ("train", "memory") else _EVALUATED
+            numbers = [_keep_some(dataset, most, _scope(cfg)) for dataset in leaves(loader.dataset)]
+            if name == "train" and None not in numbers:
+                _fit_batch(cfg, sum(filter(None, numbers)) // processes)
         elif name != "train":
             _evaluate_some(cfg, name, work_dir)
 
 
-def _keep_some(dataset: dict, most: int) -> None:
-    """Let a data set of pretraining or classification keep so many images, where it has more."""
-    if any(dataset.get(key) for key in ("num_images", "images_per_class", "fraction", "list_file", "in_chans")):
-        return
+def _fit_batch(cfg: Config, images: int) -> None:
+    """Let a batch be no larger than the set, which would have none; mixup takes pairs."""
+    fits = images // 2 * 2 if cfg.model.get("mixup") else images
+    if fits:
+        cfg.train_dataloader.batch_size = min(cfg.train_dataloader.batch_size, fits)
+
+
+def _scope(cfg: Config) -> str:
+    """Return the scope that names in the config are of; the tool enters it later."""
+    return cfg.get("default_scope") or "mimtransfer"
+
+
+def _keep_some(dataset: dict, most: int, scope: str) -> int | None:
+    """Let a data set of pretraining or classification keep so many images, where it has more.
+
+    Returns:
+        how many it has then; None where nobody knows.
+    """
+    cut = any(dataset.get(key) for key in ("num_images", "images_per_class", "fraction", "list_file", "in_chans"))
     kind = name_of(dataset)
-    if kind in ("ImageFolder", "ImageSource"):
-        try:
-            number = len(DATASETS.build(dict(dataset)))
-        except (ValueError, KeyError, OSError):  # said by the run itself, with the name of the file
-            return
-        if number > most and kind == "ImageFolder":
-            dataset["num_images"] = most
-    elif kind in ("ClassFolder", "TorchvisionCIFAR", "TorchvisionSTL10", "TinyImageNet", "LabelledImageSource"):
-        try:
-            number = len(DATASETS.build({**dataset, "transform": []}))
-        except (ValueError, KeyError, OSError):
-            return
-        if number > most:
-            dataset["fraction"] = most / number
+    of_labels = kind in ("ClassFolder", "TorchvisionCIFAR", "TorchvisionSTL10", "TinyImageNet", "LabelledImageSource")
+    if not of_labels and kind not in ("ImageFolder", "ImageSource"):
+        return None
+    try:
+        number = len(DATASETS.build({**dataset, **({"transform": []} if of_labels else {}), "_scope_": scope}))
+    except (ValueError, KeyError, OSError):  # said by the run itself, with the name of the file
+        return None
+    if cut or number <= most or kind == "ImageSource":
+        return number
+    if of_labels:
+        dataset["fraction"] = most / number
+    else:
+        dataset["num_images"] = most
+    return most
 
 
 def _evaluate_some(cfg: Config, name: str, work_dir: str) -> None:
@@ -90,7 +110,7 @@ def _evaluate_some(cfg: Config, name: str, work_dir: str) -> None:
         if (dataset.get("data_prefix") or {}).get("seg_map_path") is None or dataset.get("indices") is not None:
             return
         try:
-            number = len(DATASETS.build({**dataset, "lazy_init": False}))
+            number = len(DATASETS.build({**dataset, "lazy_init": False, "_scope_": _scope(cfg)}))
         except (ValueError, KeyError, OSError, AssertionError):
             return
         if number > _EVALUATED:

@@ -148,8 +148,8 @@ def make_plan(
         if not accumulation:
             needed = (search.run(unit, True).peak + buckets + CONTEXT) / GIB
             raise UserError(f"{share} images a GPU do not fit into {gpu.memory:g} GiB, in whatever parts: {unit} "
-                            f"images of {task.size[0]} x {task.size[1]} take {needed:.1f} GiB; take a larger GPU, or "
-                            "model.backbone.with_cp=True")
+                            f"images of {task.size[0]} x {task.size[1]} take {needed:.1f} GiB; take a larger GPU"
+                            f"{_recompute(cfg)}")
         batch = share // accumulation
     workers = cfg.train_dataloader.get("num_workers") or 1
     notes = [*task.notes]
@@ -168,6 +168,16 @@ def make_plan(
         told = "so small a model waits for its kernels to be launched: images/s is an upper bound"
         plan = plan._replace(notes=(*plan.notes, told))
     return plan
+
+
+def _recompute(cfg: Config) -> str:
+    """Name the option that makes the backward pass recompute blocks, where the model has it and does not do so yet."""
+    part = "backbone" if "backbone" in cfg.model else "encoder"
+    node = cfg.model.get(part) or {}
+    kind = str(node.get("type")).rpartition(".")[2]
+    if kind not in ("TimmViT", "TimmSwin") or node.get("grad_checkpointing"):
+        return ""
+    return f", or model.{part}.grad_checkpointing=True"
 
 
 def _batch_of_recipe(cfg: Config, shipped: Config, gpus: int) -> int:

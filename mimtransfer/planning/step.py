@@ -104,7 +104,7 @@ class FakeStep:
                 loss = _loss(self.model, data)
             del data
             fake.phase = "backward"
-            torch.autograd.backward(loss)  # a method of the tensor would leave `AsOnCuda` for the recomputation
+            _backward(loss)
             del loss
             fake.phase = "update"
             self._update()
@@ -166,6 +166,16 @@ def _loss(model: Any, data: Any) -> Tensor:
         if "loss" in name:  # mmengine's rule
             found += [one.mean() for one in (value if isinstance(value, list | tuple) else [value])]
     return sum(found[1:], found[0])
+
+
+def _backward(loss: Tensor) -> None:
+    """Run the backward pass with `AsOnCuda` in force, so that checkpointed blocks are computed anew as before.
+
+    Torch's functions for it leave a mode first (`handle_torch_function`), and with float32 norms in the one pass and
+    bfloat16 in the other it refuses what it recomputed; so its engine is called as they call it.
+    """
+    torch.autograd.Variable._execution_engine.run_backward(
+        (loss,), (torch.ones_like(loss),), False, False, (), allow_unreachable=True, accumulate_grad=True)
 
 
 def _plain_optimizer(cfg: Config, cuda: bool) -> Any:

@@ -21,7 +21,8 @@ def describe(plan: Plan) -> str:
         f"step         {plan.images_of_step} images = {plan.batch} x {plan.gpus} GPUs{accumulated}",
         f"memory       {total / GIB + CONTEXT / GIB:.1f} GiB of {gpu.memory:g} a GPU, {fits}; the most is in the "
         f"{plan.cost.moment} pass",
-        *(f"  {name:16} {size:7.2f} GiB" for name, size in gib.items()),
+        *(f"  {name:16} {size:7.2f} GiB{_no_gradients(plan) if name == 'gradients' else ''}"
+          for name, size in gib.items()),
         f"  {'CUDA, workspaces':16} {CONTEXT / GIB:7.2f} GiB  (assumed; {FRAGMENTS:.0%} of the rest is for fragments)",
         f"largest      {plan.largest} images a GPU without accumulation" + _checked(plan),
         f"operations   {plan.cost.flops / plan.batch / 1e9:,.1f} GFLOP an image, forward and backward",
@@ -40,6 +41,13 @@ def _checked(plan: Plan) -> str:
     if not plan.checked:
         return ""
     return f" (line through two batches, {plan.checked_error:+.1%} at {plan.checked})"
+
+
+def _no_gradients(plan: Plan) -> str:
+    """Say why there are none, which would look like a mistake."""
+    if plan.cost.moment not in ("preprocessing", "forward") or plan.cost.memory["gradients"]:
+        return ""
+    return f"  (none yet in the {plan.cost.moment} pass; they come in the backward pass, when activations go)"
 
 
 def _hours(plan: Plan) -> str:

@@ -11,17 +11,21 @@ from mimtransfer.results.measurement import PRIMARY, title_of
 _WIDTH = 72
 
 
-def closing_box(record: Mapping[str, Any], work_dir: str | Path, curves: bool = False) -> str:
+def closing_box(
+    record: Mapping[str, Any], work_dir: str | Path, curves: bool = False, of_training: bool = False
+) -> str:
     """Return the lines for the end of the log; the path of the record itself stands before them.
 
     Args:
         record: of the run.
         work_dir: that the paths in the record are relative to.
         curves: there are files of TensorBoard.
+        of_training: the run was a test, and its cost is that of the training before.
     """
     seed = "" if record["seed"] is None else f", seed {record['seed']}"
+    costs = ", ".join(_costs(record["cost"]))
     lines = [("score", ", ".join(scores_in_words(record["metrics"])) or "none: not evaluated"),
-             ("cost", ", ".join(_costs(record["cost"])))]
+             ("cost", f"training: {costs}" if of_training and costs else costs)]
     files = record["files"]
     for name, path in (("checkpoint", (files["checkpoint"] or {}).get("path")), ("log", files["log"])):
         if path is not None:

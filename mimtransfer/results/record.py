@@ -137,7 +137,10 @@ def merge_earlier(record: dict[str, Any], work_dir: str, log_dir: str, idle: boo
     same_protocol = protocols[0] == protocols[1]  # a test of robustness has another
     if frozen and earlier["mode"] == "test" and same_protocol:
         return work_dir  # the evaluation was repeated
-    if not same_run or not same_protocol or "evaluated_weights" in record["protocol"]["config"]:
+    if not same_run or "evaluated_weights" in record["protocol"]["config"]:
+        return log_dir
+    if not same_protocol:
+        record["cost"] = earlier["cost"]  # the checkpoint knows it but for the last evaluation
         return log_dir
     record["evaluated"] |= {key: record[key] for key in ("command", "git", "versions")}
     kept = ("cost", "schedule", "curves", "started_at", "command", "git", "versions")

@@ -1,5 +1,6 @@
 """Print a transfer table as Markdown, CSV, LaTeX or JSON."""
 import json
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -180,6 +181,8 @@ def cost_text(cell: Cell | None, plus_minus: str = _PLUS_MINUS) -> str:
     if cell is None:
         return "-"
     digits = 0 if cell.mean >= 100 else 1 if cell.mean >= 1 else 3
+    if 0 < cell.mean < 0.0005:  # of a second or so, which is not nothing
+        digits = 1 - math.floor(math.log10(cell.mean))
     return f"{cell.mean:.{digits}f}" + ("" if cell.std is None else f" {plus_minus} {cell.std:.{digits}f}")
 
 

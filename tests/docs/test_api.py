@@ -114,6 +114,14 @@ def test_positions_for_larger_images_than_the_file_has(tmp_path):
     assert torch.equal(larger.blocks[0].attn.qkv.weight, vit.blocks[0].attn.qkv.weight)
 
 
+def test_a_checkpoint_that_is_not_there_is_told_as_by_the_command(tmp_path):
+    checkpoint(tmp_path, signed=None)
+    (name,) = (path.name for path in tmp_path.iterdir())
+    for arch in (None, "vit_tiny_patch16_224"):
+        with pytest.raises(UserError, match=rf"checkpoint '.*no{name}': no such file; did you mean '{name}'"):
+            mimtransfer.load_backbone(tmp_path / f"no{name}", arch)
+
+
 def test_importing_the_package_imports_none_of_it():
     code = ("import sys, mimtransfer; assert not {'torch', 'pandas', 'mimtransfer.api'} & set(sys.modules);"
             "assert {'load_backbone', 'pretrain', 'transfer', 'table'} <= set(dir(mimtransfer));"

@@ -169,7 +169,8 @@ def test_sweep_of_linear_probes(folder, capsys):
 @pytest.mark.parametrize(("tool", "args", "message"), [
     ("train", ["finetune.py", "--cfg-options", "model.num_classes=4"], "3 classes, but model.num_classes is 4"),
     ("train", ["finetune.py", "--cfg-options", "val_dataloader.dataset.root=images/odd"], "not in both: pink, red"),
-    ("train", ["finetune.py", "--cfg-options", "train_dataloader.batch_size=64"], "24 images, less than one batch"),
+    ("train", ["finetune.py", "--cfg-options", "train_dataloader.batch_size=64"],
+     "24 images, less than one batch of 64: give --batch 24, or fewer,"),
     ("train", ["finetune.py", "--cfg-options", "train_dataloader.batch_size=3"], "even size, got 3"),
     ("train", ["finetune.py", "--pretrained", "mae", "--cfg-options", "model.backbone.model_kwargs.depth=3"],
      "mae/epoch_1"),

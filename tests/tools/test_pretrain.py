@@ -164,7 +164,7 @@ def fails(monkeypatch, capsys, *args) -> str:
         ("model = dict(strategy=dict(type='RandomMaskin'))", "did you mean 'RandomMasking'"),
         ("model = dict(encoder=dict(type='TimViT'))", "did you mean 'TimmViT'"),
         ("model = dict(encoder=dict(arch='vit_tinny_patch16_224'))", "vit_tiny_patch16_224"),
-        ("train_dataloader = dict(batch_size=64, dataset=dict(root=IMAGES))", "32 images, less than one batch of 64"),
+        ("train_dataloader = dict(batch_size=64, dataset=dict(root=IMAGES))", "of 64: give --batch 32, or fewer,"),
     ],
 )
 def test_mistakes_give_one_line(body, message, images, tmp_path, monkeypatch, capsys):

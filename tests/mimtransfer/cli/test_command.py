@@ -94,6 +94,8 @@ def test_an_error_names_tools_as_the_user_does(call, monkeypatch):
 @pytest.mark.parametrize(("name", "place"), [
     ("", ""), ("train", "tools/train.py"), ("prepare-data", "tools/prepare_data.py"),
     ("slurm.sh", "tools/launch/slurm.sh"), ("docs/plan.md", "docs/plan.md"),
+    ("docs", "docs"), ("docs/", "docs"), ("own-data.md", "docs/own-data.md"),
+    ("docs/results/study.md", "docs/results/study.md"), ("results/study.md", "docs/results/study.md"),
     ("mae_vit-base_800e_in1k", "configs/pretrain/mae_vit-base_800e_in1k.py"), ("demo", "configs/suites/demo.py"),
 ])
 def test_where(name, place, call):
@@ -107,6 +109,19 @@ def test_where_is_a_typo(call):
     status, _, error = call("where", "docs/own_data.md")
     assert status == 2
     assert error.startswith("error: 'docs/own_data.md': no such page; did you mean 'docs/own-data.md', ")
+
+
+def test_where_is_a_page_that_the_wheel_has_not(call, monkeypatch, tmp_path):
+    """A wheel has the pages of docs/ and no folder beside them."""
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs/plan.md").touch()
+    monkeypatch.setattr(command, "shipped", tmp_path.joinpath)
+    assert call("where", "plan.md") == (0, f"{tmp_path}/docs/plan.md\n", "")
+    assert call("where", "docs") == (0, f"{tmp_path}/docs\n", "")
+    for name in ("docs/results/study.md", "results/study.md"):
+        assert call("where", name) == (
+            2, "", "error: 'docs/results/study.md' is not in the package, which has no folder docs/results: look for "
+                   f"it in the repository; the pages that are here lie in {tmp_path}/docs\n")
 
 
 def test_every_page_that_messages_name_can_be_found(call):

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.registry import PARAM_SCHEDULERS
-from own_sets import yolo
+from mmengine.registry import DATASETS, PARAM_SCHEDULERS
+from own_sets import folders, yolo
 
+import pretrain.data  # noqa: F401
 from mimtransfer.cli.launch import load_config
 from mimtransfer.errors import UserError
 from mimtransfer.own_data.image_size import image_size_of, set_image_size
@@ -190,6 +191,38 @@ def test_a_quick_look_is_small(tmp_path, config, size):
     assert "768" not in str(cfg.model.get("neck")) and "1024" not in str(cfg.model.get("neck"))
     assert cfg.protocol.endswith(f"quick look, {size} pixels")
     assert max(step["end"] for step in cfg.param_scheduler) == cfg.train_cfg.get("max_iters", 3)
+
+
+@pytest.mark.parametrize("config", ["classification/finetune_mae_vit-base_100e_in1k.py",
+                                    "pretrain/mae_vit-base_800e_in1k.py"])
+def test_a_quick_look_at_few_images_has_small_batches(tmp_path, config):
+    """16 would be no batch. What is asked for stays as it is."""
+    folders(tmp_path / "set", 11 if "finetune" in config else 5)
+    cfg, _, _ = prepared(config, tmp_path / "work", data=str(tmp_path / "set"), quick=True)
+    images = len(DATASETS.build(dict(cfg.train_dataloader.dataset, _scope_="mimtransfer")))
+    assert 2 <= images < 16 and cfg.train_dataloader.batch_size in (images, images - images % 2)
+    assert "mixup" not in cfg.model or cfg.train_dataloader.batch_size % 2 == 0
+    cfg, _, _ = prepared(config, tmp_path / "work", data=str(tmp_path / "set"), quick=True, batch=32)
+    assert cfg.train_dataloader.batch_size == 32
+
+
+def test_a_quick_look_is_at_some_of_the_images(tmp_path, monkeypatch):
+    """The tool enters the scope of the config later, and yet its data sets are found."""
+    monkeypatch.setattr("mimtransfer.own_data.quick._IMAGES", 20)
+    folders(tmp_path / "set", 60)
+    for config in ("classification/finetune_mae_vit-base_100e_in1k.py", "pretrain/mae_vit-base_800e_in1k.py"):
+        cfg, _, _ = prepared(config, tmp_path / config, data=str(tmp_path / "set"), quick=True)
+        assert len(DATASETS.build(dict(cfg.train_dataloader.dataset, _scope_="mimtransfer"))) == 20
+
+
+def test_a_quick_look_follows_no_recipe(tmp_path):
+    """Its lr and its 100 iterations are its own, at any batch and on any number of processes."""
+    config = "detection/mask-rcnn_vitdet_vit-base_25e_coco-512.py"
+    cfg, shipped, own = prepared(config, tmp_path, quick=True, batch=8)
+    assert cfg.train_dataloader.batch_size == 8 and cfg.optim_wrapper.optimizer.lr == 5e-4
+    assert not cfg.auto_scale_lr.enable and own.recipe(shipped) is None
+    _, shipped, own = prepared(config, tmp_path, batch=8)
+    assert own.recipe(shipped) is not None
 
 
 @pytest.mark.parametrize(("width", "arch"), [(768, "vit_base_patch16_224"), (192, "vit_tiny_patch16_224")])

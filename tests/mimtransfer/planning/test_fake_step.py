@@ -85,6 +85,27 @@ def test_recomputed_blocks_keep_less():
     assert recomputed.flops == kept.flops + 2 * 64 * WIDTH**3  # the first layer once more
 
 
+def test_recomputation_runs_as_the_forward_pass_did():
+    """A norm after a product keeps a float32 copy on a GPU; recomputed without that, torch finds other tensors."""
+    class Norms(TwoLayers):
+        def __init__(self, recomputed):
+            super().__init__()
+            self.norm, self.recomputed = nn.LayerNorm(WIDTH), recomputed
+
+        def block(self, x):
+            return self.norm(self.first(x)).sigmoid()
+
+        def forward(self, inputs, mode):
+            for _ in range(4):
+                inputs = torch.utils.checkpoint.checkpoint(self.block, inputs, use_reentrant=False) \
+                    if self.recomputed else self.block(inputs)
+            return {"loss": self.second(inputs).square().mean()}
+
+    recomputed, kept = (step(cuda=True, amp=True, model=lambda r=r: Norms(r)).run(64 * WIDTH) for r in (True, False))
+    assert recomputed.flops == kept.flops + 4 * 2 * 64 * WIDTH**3  # the first layer once more in each block
+    assert recomputed.memory["activations"] < 0.6 * kept.memory["activations"]
+
+
 @pytest.mark.parametrize("masked", [False, True])
 def test_attention_on_a_gpu_keeps_no_map(masked):
     """Queries, keys, values, output and the gradients: a map of 2048 x 2048 in each head would be ten times as much."""

@@ -9,6 +9,7 @@ from mimtransfer.planning.plan import GIB, Search, make_plan, usable
 from mimtransfer.planning.schedule import length_of
 from mimtransfer.planning.step import Cost, Task
 from mimtransfer.planning.tasks import num_classes, training_size
+from mimtransfer.planning.text import describe
 
 
 def cost(batch, accumulating=False, fixed=100, each=7, bend=20):
@@ -92,6 +93,24 @@ def test_what_does_not_fit_is_accumulated(plan):
         plan(gpus=3, global_batch=64)
     with pytest.raises(UserError, match="do not fit into 2 GiB"):
         plan(gpu=find_gpu(None, 2, 100), gpus=8)
+
+
+def test_recomputing_is_named_where_the_backbone_can_and_does_not(plan):
+    small = find_gpu(None, 2, 100)
+    for part, keys, told in (
+            ("backbone", {}, r"a larger GPU, or model\.backbone\.grad_checkpointing=True$"),
+            ("encoder", {}, r"a larger GPU, or model\.encoder\.grad_checkpointing=True$"),
+            ("backbone", dict(grad_checkpointing=True), "a larger GPU$")):
+        cfg = config(model={"type": "Y", part: dict(type="mimtransfer.TimmViT", **keys)})
+        with pytest.raises(UserError, match=told):
+            plan(cfg, gpu=small, gpus=8)
+
+
+def test_gradients_that_are_not_there_yet_are_explained(plan):
+    (line,) = (line for line in describe(plan(gpus=8)).splitlines() if "gradients" in line)
+    assert "0.00 GiB  (none yet in the forward pass;" in line
+    (line,) = (line for line in describe(plan(gpus=8, global_batch=4096)).splitlines() if "gradients" in line)
+    assert line.endswith("0.25 GiB")
 
 
 def test_buckets_are_views_where_the_config_says_so(plan):

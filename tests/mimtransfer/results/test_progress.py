@@ -131,6 +131,11 @@ def test_the_box_of_a_run_without_score_cost_and_files():
     assert closing_box(record, "runs/det").splitlines()[1:-1] == ["| score      none: not evaluated"]
 
 
+def test_the_box_of_a_test_says_whose_cost_it_is():
+    assert closing_box(RECORD, "runs/det", of_training=True).splitlines()[2] == (
+        "| cost       training: 2 h 0 min on 2 x H200 (4 GPU-hours), 412 images/s, peak 11 GB")
+
+
 def test_scores_that_are_no_main_ones():
     assert scores_in_words(dict(loss=dict(value=0.41234, unit="loss"))) == ["loss 0.4123"]
 

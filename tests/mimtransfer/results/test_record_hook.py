@@ -180,7 +180,9 @@ def test_validation_and_checkpoints_in_mid_epoch(tmp_path):
     assert meta_of(tmp_path / "a/iter_6.pth")["kind"] == "transfer"
 
 
-def test_testing_alone_completes_the_record_of_its_training(tmp_path):
+def test_testing_alone_completes_the_record_of_its_training(tmp_path, monkeypatch):
+    boxes = []
+    monkeypatch.setattr("mimtransfer.results.record_hook.closing_box", lambda *args, **how: boxes.append(how) or "")
     train(segmentation(tmp_path / "a"))
     first = read_record(tmp_path / "a/result.json")
     last = str(tmp_path / "a/epoch_4.pth")
@@ -205,6 +207,12 @@ def test_testing_alone_completes_the_record_of_its_training(tmp_path):
     third = read_record(tmp_path / "b/result.json")
     assert third["protocol"] == first["protocol"] and third["run_id"] == first["run_id"]
     assert 0 < third["cost"]["wall_s"] < first["cost"]["wall_s"] and third["cost"]["device"] is None
+
+    # On other data it has another protocol, and a record in the log folder; the training cost what it did.
+    runner = test(tmp_path / "a", last, protocol="another, tested on other data")
+    other = json.loads((tmp_path / "a" / runner.timestamp / "result.json").read_text())
+    assert other["cost"] == first["cost"]
+    assert [box["of_training"] for box in boxes] == [False, True, True, True]
 
     # An earlier checkpoint is another protocol and replaces nothing.
     runner = test(tmp_path / "a", str(tmp_path / "a/epoch_2.pth"))

@@ -12,6 +12,7 @@ from fabricate_records import pretrain, transfer
 
 from mimtransfer.results import render
 from mimtransfer.results.record import Run, read_runs, write_record
+from mimtransfer.results.rows import Cell
 from mimtransfer.results.table import build_table, read_published
 
 ROOT = Path(__file__).parents[3]
@@ -34,6 +35,13 @@ def runs(records):
 
 def seeds(name, source, values, metric="box_ap"):
     return [transfer(f"{name}{k}", "detection", source, seed=k, **{metric: value}) for k, value in enumerate(values)]
+
+
+@pytest.mark.parametrize(("values", "text"), [
+    ([0.000312], "0.00031"), ([0.0004, 0.0002], "0.00030 \u00b1 0.00014"),
+    ([0.0718], "0.072"), ([1.24], "1.2"), ([1234.5], "1234"), ([0.0], "0.000")])
+def test_a_small_cost_is_not_nothing(values, text):
+    assert render.cost_text(Cell(values)) == text
 
 
 def test_markdown():
