@@ -129,6 +129,7 @@ class RecordHook(Hook):
             "kind": self._kind,
             "run_id": self._run_id,
             **self._names(runner),
+            "protocol": description.protocol_of(runner.cfg),
             "backbone": backbone["type"],
             "arch": backbone["arch"],
             "grid": description.grid_of(runner),
