@@ -173,7 +173,9 @@ class RecordHook(Hook):
         if folder is None:
             runner.logger.info("nothing was left to train: the record of this run stays as it is")
         else:
-            box = closing_box(record, runner.work_dir, any(Path(runner.log_dir).glob("vis_data/events.out.tfevents.*")))
+            curves = any(Path(runner.log_dir).glob("vis_data/events.out.tfevents.*"))
+            lost = provenance.unreadable(runner.train_loop) if self._trained else []
+            box = closing_box(record, runner.work_dir, curves, lost)
             runner.logger.info(f"result written to {write_record(record, folder)}\n{box}")
 
     @property
