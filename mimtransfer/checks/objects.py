@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from mimtransfer.checks import FAIL, WARN, Finding, counted
-from mimtransfer.checks.left_out import left_out
 from mimtransfer.checks.image_files import spread
+from mimtransfer.checks.left_out import left_out
 
 _LARGE = 1e12  # no sum of coordinates is larger
 _COMPARED = 2000  # polygons compared with their boxes

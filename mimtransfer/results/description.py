@@ -88,7 +88,8 @@ def names_of_transfer(cfg: Mapping, init: Mapping[str, Any], signed: str | None)
     """
     origin = init.get("pretraining") or {}
     label = RANDOM_INIT if init["kind"] == "random" else label_from(origin) or Path(str(init.get("path"))).stem
-    return {"label": label if signed is None or inherited(signed, init) else signed, "method": origin.get("method"), "strategy": origin.get("strategy"),
+    label = label if signed is None or inherited(signed, init) else signed
+    return {"label": label, "method": origin.get("method"), "strategy": origin.get("strategy"),
             "dataset": dataset_of(cfg)}
 
 

@@ -232,8 +232,8 @@ COCO = {
     "an image below min_size in val": Case(Boxes, lambda d: d.dataset("val").update(filter_cfg=dict(min_size=100)), OK),
     "an image without objects": Case(
         Boxes, lambda d: (small(d), d.train["annotations"].__delitem__(slice(2, 4))), WARN,
-        "2 of 4 training images left out: 1 smaller than 32 pixels (filter_cfg.min_size) and 1 without an object of the "
-        "classes (filter_cfg.filter_empty_gt)"),
+        "2 of 4 training images left out: 1 smaller than 32 pixels (filter_cfg.min_size) and 1 without an object of "
+        "the classes (filter_cfg.filter_empty_gt)"),
     "an image without objects that is kept": Case(
         Boxes, lambda d: (d.dataset()["filter_cfg"].update(filter_empty_gt=False),
                           d.train["annotations"].__delitem__(slice(2, 4))), OK),
