@@ -113,7 +113,7 @@ gpu-report: $(READY)
 # Two runs at a time with one thread each, or one on each GPU; what is done is not run again (configs/suites/demo.py).
 demo: $(READY)
 	@$(PY) tools/transfer.py $(DEMO_SUITE) --seeds $(SEEDS) --work-dir $(DEMO)
-	@$(PY) tools/transfer.py $(DEMO_SUITE) --seeds $(SEEDS) --work-dir $(DEMO) --table --format html --title Demo --out $(DEMO)/report.html
+	@$(PY) tools/transfer.py $(DEMO_SUITE) --seeds $(SEEDS) --work-dir $(DEMO) --table --format html --out $(DEMO)/report.html
 	@echo 'detections side by side, curves: $(DEMO)/report.html'
 
 clean:

@@ -42,7 +42,7 @@ def main() -> None:
         from mimtransfer.cli.kinds import check_kind
         from mimtransfer.cli.prediction import CocoResults, Predictor, names_for
         from mimtransfer.cli.trained import check_trained_with
-        from mimtransfer.datasets.tree import printable
+        from mimtransfer.datasets.tree import printable, some
         from mimtransfer.datasets.unreadable import UnreadableImage
         from mimtransfer.errors import UserError
         from mimtransfer.training.precision import set_precision
@@ -66,7 +66,8 @@ def main() -> None:
                 except UnreadableImage as error:
                     tqdm.write(f"{printable(path)} cannot be read ({error}), left out", file=sys.stderr)
                     out.leave_out(path, str(error))
-        left_out = f", {len(out.unreadable)} of {len(images)} images left out" if out.unreadable else ""
+        named = some(printable(each["image"]) for each in out.unreadable)
+        left_out = f", {len(out.unreadable)} of {len(images)} images left out: {named}" if out.unreadable else ""
         if out.num_images == 0:
             raise UserError(f"none of {len(images)} images can be read, the first is {printable(images[0])!r} "
                             f"({out.unreadable[0]['reason']}); copy or download them again")

@@ -40,6 +40,7 @@ def parse_args() -> argparse.Namespace:
         "--digits", type=int, default=1, help="digits behind the point in md, latex, paper, html (default: 1)"
     )
     parser.add_argument("--title", default="Transfer results", help="heading of the html report")
+    parser.add_argument("--note", metavar="TEXT", help="a sentence about all of it, before the other notes")
     parser.add_argument("--out", metavar="FILE", help="write there instead of to the screen")
     parser.add_argument(
         "--verify",
@@ -94,6 +95,8 @@ def make_table(args: argparse.Namespace):
     except ProtocolMismatch as error:
         print("\n".join(error.details), file=sys.stderr)
         raise
+    if args.note:
+        table.notes.insert(0, args.note)
     if args.published:
         table.published = read_published(args.published, table.columns)
     return table

@@ -57,6 +57,7 @@ def main() -> None:
         check_kind(cfg, args.config, "training", "evaluation")
         args.checkpoint = launch.checkpoint_at(args.checkpoint)
         trained_on = launch.check_what_is_tested(cfg, args.checkpoint, args.pretrained)
+        launch.enter_scope(cfg)
         check_trained_with(cfg, args.config, args.checkpoint)
         processes = trained_on or count_processes(args.launcher)
         folder = None if args.checkpoint is None else os.path.dirname(args.checkpoint) or "."
@@ -65,7 +66,6 @@ def main() -> None:
             inside = args.work_dir is None
             cfg = tested.with_data(cfg, args.config, args.cfg_options, args.data, args.checkpoint, inside)
         launch.set_launcher(cfg, args.launcher)
-        launch.enter_scope(cfg)
         set_log(cfg, args.log)
         check_settings(cfg)
         launch.set_resume(cfg, None)

@@ -17,5 +17,6 @@ tasks = dict(
     det=dict(config="configs/detection/mask-rcnn_vit-demo_scenes.py"),
     seg=dict(config="configs/segmentation/upernet_vit-demo_scenes.py"),
 )
+table = dict(title="Demo")
 # What the cost of a plan is estimated from before anything has run here.
 records = ["docs/results/records/demo-three-seeds"]

@@ -12,6 +12,7 @@ import numpy as np
 
 from mimtransfer.checks import FAIL, WARN, Finding, counted
 from mimtransfer.checks.image_files import spread
+from mimtransfer.checks.left_out import left_out
 
 _LARGE = 1e12  # no sum of coordinates is larger
 _COMPARED = 2000  # polygons compared with their boxes
@@ -100,7 +101,7 @@ def _areas(ids: np.ndarray, area: np.ndarray, box_area: np.ndarray, apart: np.nd
 def _left_over(
     images: list[dict], of_image: np.ndarray, sizes: np.ndarray, of_class: np.ndarray, usable: np.ndarray, cfg: dict
 ) -> Iterator[Finding]:
-    """Yield a finding when the data set's own filters leave nothing."""
+    """Say what the data set's own filters leave out, which mmdet does not, and fail when they leave nothing."""
     kept = sizes.min(1) >= cfg.get("min_size", 0)
     if cfg.get("filter_empty_gt"):
         labelled = np.zeros(len(images), dtype=bool)
@@ -117,6 +118,8 @@ def _left_over(
         yield Finding(FAIL, f"no usable object among {len(usable)} annotations: those that are crowds, of other "
                       "classes, without area, below a pixel, outside the image or without a valid mask do not count",
                       "check iscrowd, area and bbox")
+    elif said := left_out(images, {images[k]["id"] for k in set(of_image[of_class].tolist())}, cfg).in_words():
+        yield Finding(WARN, said, f"{kept.sum()} are trained on")
 
 
 def _unused(coco: dict, of_class: np.ndarray, of_image: np.ndarray, names: dict, wanted: set) -> Iterator[Finding]:

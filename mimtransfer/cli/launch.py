@@ -16,6 +16,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from torch import nn
 
+from mimtransfer.checkpoints.misfits import grouped
 from mimtransfer.checkpoints.newest import newest_checkpoint, newest_or_why, why_not_whole
 from mimtransfer.checkpoints.safe_load import allow_mmengine_checkpoints, read_checkpoint, state_dict_of
 from mimtransfer.cli.bands import set_bands
@@ -234,7 +235,8 @@ def check_what_is_tested(cfg: Config, checkpoint: str | None, pretrained: str | 
 
 
 def check_checkpoint(model: nn.Module, path: str) -> None:
-    """Refuse a checkpoint that leaves any weight of the model unset; mmengine would only log it.
+    """Refuse a checkpoint that leaves any weight of the model unset, and warn of weights that the model lacks; mmengine
+    would only log both.
 
     Raises:
         UserError: the file cannot be read, or tensors are missing or of another shape.
@@ -259,6 +261,11 @@ def check_checkpoint(model: nn.Module, path: str) -> None:
         raise UserError(f"checkpoint {path!r}: {len(wrong)} tensors have another shape than the model's, the first is "
                         f"{name!r}, got {tuple(state[name].shape)}, expected {tuple(expected[name].shape)}; choose "
                         "the config it was trained with")
+    unused = [name for name in state if name not in expected]
+    if unused:
+        print_log(f"checkpoint {path!r}: {len(unused)} tensors that the model does not have are not used: "
+                  f"{grouped(unused)}; the config is not the one it was trained with", logger="current",
+                  level=logging.WARNING)
 
 
 def check_epoch(runner: Runner) -> None:

@@ -2,7 +2,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import os.path as osp
+from collections.abc import Sequence
 from typing import Any
 
 from mmengine.config import Config
@@ -10,7 +12,9 @@ from mmengine.logging import print_log
 
 from mimtransfer.checkpoints.recorded_config import read_values
 from mimtransfer.checkpoints.safe_load import read_checkpoint
-from mimtransfer.datasets.configured import leaves
+from mimtransfer.datasets.class_names import class_names
+from mimtransfer.datasets.configured import classes_of, leaves, name_of
+from mimtransfer.datasets.tree import some
 from mimtransfer.errors import UserError
 from mimtransfer.results.description import protocol_of
 
@@ -25,11 +29,11 @@ def check_trained_with(cfg: Config, path: str, checkpoint: str | None) -> None:
     was trained, under the name of the whole recipe.
 
     Args:
-        cfg: as read from the file at `path`.
+        cfg: as read from the file at `path`, its scope entered (`launch.enter_scope`).
         checkpoint: of a training; None: there is none.
 
     Raises:
-        UserError: the training had other options, or its classes another order.
+        UserError: the training had other options, other classes, or these in another order.
     """
     if checkpoint is None:
         return
@@ -45,15 +49,39 @@ def check_trained_with(cfg: Config, path: str, checkpoint: str | None) -> None:
         print_log(f"A training with --data, --quick or the like has written {written}: to test it, give that config",
                   logger="current", level=logging.WARNING)
     classes, loader = trained_classes(checkpoint), cfg.get("test_dataloader") or {}
-    for dataset in leaves(loader["dataset"]) if loader.get("dataset") else ():
-        named = (dataset.get("metainfo") or {}).get("classes")
-        if not classes or not isinstance(named, list | tuple):
-            continue
-        if list(named) != list(classes) and sorted(named) == sorted(classes):
-            odd = next(pair for pair in zip(classes, named) if pair[0] != pair[1])
-            raise UserError(f"checkpoint {checkpoint!r} was trained on the same classes in another order: it has "
-                            f"{odd[0]!r} where test_dataloader.dataset.metainfo.classes has {odd[1]!r}; write them in "
-                            "the order of the training")
+    for dataset in leaves(loader["dataset"]) if classes and loader.get("dataset") else ():
+        key, named = _numbered_classes(dataset)
+        if classes and named:
+            _check_classes(checkpoint, classes, f"test_dataloader.dataset{key}", named)
+
+
+def _check_classes(checkpoint: str, trained: Sequence[str], key: str, named: Sequence[str]) -> None:
+    """Refuse a checkpoint whose outputs mean other classes than the labels of the data: any weights of as many fit."""
+    common = set(trained) & set(named)
+    if not common:
+        raise UserError(f"checkpoint {checkpoint!r} was trained on other classes: {some(list(trained))}; {key} has "
+                        f"{some(list(named))}; give the checkpoint and the config of one training")
+    pairs = [pair for pair in zip(trained, named) if pair[0] != pair[1]]
+    moved = [pair for pair in pairs if common & set(pair)]
+    if moved:
+        raise UserError(f"checkpoint {checkpoint!r} was trained on its classes in another order: it has "
+                        f"{moved[0][0]!r} where {key} has {moved[0][1]!r}; write them in the order of the training")
+    if pairs:
+        print_log(f"checkpoint {checkpoint!r} calls {pairs[0][0]!r} what {key} calls {pairs[0][1]!r}; a score holds "
+                  "only where both mean the same class", logger="current", level=logging.WARNING)
+
+
+def _numbered_classes(dataset: dict[str, Any]) -> tuple[str, tuple[str, ...]]:
+    """Return what a data set numbers its labels by, in this order, and the key behind `dataset` that says so."""
+    if (dataset.get("metainfo") or {}).get("classes") is not None:
+        return ".metainfo.classes", classes_of(dataset)
+    if name_of(dataset) == "ClassFolder":
+        given, root = dataset.get("trained_classes"), str(dataset.get("root"))
+        if given is not None:
+            return ".trained_classes", tuple(given if dataset.get("in_order") else class_names(given))
+        folders = [entry.name for entry in os.scandir(root) if entry.is_dir()] if osp.isdir(root) else []
+        return ".root", tuple(sorted(name for name in folders if not name.startswith(".")))
+    return "", classes_of(dataset) if dataset.get("type") else ()
 
 
 def trained_classes(checkpoint: str | None) -> tuple[str, ...] | None:

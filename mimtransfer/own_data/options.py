@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from mmengine.config import Config
 
 from mimtransfer.checkpoints.safe_load import read_checkpoint, state_dict_of
+from mimtransfer.checks.annotations import read_coco
+from mimtransfer.checks.left_out import LeftOut, left_out
 from mimtransfer.cli.launch import checkpoint_at
 from mimtransfer.cli.trained import RECIPE
 from mimtransfer.datasets.configured import is_pretraining, leaves
@@ -79,7 +81,7 @@ class OwnOptions:
         if not self.goes_on:
             check_place(self._path, self.data)
         data = self._set_data(cfg)
-        images = None if data is None else _trained_images(cfg, data)
+        images = None if data is None else max(1, self._count(cfg, data))
         if self.quick:
             task = "pretraining" if is_pretraining(cfg) else task_of(cfg)
             set_quick(cfg, task, self.work_dir, self._keeps_backbone(), self.image_size is not None,
@@ -127,6 +129,12 @@ class OwnOptions:
                                 "leave it out")
             set_num_classes(cfg, self.num_classes)
         return data
+
+    def _count(self, cfg: Config, data: OwnData) -> int:
+        """Return the images that are trained on, and say which are not."""
+        found = _filtered(cfg, data)
+        self.lines += [f"  note: {found.in_words()}"] if found.in_words() else []
+        return found.kept
 
     def _keeps_backbone(self) -> bool:
         """Say whether a checkpoint is to be loaded that is of no ViT-Ti."""
@@ -177,9 +185,11 @@ def _goes_on(resume: str | None, work_dir: str) -> bool:
     return osp.realpath(work_dir) in (osp.realpath(resume), osp.dirname(osp.realpath(resume)))
 
 
-def _trained_images(cfg: Config, data: OwnData) -> int:
-    """Return how many images an epoch has: mmdet leaves those without objects out where the config says so."""
+def _filtered(cfg: Config, data: OwnData) -> LeftOut:
+    """Count the training images that mmdet leaves out, where the config says so."""
     train = data.splits["train"]
-    dataset = next(leaves(cfg.train_dataloader.dataset)) if cfg.get("train_dataloader") else {}
-    without = train.without_objects if (dataset.get("filter_cfg") or {}).get("filter_empty_gt") else 0
-    return max(1, train.num_images - without)
+    filters = next(leaves(cfg.train_dataloader.dataset)).get("filter_cfg") if cfg.get("train_dataloader") else None
+    coco = read_coco(data.path("train"), "data")[0] if filters and data.kind == "detection" else None
+    if coco is None or not filters:
+        return LeftOut(train.num_images, 0, 0, 0)
+    return left_out(coco["images"], {entry["image_id"] for entry in coco["annotations"]}, filters)

@@ -2,17 +2,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mimtransfer.datasets.tree import some
 from mimtransfer.results.measurement import PRIMARY, title_of
 
 _WIDTH = 72
 
 
 def closing_box(
-    record: Mapping[str, Any], work_dir: str | Path, curves: bool = False, of_training: bool = False
+    record: Mapping[str, Any], work_dir: str | Path, curves: bool = False, of_training: bool = False,
+    unreadable: Sequence[str] = (),
 ) -> str:
     """Return the lines for the end of the log; the path of the record itself stands before them.
 
@@ -21,6 +23,7 @@ def closing_box(
         work_dir: that the paths in the record are relative to.
         curves: there are files of TensorBoard.
         of_training: the run was a test, and its cost is that of the training before.
+        unreadable: names of the images that others took the place of.
     """
     seed = "" if record["seed"] is None else f", seed {record['seed']}"
     costs = ", ".join(_costs(record["cost"]))
@@ -32,6 +35,9 @@ def closing_box(
             lines.append((name, os.path.join(work_dir, path)))  # an absolute one stays as it is
     if curves:
         lines.append(("curves", f"tensorboard --logdir {work_dir}"))
+    if unreadable:
+        number = "1 image, another took its" if len(unreadable) == 1 else f"{len(unreadable)} images, others took their"
+        lines.append(("unreadable", f"{number} place: {some(unreadable)}"))
     title = f"+-- {record['label']}: {record['protocol']['name']}{seed} "
     body = [f"| {name:<10} {text}" for name, text in lines if text]
     return "\n".join([title.ljust(_WIDTH, "-"), *body, "+".ljust(_WIDTH, "-")])

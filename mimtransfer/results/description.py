@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from mimtransfer.datasets.configured import bands_of, is_pretraining, leaves
 from mimtransfer.errors import UserError
 from mimtransfer.files import sha256_file
+from mimtransfer.results.lineage import RANDOM_INIT, inherited, label_from
 
 if TYPE_CHECKING:
     from mmengine.runner import Runner
 
-RANDOM_INIT = "random init"
 # What a method does unless it says otherwise is not named in a label; of those not here it is random masking.
 _DEFAULT_STRATEGIES = {"MFM": "FrequencyMasking", "BEiT": "BlockMasking", "Data2Vec2": "BlockMasking",
                        "IJEPA": "MultiBlockMasking"}
@@ -87,8 +87,9 @@ def names_of_transfer(cfg: Mapping, init: Mapping[str, Any], signed: str | None)
         signed: label in the checkpoint that is tested; None: it has none, or the run has trained.
     """
     origin = init.get("pretraining") or {}
-    label = RANDOM_INIT if init["kind"] == "random" else origin.get("label") or Path(str(init.get("path"))).stem
-    return {"label": signed or label, "method": origin.get("method"), "strategy": origin.get("strategy"),
+    label = RANDOM_INIT if init["kind"] == "random" else label_from(origin) or Path(str(init.get("path"))).stem
+    label = label if signed is None or inherited(signed, init) else signed
+    return {"label": label, "method": origin.get("method"), "strategy": origin.get("strategy"),
             "dataset": dataset_of(cfg)}
 
 

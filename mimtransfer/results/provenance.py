@@ -94,10 +94,12 @@ def reading(loop: Any) -> dict[str, str | None] | None:
 
     None of data sets of mmdet and mmseg, whose pipeline says it in the config.
     """
-    dataset = getattr(getattr(loop, "dataloader", None), "dataset", None)
-    while dataset is not None and not hasattr(dataset, "reading"):
-        dataset = getattr(dataset, "dataset", None)  # a wrapper, as a subset or corrupted images
-    return None if dataset is None else dataset.reading
+    return _said_by(loop, "reading")
+
+
+def unreadable(loop: Any) -> list[str]:
+    """Return the names of the images that a pretraining went on from, of this process; empty for other data sets."""
+    return _said_by(loop, "unreadable") or []
 
 
 def measuring(message_hub: "MessageHub", wall_s: float | None) -> dict[str, Any]:
@@ -166,6 +168,13 @@ def run_files(runner: "Runner", tested: str | None = None) -> dict[str, Any]:
 
     found = {"checkpoint": digested(checkpoint), "config": digested(config)}
     return {**found, "log": relative(log) if log.is_file() else None}
+
+
+def _said_by(loop: Any, attribute: str) -> Any:
+    dataset = getattr(getattr(loop, "dataloader", None), "dataset", None)
+    while dataset is not None and not hasattr(dataset, attribute):
+        dataset = getattr(dataset, "dataset", None)  # a wrapper, as a subset or corrupted images
+    return getattr(dataset, attribute, None)
 
 
 def _cpu_name() -> str:

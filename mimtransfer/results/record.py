@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from mimtransfer.errors import UserError
 from mimtransfer.files import write_atomically
 from mimtransfer.results.fingerprint import fingerprint
+from mimtransfer.results.lineage import inherited, label_from
 from mimtransfer.stored import read_json
 
 SCHEMA = 2
@@ -95,13 +96,19 @@ def read_record(path: str | Path) -> dict[str, Any]:
 
 
 def upgrade(record: Any) -> None:
-    """Bring a record of schema 1, which knew no files and no learning curves, to the current one, in place."""
+    """Bring a record of schema 1, which knew no files and no learning curves, to the current one, in place.
+
+    A run from the checkpoint of another transfer is named by that, where an older record has only its label.
+    """
     if isinstance(record, dict) and record.get("schema") == 1:
         record.setdefault("files", {"checkpoint": None, "config": None, "log": None})
         record.setdefault("curves", {})
         if isinstance(record.get("cost"), dict):
             record["cost"].setdefault("device_type", None)
         record["schema"] = SCHEMA
+    init = record.get("init") if isinstance(record, dict) else None
+    if isinstance(init, dict) and isinstance(init.get("pretraining"), dict) and inherited(record.get("label"), init):
+        record["label"] = label_from(init["pretraining"])
 
 
 def write_record(record: Mapping[str, Any], folder: str | Path) -> Path:

@@ -129,6 +129,7 @@ class RecordHook(Hook):
             "kind": self._kind,
             "run_id": self._run_id,
             **self._names(runner),
+            "protocol": description.protocol_of(runner.cfg),
             "backbone": backbone["type"],
             "arch": backbone["arch"],
             "grid": description.grid_of(runner),
@@ -173,7 +174,9 @@ class RecordHook(Hook):
             runner.logger.info("nothing was left to train: the record of this run stays as it is")
         else:
             curves = any(Path(runner.log_dir).glob("vis_data/events.out.tfevents.*"))
-            box = closing_box(record, runner.work_dir, curves, of_training=not self._trained and not frozen)
+            of_training = not self._trained and not frozen
+            lost = provenance.unreadable(runner.train_loop) if self._trained else []
+            box = closing_box(record, runner.work_dir, curves, of_training, lost)
             runner.logger.info(f"result written to {write_record(record, folder)}\n{box}")
 
     @property

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from mimtransfer.results.fingerprint import differences
 from mimtransfer.results.label_shares import sample_of
+from mimtransfer.results.lineage import signatures
 from mimtransfer.results.measurement import NO_DETECTIONS, lower_is_better
 from mimtransfer.results.record import Run
 
@@ -195,22 +196,25 @@ def add_costs(
 
     Returns:
         name -> heading of the columns. Hours are those of all processes together, whatever they did meanwhile: also
-        images, checkpoints and measuring.
+        images, checkpoints and measuring; of a start from another transfer those of all steps before.
     """
     seen, machines, types = set(), set(), set()
     for run in sorted(shown, key=lambda run: (run.record["seed"] is None, run.record["seed"])):
         row, code = rows[run.record["label"], identity(run.record)], pretraining_run(run.record)
         if code is None or (row.label, code) in seen:
             continue
-        cost = pretrainings[code].record["cost"] if code in pretrainings else _carried_cost(run.record)
-        hours = None if cost.get("wall_s") is None else cost["wall_s"] * (cost.get("processes") or 1) / 3600
-        memory = None if cost.get("peak_memory_bytes") is None else cost["peak_memory_bytes"] / 1e9
-        found = {SPEED: cost.get("images_per_s"), HOURS: hours, MEMORY: memory}
+        steps = _steps(run.record, pretrainings)
+        found = _sum_of([cost for _, cost in steps])
+        unknown = [name for name, cost in steps if cost.get("wall_s") is None]
+        if len(steps) > 1 and unknown:
+            said = f"Hours of pretraining of {row.label!r} are left out: those of {', '.join(unknown)} are not known."
+            notes += [said] if said not in notes else []
         if all(value is None for value in found.values()):
             continue
         seen.add((row.label, code))
-        machines.add(f"{cost.get('processes')} x {cost.get('device')}")
-        types.add(cost.get("device_type"))
+        known = [cost for _, cost in steps if cost]
+        machines |= {f"{cost.get('processes')} x {cost.get('device')}" for cost in known}
+        types |= {cost.get("device_type") for cost in known}
         for key, value in found.items():
             if value is not None:
                 row.costs.setdefault(key, Cell()).add(value, pretrainings.get(code, run))
@@ -252,8 +256,32 @@ def _what_differs(run_ids: list[str | None], pretrainings: Mapping[str, Run]) ->
     return ", ".join(keys[:5]) + (f" and {len(keys) - 5} more" if len(keys) > 5 else "")
 
 
-def _carried_cost(record: dict[str, Any]) -> dict[str, Any]:
+def _steps(record: dict[str, Any], pretrainings: Mapping[str, Run]) -> list[tuple[str, dict[str, Any]]]:
+    """Return name and cost of all that was trained before a transfer, or up to the end of a pretraining; an unsigned
+    file costs {}.
+    """
+    steps = [(record["label"], record["cost"])] if record["kind"] == "pretrain" else []
+    for path, signed in signatures(record["init"]):
+        own = pretrainings.get((signed or {}).get("run_id", ""))
+        steps.append((path, own.record["cost"] if own else _carried_cost(signed or {})))
+    return steps
+
+
+def _sum_of(costs: list[dict[str, Any]]) -> dict[str, float | None]:
+    """Add up the costs of the steps of a training; None: not known of one of them, or of the sum without sense."""
+    walls = [cost.get("wall_s") for cost in costs]
+    hours = [wall * (cost.get("processes") or 1) / 3600 for wall, cost in zip(walls, costs) if wall is not None]
+    peaks = [cost["peak_memory_bytes"] / 1e9 for cost in costs if cost.get("peak_memory_bytes") is not None]
+    return {
+        SPEED: costs[0].get("images_per_s") if len(costs) == 1 else None,
+        HOURS: sum(hours) if hours and len(hours) == len(costs) else None,
+        MEMORY: max(peaks) if peaks and len(peaks) == len(costs) else None,
+    }
+
+
+def _carried_cost(signed: dict[str, Any]) -> dict[str, Any]:
     """Return the costs that the signature of a checkpoint has, in the form of a record's."""
-    signed = record["init"].get("pretraining") or {}
+    if not signed:
+        return {}
     spent = signed.get("cost") or {}
     return {**signed, "wall_s": spent.get("wall_s"), "peak_memory_bytes": spent.get("peak_memory_bytes")}

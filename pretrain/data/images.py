@@ -77,6 +77,11 @@ class PretrainImages(Dataset):
         opener: Any = getattr(self.decode, "func", self.decode)  # of a partial
         return {"source": self.kind, "decoder": opener.decoder}
 
+    @property
+    def unreadable(self) -> list[str]:
+        """Return the names of the images that could not be read so far, by any worker of this process."""
+        return [printable(self.name(index)) for index in self._unreadable.nonzero().flatten().tolist()]
+
     def __getstate__(self) -> dict:
         return self.__dict__ | {"_opened": None}
 

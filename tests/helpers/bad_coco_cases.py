@@ -98,6 +98,14 @@ def narrow(d):
         entry.update(bbox=[100, 0, 300, 5], area=1500, segmentation=[[100, 0, 400, 0, 400, 5, 100, 5]])
 
 
+def small(d):
+    """An image of 30 x 24 pixels."""
+    picture(size=(30, 24)).save(d.root / "train/10.jpg")
+    d.image(width=30, height=24)
+    for entry in d.train["annotations"][:2]:
+        entry.update(bbox=[2, 2, 8, 8], area=64, segmentation=[[2, 2, 10, 2, 10, 10, 2, 10]])
+
+
 def as_lvis(d):
     """Write the train json as LVIS v1 has it: without `file_name` and `iscrowd`."""
     d.every(iscrowd=...)
@@ -219,6 +227,16 @@ COCO = {
     "RLE with wrong sum": Case(Masks, mask(dict(size=[HEIGHT, WIDTH], counts=[5, 5])), FAIL, "RLE of another size"),
     # the data sets
     "images below min_size": Case(Boxes, lambda d: d.dataset()["filter_cfg"].update(min_size=100), FAIL, "min_size"),
+    "an image below min_size": Case(
+        Boxes, small, WARN, "1 of 4 training images left out: smaller than 32 pixels (filter_cfg.min_size)"),
+    "an image below min_size in val": Case(Boxes, lambda d: d.dataset("val").update(filter_cfg=dict(min_size=100)), OK),
+    "an image without objects": Case(
+        Boxes, lambda d: (small(d), d.train["annotations"].__delitem__(slice(2, 4))), WARN,
+        "2 of 4 training images left out: 1 smaller than 32 pixels (filter_cfg.min_size) and 1 without an object of "
+        "the classes (filter_cfg.filter_empty_gt)"),
+    "an image without objects that is kept": Case(
+        Boxes, lambda d: (d.dataset()["filter_cfg"].update(filter_empty_gt=False),
+                          d.train["annotations"].__delitem__(slice(2, 4))), OK),
     "objects of other classes only": Case(
         Boxes, lambda d: (d.every(category_id=3), d.train["categories"].append(dict(id=3, name="other"))), FAIL,
         "no usable object"),
@@ -242,7 +260,7 @@ COCO = {
     "json is a link to nothing": Case(Boxes, linked_json, FAIL, "it is a link to "),
     "images in a link to nothing": Case(Boxes, lambda d: (lost(d.root / "gone-root"), d.dataset().update(
         data_root=str(d.root / "gone-root"))), FAIL, "it is a link to "),
-    "a narrow image": Case(Masks, narrow, OK),
+    "a narrow image": Case(Masks, narrow, WARN, "1 of 4 training images left out"),
     "turned, said as stored": Case(
         Boxes, lambda d: turned(d.root / "train/10.jpg", 6), FAIL, "EXIF"),
     "turned, said upright": Case(Boxes, turn_first(6, (WIDTH, HEIGHT)), OK),

@@ -185,7 +185,8 @@ def test_predictions_leave_out_what_cannot_be_read(call, checkpoint, capfd):
         assert labels.size == (2000, 5)
     assert [Path(entry["image"]).name for entry in written["unreadable"]] == ["b.jpg", "c.jpg", "d.jpg"]
     assert all(f"{name}.jpg cannot be read (" in said.err for name in "bcd")
-    assert "5 pictures and mixed_out/predictions.json, 3 of 8 images left out" in said.out
+    assert "5 pictures and mixed_out/predictions.json, 3 of 8 images left out: " in said.out
+    assert "left out: mixed/b.jpg, mixed/c.jpg, mixed/d.jpg\n" in said.out
     assert call("predict", SEG, checkpoint, "mixed/b.jpg", "mixed/c.jpg", "--out", "none_out") == 2
     assert "none of 2 images can be read" in capfd.readouterr().err
     assert len(json.loads(Path("none_out/predictions.json").read_text())["unreadable"]) == 2

@@ -169,3 +169,15 @@ def test_an_override_that_nothing_reads_is_refused(tmp_path, option, told):
 def test_what_is_read_by_a_tool_may_be_overridden(path):
     cfg = launch.load_config(path, ["task=detection", "protocol=x", "default_scope=mmdet", "auto_scale_lr.enable=True"])
     assert (cfg.task, cfg.protocol, cfg.default_scope, cfg.auto_scale_lr.enable) == ("detection", "x", "mmdet", True)
+
+
+def test_weights_of_a_checkpoint_that_the_model_lacks_are_said_in_one_line(tmp_path, capsys):
+    model = torch.nn.Sequential(torch.nn.Linear(2, 1))
+    state = {**model.state_dict(), "mask_head.weight": torch.zeros(3), "mask_head.bias": torch.zeros(3)}
+    for name, more in (("plain.pth", ()), ("more.pth", state)):
+        torch.save({"state_dict": {**model.state_dict(), **({k: state[k] for k in more})}}, tmp_path / name)
+        launch.check_checkpoint(model, str(tmp_path / name))
+        said = capsys.readouterr()
+        lines = [line for line in (said.out + said.err).splitlines() if "not used" in line]
+        assert len(lines) == bool(more)
+    assert "2 tensors that the model does not have are not used: mask_head.weight, mask_head.bias" in lines[0]

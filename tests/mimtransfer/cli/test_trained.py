@@ -16,13 +16,13 @@ RESNET = str(CONFIGS / "detection/mask-rcnn_resnet50-demo_scenes.py")
 CLASSIFIER = str(CONFIGS / "classification/finetune_mae_vit-base_100e_in1k.py")
 
 
-def trained(folder, config=RESNET, **options):
+def trained(folder, config=RESNET, classes=None, **options):
     """Return a checkpoint of a training with these options, and the config that it has written."""
     said = dict(data=None, quick=False, image_size=None, num_classes=None, batch=None, epochs=None, pretrained=None)
     own = OwnOptions(config, str(folder), **said | options, processes=1)
     cfg = load_config(config, [], prepare=own.apply)
     written = own.write(cfg) if own.given else config
-    torch.save({"state_dict": {}, "meta": {"cfg": cfg.pretty_text, "dataset_meta": {"CLASSES": ("a", "b")}}},
+    torch.save({"state_dict": {}, "meta": {"cfg": cfg.pretty_text, "dataset_meta": {"CLASSES": classes}}},
                folder / "iter_1.pth")
     return str(folder / "iter_1.pth"), written
 
@@ -75,12 +75,45 @@ def test_checkpoints_of_others_are_taken(tmp_path, meta):
 
 
 def test_the_classes_of_a_checkpoint_and_their_order(tmp_path):
-    checkpoint, _ = trained(tmp_path)
+    checkpoint, _ = trained(tmp_path, classes=("a", "b"))
     assert trained_classes(checkpoint) == ("a", "b")
-    for classes, refused in ((("a", "b"), False), (("b", "a"), True), (("b", "c"), False)):
-        cfg = Config(dict(protocol="x", test_dataloader=dict(dataset=dict(metainfo=dict(classes=classes)))))
-        if refused:
-            with pytest.raises(UserError, match=r"in another order: it has 'a' where .*classes has 'b'"):
-                check_trained_with(cfg, RESNET, checkpoint)
-        else:
-            check_trained_with(cfg, RESNET, checkpoint)
+    for classes in (("b", "a"), ("b", "c"), ("c", "a"), ["b", "a", "c"]):
+        with pytest.raises(UserError, match=r"in another order: it has 'a' where .*classes has '[bc]'"):
+            check_trained_with(tested_on(metainfo=dict(classes=classes)), RESNET, checkpoint)
+    check_trained_with(tested_on(metainfo=dict(classes=("a", "b"))), RESNET, checkpoint)
+
+
+def test_a_checkpoint_of_other_classes_is_refused_though_its_weights_fit(tmp_path):
+    checkpoint, _ = trained(tmp_path, classes=("a", "b"))
+    with pytest.raises(UserError, match=r"trained on other classes: a, b; .*classes has c, d"):
+        check_trained_with(tested_on(metainfo=dict(classes=("c", "d"))), RESNET, checkpoint)
+    with pytest.raises(UserError, match=r"trained on other classes: a, b; .*dataset has person, bicycle"):
+        check_trained_with(tested_on(type="mmdet.CocoDataset"), RESNET, checkpoint)
+
+
+def test_a_class_of_another_name_in_its_place_is_said(tmp_path, capsys):
+    """A class may have been renamed."""
+    checkpoint, _ = trained(tmp_path, classes=("a", "b"))
+    check_trained_with(tested_on(metainfo=dict(classes=("a", "c"))), RESNET, checkpoint)
+    said = capsys.readouterr()
+    assert "calls 'b' what test_dataloader.dataset.metainfo.classes calls 'c'" in said.out + said.err
+
+
+@pytest.mark.parametrize(("folders", "trained_classes", "refused"), [
+    (("a", "b"), None, None), (("c", "d"), None, "other classes"), (("0", "a"), None, "another order"),
+    (("b",), ["a", "b"], None), (("b",), ["b", "c"], "another order"), ((), None, None),
+])
+def test_the_classes_of_folders(tmp_path, folders, trained_classes, refused):
+    checkpoint, _ = trained(tmp_path, CLASSIFIER, ("a", "b"))
+    for name in (*folders, ".hidden"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+    root = str(tmp_path / ("images" if folders else "not there"))
+    cfg = tested_on(type="ClassFolder", root=root, **({"trained_classes": trained_classes} if trained_classes else {}))
+    if refused is None:
+        return check_trained_with(cfg, CLASSIFIER, checkpoint)
+    with pytest.raises(UserError, match=refused):
+        check_trained_with(cfg, CLASSIFIER, checkpoint)
+
+
+def tested_on(**dataset):
+    return Config(dict(protocol="x", test_dataloader=dict(dataset=dataset)))

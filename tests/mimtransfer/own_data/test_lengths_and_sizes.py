@@ -6,6 +6,7 @@ import pytest
 import torch
 from mmengine.registry import DATASETS, PARAM_SCHEDULERS
 from own_sets import folders, yolo
+from PIL import Image
 
 import pretrain.data  # noqa: F401
 from mimtransfer.cli.launch import load_config
@@ -257,3 +258,18 @@ def test_the_shortest_runs_reach_the_lr_of_the_recipe(images, batch, iters):
         for scheduler in schedulers:
             scheduler.step()
     assert len(rates) == iters and max(rates) == pytest.approx(1.0)
+
+
+def test_images_that_a_filter_leaves_out_are_said_and_not_counted(tmp_path):
+    source = yolo(tmp_path / "set", train=96, val=1, polygons=True)
+    for k in range(24):
+        with Image.open(source / f"images/train/{k}.png") as image:
+            image.resize((30, 24)).save(source / f"images/train/{k}.png")
+    for k in range(24, 32):
+        (source / f"labels/train/{k}.txt").write_text("")
+    config = "detection/mask-rcnn_vitdet_vit-base_100e_coco.py"
+    cfg, _, own = prepared(config, tmp_path / "work", data=str(source), batch=8)
+    assert [line for line in own.lines if "left out" in line] == [
+        "  note: 32 of 96 training images left out: 24 smaller than 32 pixels (filter_cfg.min_size) and 8 without an "
+        "object of the classes (filter_cfg.filter_empty_gt)"]
+    assert cfg.train_cfg.max_iters == round(184375 * 64 / 117266)  # as of 64 images

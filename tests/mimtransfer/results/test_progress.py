@@ -117,6 +117,14 @@ def test_the_box_says_score_cost_and_files():
         "+-----------------------------------------------------------------------"]
 
 
+def test_the_box_names_images_that_cannot_be_read():
+    lines = closing_box(RECORD, "runs/det", unreadable=[f"bad/{k}.jpg" for k in range(5)]).splitlines()
+    assert lines[-2] == ("| unreadable 5 images, others took their place: bad/0.jpg, bad/1.jpg, bad/2.jpg ... "
+                         "(5 in all)")
+    assert "| unreadable 1 image, another took its place: a.jpg" in closing_box(
+        RECORD, "runs/det", unreadable=["a.jpg"])
+
+
 def test_large_costs_are_no_powers_of_ten():
     cost = RECORD["cost"] | dict(wall_s=360_000.0, processes=64, peak_memory_bytes=136_400_000_000)
     assert closing_box(RECORD | dict(cost=cost), "runs/det").splitlines()[2] == (

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 from fabricate_records import pretrain, transfer
+from own_tool import call_tool
 
 from mimtransfer.errors import UserError
 from mimtransfer.results import render
 from mimtransfer.results.measurement import PRIMARY
-from mimtransfer.results.record import Run
+from mimtransfer.results.record import Run, write_record
 from mimtransfer.results.table import build_table, read_published
 
 ROOT = Path(__file__).parents[3]
@@ -65,3 +66,11 @@ def test_the_shipped_file():
             assert f'protocol = "{score["protocol"]}"' in configs and score["metric"] in PRIMARY
             assert 0 < score["value"] < 100
     assert read_published(ROOT / "docs/results/published.json", []) == []
+
+
+@pytest.mark.parametrize("form", ["md", "html"])
+def test_a_note_of_a_suite_stands_with_the_others(form, tmp_path):
+    write_record(transfer("a", "detection", None, box_ap=1.0), tmp_path / "run")
+    out = tmp_path / "out"
+    assert call_tool("table", tmp_path / "run", "--format", form, "--note", "Too short for a gain.", "--out", out) == 0
+    assert "Too short for a gain." in out.read_text(encoding="utf-8")

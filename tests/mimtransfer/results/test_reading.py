@@ -80,3 +80,15 @@ def test_records_without_it_are_read(tmp_path):
     path.write_text(json.dumps(record))
     with pytest.raises(UserError, match="field 'reading' is 'turbo', expected an object or null"):
         read_record(path)
+
+
+def test_images_that_others_took_the_place_of_are_named(folder):
+    for name in ("a/0.png", "b/3.png"):
+        (folder / "images" / name).write_bytes(b"no picture")
+    images = DATASETS.build(dict(type="ImageFolder", root=str(folder / "images"), transform=CROP, max_corrupt=2))
+    wrapped = Loop(type("Subset", (), {"dataset": images}))
+    assert provenance.unreadable(wrapped) == []
+    for index in range(4):
+        images[index]
+    assert provenance.unreadable(wrapped) == [str(folder / "images/a/0.png"), str(folder / "images/b/3.png")]
+    assert provenance.unreadable(Loop([1, 2])) == [] and provenance.unreadable(None) == []

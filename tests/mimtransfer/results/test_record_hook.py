@@ -162,6 +162,16 @@ def test_transfer_names_its_pretraining(tmp_path, monkeypatch):
     assert record["evaluated"] == {"on": "val", "iter": 12}
 
 
+def test_a_start_from_another_training_is_named_by_it(tmp_path, monkeypatch):
+    train(segmentation(tmp_path / "a"))
+    signed = meta_of(tmp_path / "a/epoch_4.pth")
+    assert (signed["label"], signed["protocol"]) == ("random init", "toy")
+    build = RecordToyNet.__init__
+    monkeypatch.setattr(RecordToyNet, "__init__", lambda self, **k: build(self, **k, report=Report(pretraining=signed)))
+    train(segmentation(tmp_path / "b"))
+    assert read_record(tmp_path / "b/result.json")["label"] == "toy on camvid"
+
+
 def test_validation_and_checkpoints_in_mid_epoch(tmp_path):
     cfg = segmentation(
         tmp_path / "a",
