@@ -67,8 +67,10 @@ def _set_loaders(cfg: Config, task: str, work_dir: str, processes: int) -> None:
 
 
 def _fit_batch(cfg: Config, images: int) -> None:
-    """Let a batch be no larger than the set, which would have none; mixup takes pairs."""
-    fits = images // 2 * 2 if cfg.model.get("mixup") else images
+    """Let an epoch have two batches at least: with one, the warm-up by iterations would never leave its start."""
+    fits = images // 2
+    if cfg.model.get("mixup"):  # takes pairs
+        fits = fits // 2 * 2
     if fits:
         cfg.train_dataloader.batch_size = min(cfg.train_dataloader.batch_size, fits)
 
