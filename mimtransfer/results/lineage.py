@@ -16,12 +16,14 @@ def signatures(init: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any] | 
     Returns:
         of a file that no run of ours has signed None, which is then the last: nothing says what was before it.
     """
-    while init["kind"] != "random":
-        signed = init.get("pretraining")
-        yield str(init.get("path")), signed
-        if not signed:
+    found: Any = init
+    while isinstance(found, Mapping) and found.get("kind", "random") != "random":
+        signed = found.get("pretraining")
+        signed = signed if isinstance(signed, dict) and signed else None
+        yield str(found.get("path")), signed
+        if signed is None:
             return
-        init = signed.get("init") or {"kind": "random"}
+        found = signed.get("init")
 
 
 def label_from(origin: Mapping[str, Any]) -> str | None:
