@@ -176,7 +176,7 @@ class RecordHook(Hook):
             curves = any(Path(runner.log_dir).glob("vis_data/events.out.tfevents.*"))
             of_training = not self._trained and not frozen
             lost = provenance.unreadable(runner.train_loop) if self._trained else []
-            box = closing_box(record, runner.work_dir, curves, of_training, lost)
+            box = closing_box(record, runner.work_dir, curves, of_training=of_training, unreadable=lost)
             runner.logger.info(f"result written to {write_record(record, folder)}\n{box}")
 
     @property

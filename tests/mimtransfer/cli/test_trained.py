@@ -19,9 +19,12 @@ CLASSIFIER = str(CONFIGS / "classification/finetune_mae_vit-base_100e_in1k.py")
 def trained(folder, config=RESNET, classes=None, **options):
     """Return a checkpoint of a training with these options, and the config that it has written."""
     said = dict(data=None, quick=False, image_size=None, num_classes=None, batch=None, epochs=None, pretrained=None)
-    own = OwnOptions(config, str(folder), **said | options, processes=1)
-    cfg = load_config(config, [], prepare=own.apply)
-    written = own.write(cfg) if own.given else config
+    own = OwnOptions(config, str(folder), **said | options, processes=1, goes_on=False)
+    cfg, written = load_config(config, [], prepare=own.apply), config
+    if own.given:
+        own.report(cfg)
+        own.write()
+        written = str(folder / f"own_{Path(config).name}")
     torch.save({"state_dict": {}, "meta": {"cfg": cfg.pretty_text, "dataset_meta": {"CLASSES": classes}}},
                folder / "iter_1.pth")
     return str(folder / "iter_1.pth"), written
