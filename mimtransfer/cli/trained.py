@@ -22,6 +22,11 @@ from mimtransfer.results.description import protocol_of
 RECIPE = "recipe"
 
 
+def own_config(work_dir: str, config: str) -> str:
+    """Return where a training with `--data`, `--quick` and the like writes the config that it made of another."""
+    return osp.join(work_dir, f"own_{osp.splitext(osp.basename(config))[0]}.py")
+
+
 def check_trained_with(cfg: Config, path: str, checkpoint: str | None) -> None:
     """Refuse a config that is not the one that `--data`, `--quick`, `--image-size` and the like made for the training.
 
@@ -37,9 +42,9 @@ def check_trained_with(cfg: Config, path: str, checkpoint: str | None) -> None:
     """
     if checkpoint is None:
         return
-    written = osp.join(osp.dirname(checkpoint), f"own_{osp.splitext(osp.basename(path))[0]}.py")
+    written, meta = own_config(osp.dirname(checkpoint), path), _meta(checkpoint)
     there = osp.isfile(written)
-    given, trained = protocol_of(cfg), _protocol(checkpoint)
+    given, trained = protocol_of(cfg), _protocol(meta)
     if trained is not None and trained != given and trained.startswith(f"{cfg.get(RECIPE) or given}, "):
         todo = f"its training has written {written}: to test it, give that config" if there else (
             "give the config that its training has written into the work dir (own_CONFIG.py), or the options that it "
@@ -48,7 +53,7 @@ def check_trained_with(cfg: Config, path: str, checkpoint: str | None) -> None:
     if there:
         print_log(f"A training with --data, --quick or the like has written {written}: to test it, give that config",
                   logger="current", level=logging.WARNING)
-    classes, loader = trained_classes(checkpoint), cfg.get("test_dataloader") or {}
+    classes, loader = _classes(meta), cfg.get("test_dataloader") or {}
     for dataset in leaves(loader["dataset"]) if classes and loader.get("dataset") else ():
         key, named = _numbered_classes(dataset)
         if classes and len(named) == len(classes):  # another number does not fit the heads, which others check
@@ -90,15 +95,19 @@ def trained_classes(checkpoint: str | None) -> tuple[str, ...] | None:
     Returns:
         None where it does not say them.
     """
-    said = {} if checkpoint is None else _meta(checkpoint).get("dataset_meta")
+    return None if checkpoint is None else _classes(_meta(checkpoint))
+
+
+def _classes(meta: dict[str, Any]) -> tuple[str, ...] | None:
+    said = meta.get("dataset_meta")
     names = {str(key).lower(): value for key, value in said.items()}.get("classes") if isinstance(said, dict) else None
     whole = isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
     return tuple(names) if names and whole else None
 
 
-def _protocol(checkpoint: str) -> str | None:
+def _protocol(meta: dict[str, Any]) -> str | None:
     try:
-        name = read_values(_meta(checkpoint)["cfg"]).get("protocol")
+        name = read_values(meta["cfg"]).get("protocol")
     except (KeyError, TypeError, ValueError, SyntaxError, AttributeError, RecursionError, MemoryError):
         return None  # of another codebase
     return name if isinstance(name, str) else None

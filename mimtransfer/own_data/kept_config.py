@@ -20,11 +20,6 @@ from mimtransfer.results.record import FILE_NAME
 _FIX = "give another --work-dir, or remove this one"
 
 
-def config_path(work_dir: str, config: str) -> str:
-    """Return where the config of a run is written."""
-    return osp.join(work_dir, f"own_{osp.splitext(osp.basename(config))[0]}.py")
-
-
 def check_place(path: str, source: str | None) -> None:
     """Refuse a work dir that holds a run of another recipe or on other data, before data are converted into it.
 

@@ -17,7 +17,7 @@ from mimtransfer.checkpoints.safe_load import read_checkpoint, state_dict_of
 from mimtransfer.checks.annotations import read_coco
 from mimtransfer.checks.left_out import LeftOut, left_out
 from mimtransfer.cli.launch import checkpoint_at
-from mimtransfer.cli.trained import RECIPE
+from mimtransfer.cli.trained import RECIPE, own_config
 from mimtransfer.datasets.configured import is_pretraining, leaves
 from mimtransfer.errors import UserError
 from mimtransfer.own_data.configure import set_data, set_images, task_of
@@ -25,7 +25,7 @@ from mimtransfer.own_data.convert import convert
 from mimtransfer.own_data.converted import OwnData, name_of_run
 from mimtransfer.own_data.heads import set_num_classes
 from mimtransfer.own_data.image_size import image_size_of, set_image_size
-from mimtransfer.own_data.kept_config import check_place, check_same, config_path, write_config
+from mimtransfer.own_data.kept_config import check_place, check_same, write_config
 from mimtransfer.own_data.length import keep_epochs, set_batch, set_epochs
 from mimtransfer.own_data.quick import set_quick
 from mimtransfer.own_data.tiny import WIDTH
@@ -147,7 +147,7 @@ class OwnOptions:
 
     @property
     def _path(self) -> str:
-        return config_path(self.work_dir, self.config)
+        return own_config(self.work_dir, self.config)
 
     def report(self, cfg: Config) -> None:
         """Say in a few lines what comes of the options, and note the config that the run will have, before the tool
