@@ -57,6 +57,7 @@ def pytest_sessionstart(session):
         _ITERATORS.add(self)
 
     Iterator.__init__ = begin_and_note
+    _build_as_in_a_new_process()
 
 
 @pytest.fixture(autouse=True)
@@ -85,16 +86,33 @@ def signals_not_ignored():
         signal.signal(number, signal.SIG_IGN)
 
 
+def _build_as_in_a_new_process():
+    """Let no Runner find the log of an earlier one: mmengine keeps it by a name that ends with the second of the start,
+    and on a fast machine two short runs begin in one.
+    """
+    from mmengine.runner import FlexibleRunner, Runner
+
+    for kind in (Runner, FlexibleRunner):
+        def build(self, *args, _build=kind.__init__, **kwargs):
+            _forget_logs()
+            _build(self, *args, **kwargs)
+
+        kind.__init__ = functools.wraps(kind.__init__)(build)
+
+
+def _forget_logs():
+    from mmengine.logging import MessageHub, MMLogger
+    from mmengine.visualization import Visualizer
+
+    kinds = [MMLogger, MessageHub, Visualizer]
+    for kind in kinds:
+        kind._instance_dict.clear()
+        kinds += kind.__subclasses__()
+
+
 def _forget_runners():
-    if "mmengine.logging" in sys.modules:  # a logger of the same name would go on writing into an older folder
-        sys.modules["mmengine.logging"].MMLogger._instance_dict.clear()
-    if "mmengine.registry" in sys.modules:
-        sys.modules["mmengine.registry"].DefaultScope._instance_dict.clear()
-    if "mmengine.visualization" in sys.modules:
-        kinds = [sys.modules["mmengine.visualization"].Visualizer]
-        for kind in kinds:
-            kind._instance_dict.clear()
-            kinds += kind.__subclasses__()
+    _forget_logs()
+    sys.modules["mmengine.registry"].DefaultScope._instance_dict.clear()
 
 
 @pytest.fixture

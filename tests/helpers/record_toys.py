@@ -86,7 +86,6 @@ def base(work_dir, hooks=(), **fields):
         "custom_hooks": [{"type": "mimtransfer.RecordHook", "warmup": 2}, *hooks],
         "default_hooks": {"checkpoint": {"type": "CheckpointHook", "interval": 1}},
         "randomness": {"seed": 5},
-        "experiment_name": f"{work_dir.parent.name}-{work_dir.name}-{len(list(work_dir.glob('*')))}",
         "log_level": "ERROR",
     }
     loop = {"by_epoch": True, "max_epochs": 4}

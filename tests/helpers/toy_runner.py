@@ -1,5 +1,4 @@
 """A training of a second: a linear model on 12 numbers, with the safeguards of tools/train.py and tools/pretrain.py."""
-from itertools import count
 
 import numpy as np
 import torch
@@ -11,8 +10,6 @@ from torch.utils.data import Dataset
 from mimtransfer.cli import launch
 from mimtransfer.registry import DATASETS, MODELS
 from mimtransfer.training.safeguards import set_safeguards
-
-_NUMBERS = count()
 
 
 @DATASETS.register_module(force=True)
@@ -74,8 +71,6 @@ def toy_runner(work_dir, hooks=(), resume=None, save_on_signal=False, by_epoch=T
         visualizer=dict(type="Visualizer", vis_backends=[dict(type="LocalVisBackend")]),
     ))  # fmt: skip
     cfg.merge_from_dict(options)
-    # A Runner of the same name and second would share its message hub; an id comes again.
-    cfg.experiment_name = f"toy-{next(_NUMBERS)}"
     launch.set_resume(cfg, resume)
     set_safeguards(cfg, save_on_signal)
     runner = Runner.from_cfg(cfg)

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from forked_tool import run_tool
-from mmengine.logging import MMLogger
 from own_tool import call_tool
 from PIL import Image
 
@@ -32,7 +31,6 @@ def call(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def run(tool, *args):
-        MMLogger._instance_dict.clear()
         return call_tool(tool, *args)
 
     return run

@@ -85,7 +85,6 @@ def train(tmp_path, monkeypatch):
         cfg = Config(dict(
             model=dict(type="Line"),
             work_dir=str(tmp_path / "run"),
-            experiment_name=f"resume{next(number)}",
             train_cfg=train_cfg,
             train_dataloader=dict(
                 batch_size=batch, num_workers=0, dataset=dict(type="Numbers"),

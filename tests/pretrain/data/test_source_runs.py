@@ -72,7 +72,7 @@ def run(work_dir, source, workers=0, stop=None, **dataset):
                                         transform=dict(type="RandomResizedCropFlip", size=32), **dataset)
     cfg.custom_hooks = [dict(type="SeedHook"), dict(type="RecordHook"), dict(type="BatchDigestHook", stop=stop)]
     cfg.visualizer = dict(type="Visualizer", vis_backends=[dict(type="LocalVisBackend")])
-    cfg.work_dir, cfg.experiment_name = str(work_dir), f"{Path(work_dir).name}-{workers}"
+    cfg.work_dir = str(work_dir)
     launch.enter_scope(cfg)
     launch.set_resume(cfg, "auto")
     set_safeguards(cfg, save_every_iters=2)

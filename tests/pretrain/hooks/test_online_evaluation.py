@@ -67,8 +67,7 @@ def runner_of(folder, work_dir, method="MAE", hooks=(), resume=None):
     cfg.train_cfg.max_epochs = cfg.param_scheduler[0].end = cfg.param_scheduler[0].T_max = 4
     cfg.default_hooks.checkpoint.max_keep_ckpts = 4
     cfg.custom_hooks = [*(hook for hook in cfg.custom_hooks if hook.type != "ReconstructionHook"), *hooks]
-    # Runs that begin in the same second would share what mmengine keeps by name: logged scores.
-    cfg.work_dir, cfg.experiment_name = str(work_dir), f"{work_dir.parent.name}-{work_dir.name}"
+    cfg.work_dir = str(work_dir)
     launch.enter_scope(cfg)
     launch.set_resume(cfg, resume)
     set_safeguards(cfg)

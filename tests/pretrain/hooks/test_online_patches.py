@@ -10,7 +10,6 @@ import pytest
 import torch
 from coloured_classes import call, paint_classes
 from mmengine.config import Config
-from mmengine.logging import MMLogger
 from mmengine.registry import DATASETS, init_default_scope
 from own_tool import record
 from PIL import Image
@@ -81,8 +80,6 @@ loader = dict(batch_size=5, num_workers=0)
 test_cfg = dict(k=4, memory_dataloader=dict(dataset=dict(root='images/train', num_images=18), **loader))
 test_dataloader = dict(dataset=dict(root='images/test'), **loader)
 """)
-    # Runs that begin in the same second would share what mmengine keeps by name: log files.
-    MMLogger._instance_dict.clear()
     call(folder, "pretrain", "pretrain.py", "--work-dir", work_dir, "--online", "probe.py", "--cfg-options",
          "online.budget=None", "online.fast_images=[9,6]", "online.full=1.0", "online.linear.epochs=2",
          "online.linear.warmup_epochs=1", *options)

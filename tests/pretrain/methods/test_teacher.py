@@ -62,7 +62,7 @@ def train(name, images, work_dir, resume=False, hooks=(), **options):
     cfg.train_dataloader.dataset.root = str(images)
     cfg.optim_wrapper.accumulative_counts = 2
     cfg.custom_hooks = [*(hook for hook in cfg.custom_hooks if hook.type == "SeedHook"), *hooks]
-    cfg.work_dir, cfg.experiment_name = str(work_dir), f"{name}-{work_dir.name}-{resume}"
+    cfg.work_dir = str(work_dir)
     launch.enter_scope(cfg)
     launch.set_resume(cfg, str(newest_checkpoint(work_dir)) if resume else None)
     set_safeguards(cfg)
