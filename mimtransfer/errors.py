@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import os.path as osp
+import re
 import stat
 from collections.abc import Iterable
 
@@ -46,6 +47,18 @@ def near_files(path: str) -> str:
         return f"; the folder {folder!r} does not exist"
     hint = near_matches(osp.basename(path), sorted(os.listdir(folder or ".")))
     return f"; {hint}" if hint else ""
+
+
+def check_checkpoint_path(path: str | None) -> None:
+    """Refuse what no checkpoint can be, before torch is loaded; None passes.
+
+    Raises:
+        UserError: an address, or nothing is there.
+    """
+    if path is not None and re.match(r"\w+://", path):
+        raise UserError(f"checkpoint {path!r} is an address: download it first and give the file")
+    if path is not None and ("\0" in path or not osp.exists(path)):
+        raise UserError(f"checkpoint {path!r}: no such file{near_files(path)}")
 
 
 def what_is(path: str | os.PathLike) -> str:

@@ -29,6 +29,9 @@ def main() -> None:
     from mimtransfer.cli.explain import clean_exit
 
     with clean_exit():
+        from mimtransfer.errors import check_checkpoint_path
+
+        check_checkpoint_path(args.checkpoint)
         from mimtransfer.cli.prediction import check_device, find_images
 
         if args.device is not None:

@@ -78,9 +78,14 @@ def main() -> None:
     from mimtransfer.cli.explain import clean_exit
 
     with clean_exit():
-        from mimtransfer.checks.settings import check_settings
+        # What a name can tell first, then what takes seconds to import.
         from mimtransfer.cli import launch
         from mimtransfer.cli.kinds import check_kind
+
+        shipped = launch.load_config(args.config, [], as_shipped=True)
+        check_kind(shipped, args.config, "pretraining")
+
+        from mimtransfer.checks.settings import check_settings
         from mimtransfer.own_data.options import OwnOptions
         from mimtransfer.results.trackers import set_log
         from mimtransfer.training.batch import count_processes
@@ -91,8 +96,6 @@ def main() -> None:
         from pretrain.hooks.online_config import set_online
         from pretrain.runner import build_runner, register_all
 
-        shipped = launch.load_config(args.config, [], as_shipped=True)
-        check_kind(shipped, args.config, "pretraining")
         processes = count_processes(args.launcher)
         register_all()
         own = OwnOptions.of(args, shipped, processes)

@@ -40,10 +40,20 @@ def main() -> None:
     from mimtransfer.cli.explain import clean_exit
 
     with clean_exit():
+        from mimtransfer.errors import check_checkpoint_path
+
+        for path in (args.checkpoint, args.pretrained):
+            check_checkpoint_path(path)
+        # What a name can tell first, then what takes seconds to import.
+        from mimtransfer.cli import launch
+        from mimtransfer.cli.kinds import check_kind
+
+        cfg = launch.load_config(args.config, args.cfg_options)
+        check_kind(cfg, args.config, "training", "evaluation")
+
         from mimtransfer.checks.data import check_data
         from mimtransfer.checks.settings import check_settings
-        from mimtransfer.cli import launch, outputs_of_test
-        from mimtransfer.cli.kinds import check_kind
+        from mimtransfer.cli import outputs_of_test
         from mimtransfer.cli.trained import check_trained_with
         from mimtransfer.evaluation.tta import merge_views, set_tta
         from mimtransfer.own_data import tested
@@ -53,8 +63,6 @@ def main() -> None:
         from mimtransfer.training.precision import set_amp, set_precision
         from mimtransfer.training.rescale import rescale_schedule
 
-        cfg = launch.load_config(args.config, args.cfg_options)
-        check_kind(cfg, args.config, "training", "evaluation")
         args.checkpoint = launch.checkpoint_at(args.checkpoint)
         trained_on = launch.check_what_is_tested(cfg, args.checkpoint, args.pretrained)
         launch.enter_scope(cfg)

@@ -50,13 +50,22 @@ def main() -> None:
     from mimtransfer.cli.explain import clean_exit
 
     with clean_exit():
+        from mimtransfer.errors import UserError, check_checkpoint_path
+
+        check_checkpoint_path(args.pretrained)
+        if args.overfit_iters is not None and args.overfit is None:
+            raise UserError("--overfit-iters without --overfit N: give both, or train_cfg.max_iters of the run itself")
+        # What a name can tell first, then what takes seconds to import.
+        from mimtransfer.cli import launch
+        from mimtransfer.cli.kinds import check_kind
+
+        shipped = launch.load_config(args.config, [], as_shipped=True)
+        check_kind(shipped, args.config, "training")
+
         from mimtransfer.checks.data import SPLITS, check_data
         from mimtransfer.checks.recipe import TransferCheckHook, recipe_of
         from mimtransfer.checks.settings import check_settings
-        from mimtransfer.cli import launch
-        from mimtransfer.cli.kinds import check_kind
         from mimtransfer.datasets.configured import set_max_corrupt
-        from mimtransfer.errors import UserError
         from mimtransfer.own_data.options import OwnOptions
         from mimtransfer.results.progress import ProgressHook
         from mimtransfer.results.trackers import set_log
@@ -68,10 +77,6 @@ def main() -> None:
         from mimtransfer.training.safeguards import set_safeguards
         from mimtransfer.training.schedule_hook import ScheduleHook
 
-        if args.overfit_iters is not None and args.overfit is None:
-            raise UserError("--overfit-iters without --overfit N: give both, or train_cfg.max_iters of the run itself")
-        shipped = launch.load_config(args.config, [], as_shipped=True)
-        check_kind(shipped, args.config, "training")
         processes = count_processes(args.launcher)
         own = OwnOptions.of(args, shipped, processes)
         cfg = launch.load_config(args.config, args.cfg_options, prepare=own.apply)

@@ -32,7 +32,7 @@ from mimtransfer.checkpoints.safe_pickle import (
     read_arrays,
     read_torchscript,
 )
-from mimtransfer.errors import UserError, near_files, what_is
+from mimtransfer.errors import UserError, check_checkpoint_path, what_is
 
 _SUFFIXES = (".pth", ".pt", ".safetensors", ".bin", ".ckpt")
 # A legacy file begins with this pickled number.
@@ -230,14 +230,11 @@ def _scan_legacy(path: str) -> None:
 
 def _file_kind(path: str) -> str:
     """Tell "zip", "legacy" and "safetensors" files by their first bytes; everything else is a UserError."""
-    if re.match(r"\w+://", path):
-        raise UserError(f"checkpoint {path!r} is an address: download it first and give the file")
+    check_checkpoint_path(path)
     if osp.isdir(path):
         inside = sorted(name for name in os.listdir(path) if name.endswith(_SUFFIXES))
         hint = f"give one of its files: {', '.join(map(repr, inside[-3:]))}" if inside else "it holds no checkpoint"
         raise UserError(f"checkpoint {path!r} is a folder; {hint}")
-    if "\0" in path or not osp.exists(path):
-        raise UserError(f"checkpoint {path!r}: no such file{near_files(path)}")
     if not osp.isfile(path):  # reading could wait for ever
         raise UserError(f"checkpoint {path!r} is a {what_is(path)}, expected a file")
     try:

@@ -242,16 +242,22 @@ def test_bad_arguments(args, message, call, folder, capsys):
     assert message in line_of(call, capsys, *args)
 
 
-@pytest.mark.parametrize("tool", ["train", "test"])
-def test_help_imports_nothing_heavy(tool):
+@pytest.mark.parametrize("args, status, said", [
+    (["train", "--help"], 0, "usage:"),
+    (["test", "--help"], 0, "usage:"),
+    (["train", DET, "--pretrained", "nowhere/x.pth"], 2, "checkpoint 'nowhere/x.pth': no such file; the folder"),
+    (["test", DET, "nowhere/x.pth"], 2, "checkpoint 'nowhere/x.pth': no such file; the folder"),
+    (["predict", DET, "nowhere/x.pth", "."], 2, "checkpoint 'nowhere/x.pth': no such file; the folder"),
+])
+def test_answers_before_anything_heavy_is_imported(args, status, said):
     code = (
         "import runpy, sys\n"
-        f"sys.argv = ['{tool}.py', '--help']\n"
+        f"sys.argv = {args!r}\n"
         "try:\n"
-        f"    runpy.run_path({str(ROOT / 'tools' / tool)!r} + '.py', run_name='__main__')\n"
+        f"    runpy.run_path({str(ROOT / 'tools' / args[0])!r} + '.py', run_name='__main__')\n"
         "except SystemExit as done:\n"
-        "    assert done.code == 0\n"
+        f"    assert done.code == {status}, done.code\n"
         "print('heavy:', sorted({'torch', 'mmengine', 'timm', 'numpy'} & set(sys.modules)))\n"
     )
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
-    assert "usage:" in out and "heavy: []" in out
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert said in ended.stdout + ended.stderr and "heavy: []" in ended.stdout
