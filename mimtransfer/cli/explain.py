@@ -25,6 +25,13 @@ from mimtransfer.cli.failed_write import failed_write
 from mimtransfer.datasets.configured import dicts_in
 from mimtransfer.errors import UserError, near_files, near_matches
 
+_NOT_THE_USERS = (  # starts of warnings
+    "pkg_resources is deprecated",  # mmengine imports it, once for each base config
+    "``build_loss`` would be deprecated",  # mmseg's heads call it
+    "Default ``avg_non_ignore`` is False",  # mmseg's published recipes have this default
+    "Warning: The (bbox|polygon) is out of bounds",  # mmengine's, of one that touches the edge of the picture
+)
+
 
 @contextlib.contextmanager
 def clean_exit() -> Iterator[None]:
@@ -34,9 +41,10 @@ def clean_exit() -> Iterator[None]:
     is a bug and keeps its traceback. With MIMTRANSFER_TRACEBACK=1 in the environment every error keeps it.
 
     SIGTERM, SIGHUP and Ctrl-C end in one line that names the last checkpoint, and in exit status 128 + number. What
-    nobody who runs a tool can change is hidden: that mmengine imports pkg_resources, once for each base config.
+    nobody who runs a tool can change is hidden (`_NOT_THE_USERS`).
     """
-    warnings.filterwarnings("ignore", message="pkg_resources is deprecated", category=UserWarning)
+    for message in _NOT_THE_USERS:
+        warnings.filterwarnings("ignore", message=message, category=UserWarning)
     with interruption.signals_raise(), _quiet_logging():
         try:
             yield

@@ -157,7 +157,8 @@ class Predictor:
         steps = [step for step in dataset.pipeline if not str(step["type"]).endswith("LoadAnnotations")]
         self.pipeline = Compose(steps)
         self.in_chans = bands_of(dataset)
-        visualizer = {**cfg.get("visualizer", {}), "name": "predictions", "vis_backends": None}
+        # The default of both libraries, 0.8, hides what a mask lies on.
+        visualizer = {"alpha": 0.5, **cfg.get("visualizer", {}), "name": "predictions", "vis_backends": None}
         self.visualizer: Visualizer = VISUALIZERS.build(visualizer)
         self.visualizer.dataset_meta = dict(classes=self.classes, palette=palette_of(dataset))
         class_colours.install()

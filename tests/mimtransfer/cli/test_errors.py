@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 
 import pytest
 from mmengine.config import Config
@@ -88,6 +89,17 @@ def test_a_bug_keeps_its_traceback(capsys):
     with pytest.raises(SystemExit) as stop, clean_exit():
         raise KeyboardInterrupt
     assert stop.value.code == 130 and capsys.readouterr().err == "stopped by Ctrl-C\n"
+
+
+def test_warnings_that_no_user_can_mend_are_hidden():
+    notices = ["``build_loss`` would be deprecated soon, please use ...", "Default ``avg_non_ignore`` is False, if ...",
+               "Warning: The bbox is out of bounds, the ...", "Warning: The polygon is out of bounds, the ..."]
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        with clean_exit():
+            for notice in [*notices, "lr is 0"]:
+                warnings.warn(notice, stacklevel=1)
+    assert [str(each.message) for each in shown] == ["lr is 0"]
 
 
 def test_the_environment_asks_for_the_traceback(monkeypatch):

@@ -46,7 +46,9 @@ def test_pictures_have_the_colours_of_the_data_set(monkeypatch, tmp_path):
                       val_dataloader=dict(dataset=dataset), model=dict()))
     enter_scope(cfg)
     monkeypatch.setattr(prediction, "load_model", lambda *args: None)
-    meta = prediction.Predictor(cfg, "none.pth", str(tmp_path)).visualizer.dataset_meta
+    visualizer = prediction.Predictor(cfg, "none.pth", str(tmp_path)).visualizer
+    assert visualizer.alpha == 0.5  # 0.8 hid what a mask lies on
+    meta = visualizer.dataset_meta
     assert meta == dict(classes=("car", "person"), palette=[(0, 0, 142), (220, 20, 60)])
     visualizer = SimpleNamespace(dataset_meta=dict(classes=("car", "person")))
     runner = SimpleNamespace(cfg=cfg, log_dir=str(tmp_path), visualizer=visualizer)
