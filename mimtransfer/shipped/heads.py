@@ -53,7 +53,7 @@ def read_head(path: Path) -> Head:
     score = next((fields[key] for key in _SCORES if key in fields), "")
     data = fields.get("Data") or path.stem.rpartition("_")[2]
     folder = path.parent.relative_to(shipped("configs")).as_posix()
-    return Head(folder, path.stem, re.split(r"[.:;] ", paragraph)[0].rstrip(".:;"), data, score, text)
+    return Head(folder, path.stem, re.split(r"[.;] |(?<!^Demo): ", paragraph)[0].rstrip(".:;"), data, score, text)
 
 
 def matching(pattern: str | None) -> list[Head]:
@@ -104,4 +104,4 @@ def listing(heads: Iterable[Head]) -> str:
 
 def _short(text: str, width: int) -> str:
     short = textwrap.shorten(text, width, placeholder=" ...")
-    return short if len(short) > 4 else f"{text[: width - 4]} ..."  # a single long word, as a path is
+    return f"{text[: width - 4]} ..." if short.strip() == "..." else short  # a single long word, as a path is

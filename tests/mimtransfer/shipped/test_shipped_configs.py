@@ -129,3 +129,10 @@ def test_no_line_leaves_a_field_out():
     lines = listing(matching(None)).splitlines()
     assert sum("| data: " in line for line in lines) > 200
     assert not [line for line in lines if "data: ..." in line or "score: ..." in line]
+
+
+def test_what_is_short_is_not_cut():
+    """In the listing a word of four letters was followed by "..."; "Demo: Mask R-CNN ..." was called "Demo"."""
+    lines = {line.split()[0]: line for line in listing(matching(None)).splitlines() if line.startswith("  ")}
+    assert "Demo: Mask R-CNN on the embedded scenes, minutes on a CPU |" in lines["mask-rcnn_vit-demo_scenes"]
+    assert lines["mae_vit-base_800e_in1k"].partition("data: ")[2].split(" |")[0] == "in1k"
