@@ -3,7 +3,7 @@
 Command   make demo QUICK=1
 Data      made on this machine by the first job; as of demo.py
 Time      about a minute and a half on 2 CPU cores
-Score     none: 4 epochs of 1,000 images and 60 iterations show that all of it runs
+Score     none: 4 epochs of 1,000 images and 30 iterations show that all of it runs
 """
 work_dir = "work_dirs/demo-quick"
 seeds = [0]
@@ -21,19 +21,19 @@ pretrainings = dict(
     random=None,
 )
 _short = {
-    "train_cfg.max_iters": 60,
-    "train_cfg.val_interval": 60,
-    "param_scheduler.0.end": 10,
-    "param_scheduler.1.begin": 10,
-    "param_scheduler.1.end": 60,
-    "param_scheduler.1.T_max": 50,
-    "default_hooks.checkpoint.interval": 60,
+    "train_cfg.max_iters": 30,
+    "train_cfg.val_interval": 30,
+    "param_scheduler.0.end": 5,
+    "param_scheduler.1.begin": 5,
+    "param_scheduler.1.end": 30,
+    "param_scheduler.1.T_max": 25,
+    "default_hooks.checkpoint.interval": 30,
 }
 tasks = dict(
     det=dict(config="configs/detection/mask-rcnn_vit-demo_scenes.py",
-             options={**_short, "protocol": "Mask R-CNN, scenes, quick: 60 iterations"}),
+             options={**_short, "protocol": "Mask R-CNN, scenes, quick: 30 iterations"}),
     seg=dict(config="configs/segmentation/upernet_vit-demo_scenes.py",
-             options={**_short, "protocol": "UperNet, scenes, quick: 60 iterations"}),
+             options={**_short, "protocol": "UperNet, scenes, quick: 30 iterations"}),
 )
 table = dict(
     title="Demo, a first look: too short for a gain",

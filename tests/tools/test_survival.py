@@ -259,7 +259,8 @@ def test_no_child_is_left(tmp_path):
     process.terminate()
     process.join(60)
     error = log.read_text()
-    assert process.exitcode == 143 and len(children) >= 2, error
+    workers = min(2, len(os.sched_getaffinity(0)))  # at most the cores of a process
+    assert process.exitcode == 143 and len(children) >= workers, error
     assert error.strip().splitlines()[-1].startswith("stopped by SIGTERM; the last checkpoint is ")
     assert "Traceback" not in error
     assert not [child for child in children if Path(f"/proc/{child}").exists()]
