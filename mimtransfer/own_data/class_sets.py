@@ -10,7 +10,7 @@ import numpy as np
 
 from mimtransfer.datasets.class_folders import class_images
 from mimtransfer.errors import UserError
-from mimtransfer.own_data.converted import OwnData, Split
+from mimtransfer.own_data.converted import OwnData, Split, begin_manifest
 from mimtransfer.own_data.found import IMAGE_ENDINGS, split_of
 from mimtransfer.own_data.names import check_names
 from mimtransfer.own_data.splits import below, check_apart, said, validation_images
@@ -76,6 +76,7 @@ def write_class_folders(found: dict[str, str], source: str, out: str, share: flo
 
 def _link(wanted: dict[str, str], out: str) -> None:
     """Make links, and remove those of an earlier split, or to another place. Several processes of a run may do it."""
+    begin_manifest(out)
     needed = {str(folder) for name in wanted for folder in PurePath(name).parents}
     for folder, _, names in os.walk(osp.join(out, "folders"), topdown=False):
         for path in (osp.join(folder, name) for name in names):

@@ -97,6 +97,12 @@ def check_out(out: str, source: str) -> None:
         raise UserError(f"{out}: is a file; give a new folder")
 
 
+def begin_manifest(out: str) -> None:
+    """Say that labels are being written: the manifest of an earlier conversion would stand for one that is stopped."""
+    os.makedirs(out, exist_ok=True)
+    write_atomically(osp.join(out, MANIFEST), json.dumps({"schema": 1, "finished": False}) + "\n")
+
+
 def write_manifest(data: OwnData) -> None:
     """Write `data.json`, the last file of a conversion."""
     content = {key: value for key, value in asdict(data).items() if key != "folder"}
@@ -107,9 +113,11 @@ def read_manifest(folder: str) -> OwnData:
     """Read what a conversion has written.
 
     Raises:
-        UserError: it is broken.
+        UserError: it is broken, or of a conversion that was stopped.
     """
     path = osp.join(folder, MANIFEST)
+    if read_object(path, {"schema": int}, _FIX).get("finished") is False:
+        raise UserError(f"{path}: the conversion was stopped before its end; {_FIX}")
     read = read_object(path, {"schema": int, "kind": str, "format": str, "source": str, "classes": list,
                               "split_by": str, "splits": dict, "notes": list}, _FIX)
     if read["schema"] != 1 or read["kind"] not in ("detection", "segmentation", "classification"):

@@ -13,7 +13,7 @@ import numpy as np
 from mimtransfer.errors import UserError
 from mimtransfer.files import write_atomically
 from mimtransfer.own_data.coco import CocoFile, FoundCoco
-from mimtransfer.own_data.converted import OwnData, Split
+from mimtransfer.own_data.converted import OwnData, Split, begin_manifest
 from mimtransfer.own_data.found import FoundBoxes, LabelledImage
 from mimtransfer.own_data.splits import below, check_apart, said, validation_images
 from mimtransfer.own_data.yolo import polygon_area
@@ -134,6 +134,7 @@ def _coco(
 
 def _write(out: str, split: str, coco: dict[str, Any], images: str) -> Split:
     name = f"annotations/{split}.json"
+    begin_manifest(out)
     os.makedirs(osp.join(out, "annotations"), exist_ok=True)
     write_atomically(osp.join(out, name), json.dumps(coco) + "\n")
     return _counted(coco, name, images)

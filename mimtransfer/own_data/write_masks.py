@@ -11,7 +11,7 @@ from PIL import Image
 
 from mimtransfer.errors import UserError
 from mimtransfer.files import write_atomically
-from mimtransfer.own_data.converted import OwnData, Split
+from mimtransfer.own_data.converted import OwnData, Split, begin_manifest
 from mimtransfer.own_data.found import UNSEEN_TURN, image_size
 from mimtransfer.own_data.masks import IGNORED, Masked, Table, read_mask, same_size
 from mimtransfer.own_data.splits import below, check_apart, said, validation_images
@@ -38,6 +38,7 @@ def write_masks(
     root = osp.commonpath([osp.dirname(masked.image) for masked in every])
     values: dict[Masked, list[int]] = {}
     unseen = 0
+    begin_manifest(out)
     for masked in every:
         size = image_size(masked.image)
         unseen += size.turns_unseen

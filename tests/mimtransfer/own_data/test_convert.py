@@ -11,6 +11,7 @@ from PIL import Image
 from mimtransfer.checks.class_folders import class_findings
 from mimtransfer.datasets.unreadable import refuse
 from mimtransfer.errors import UserError
+from mimtransfer.own_data import convert as module
 from mimtransfer.own_data.convert import convert
 from mimtransfer.own_data.recognise import recognise
 from mimtransfer.own_data.splits import validation_images
@@ -26,7 +27,6 @@ MAKERS = {
     "folders": (folders, "classification"),
     "coco": (lambda root: coco(root / "a.json", root / "images") and root, "detection"),
 }
-
 
 @pytest.mark.parametrize("form", MAKERS)
 def test_what_is_recognised_is_converted_and_read_again(tmp_path, form):
@@ -105,6 +105,23 @@ def test_folders_that_are_not_for_writing_are_refused(tmp_path):
         convert(source, str(tmp_path / "file"))
     with pytest.raises(UserError, match="--table is for masks data, these are yolo"):
         convert(source, str(tmp_path / "out"), table="x")
+
+
+@pytest.mark.parametrize("form", MAKERS)
+def test_a_conversion_that_is_stopped_halfway_does_not_pass_for_whole(tmp_path, form, monkeypatch):
+    """The manifest of the conversion before it stayed, beside labels of which some were new."""
+    source, out = str(MAKERS[form][0](tmp_path / "set")), str(tmp_path / "out")
+    whole = convert(source, out)
+    monkeypatch.setattr(module, "write_manifest", lambda data: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        convert(source, out)
+    with pytest.raises(UserError, match=r"data.json: the conversion was stopped before its end; run"):
+        convert(out, "unused")
+    monkeypatch.undo()
+    assert convert(source, out) == whole
+    with pytest.raises(UserError, match="leave it out"):  # a refusal leaves the earlier one
+        convert(source, out, **{"images" if form != "coco" else "table": "x"})
+    assert convert(out, "unused") == whole
 
 
 @pytest.mark.parametrize("change", [
