@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mimtransfer.datasets.configured import dicts_in, leaves, name_of
 from mimtransfer.errors import UserError
 
+LARGEST = 16_384  # pixels: what is larger is a slip of the fingers, and no memory holds it
 _SIZES = ("size", "scale", "scales", "crop_size", "img_scale", "input_size", "pad_to", "size_divisor")
 _STEPS_AS_THEY_ARE = ("RandomErasing", "FilterAnnotations", "CutOut")
 _OF_MODEL = ("pad_size_divisor", "size")  # of the preprocessor
@@ -26,12 +27,14 @@ def set_image_size(cfg: Config, size: int) -> None:
         size: new longer side, in pixels.
 
     Raises:
-        UserError: no multiple of what the network needs, or nothing in the config says the size.
+        UserError: no multiple of what the network needs, larger than `LARGEST`, or nothing in the config says the size.
     """
     cell = _cell(cfg)
     if size < 2 * cell or size % cell:
         raise UserError(f"--image-size {size}: expected a multiple of {cell}, at least {2 * cell}, e.g. "
                         f"{max(2, round(size / cell)) * cell}")
+    if size > LARGEST:
+        raise UserError(f"--image-size {size}: expected at most {LARGEST} pixels")
     before = image_size_of(cfg)
     if size == before:
         return

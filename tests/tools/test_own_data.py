@@ -124,6 +124,7 @@ def test_what_is_converted_is_not_converted_again(call, capsys):
     (["--data", "roads"], "are masks for segmentation, but the config is of detection"),
     (["--data", "leaves", "--num-classes", "3"], "--num-classes 3, but the data have 2 classes"),
     (["--data", "leaves", "--image-size", "100"], "--image-size 100: expected a multiple of 32"),
+    (["--data", "leaves", "--image-size", "64000"], "--image-size 64000: expected at most 16384 pixels"),
     (["--data", "leaves", "--batch", "0"], "--batch 0: expected 1 or more"),
     (["--data", "leaves", "--epochs", "0"], "--epochs 0: expected 1 or more"),
     (["--data", "leaves", "--work-dir", "leaves"], "lies in the data"),
