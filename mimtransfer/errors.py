@@ -1,6 +1,6 @@
 """Errors that a user caused and can fix: one line that says what is wrong, where, and how to fix it.
 
-Tools run their `main` inside `clean_exit()` (cli/explain.py), which prints that line. Only the standard library is
+Tools run their `main` inside `clean_exit()` (cli/clean_exit.py), which prints that line. Only the standard library is
 imported here: `--help` answers at once.
 """
 from __future__ import annotations

@@ -135,7 +135,7 @@ def main() -> None:
     args = parse_args()
     # Read when torch is loaded: threads that wait sleep.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from mimtransfer.cli.explain import clean_exit
+    from mimtransfer.cli.clean_exit import clean_exit
 
     with clean_exit():
         from mimtransfer.backbones.inspect import SCORES

@@ -76,7 +76,7 @@ def predicted(contender: "Contender | None", first: "Contender | None") -> float
 def main() -> None:
     """Build, measure, print."""
     args = parse_args()
-    from mimtransfer.cli.explain import clean_exit
+    from mimtransfer.cli.clean_exit import clean_exit
 
     with clean_exit():
         from functools import partial

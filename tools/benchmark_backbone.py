@@ -125,7 +125,7 @@ def clock(args: argparse.Namespace) -> float:
 def main() -> None:
     """Measure, print."""
     args = parse_args()
-    from mimtransfer.cli.explain import clean_exit
+    from mimtransfer.cli.clean_exit import clean_exit
 
     with clean_exit():
         import torch

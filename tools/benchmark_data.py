@@ -148,7 +148,7 @@ def main() -> None:
     args = parse_args()
     import torch
 
-    from mimtransfer.cli.explain import clean_exit
+    from mimtransfer.cli.clean_exit import clean_exit
     from mimtransfer.files import write_atomically
     from pretrain.data.decoding import choose_decoder
 

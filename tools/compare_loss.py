@@ -121,7 +121,7 @@ def train(
 def main() -> None:
     """Compare config by config."""
     args = parse_args()
-    from mimtransfer.cli.explain import clean_exit
+    from mimtransfer.cli.clean_exit import clean_exit
     from mimtransfer.cli.revisions import checked_out, configs_in
     from mimtransfer.errors import UserError
 

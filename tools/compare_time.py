@@ -115,7 +115,7 @@ def describe(rows: list[list[Times]]) -> list[str]:
 def main() -> None:
     """Compare config by config."""
     args = parse_args()
-    from mimtransfer.cli.explain import clean_exit
+    from mimtransfer.cli.clean_exit import clean_exit
     from mimtransfer.cli.revisions import checked_out, configs_in
     from mimtransfer.errors import UserError
 

@@ -24,7 +24,7 @@ def main() -> None:
     args = parse_args()
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in tools/train.py
     import mimtransfer  # noqa: F401  before mmdet and mmseg, which need mmcv's operators
-    from mimtransfer.cli.explain import clean_exit
+    from mimtransfer.cli.clean_exit import clean_exit
 
     with clean_exit():
         from mimtransfer.checks import FAIL, WARN, Finding

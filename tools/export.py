@@ -48,7 +48,7 @@ def main() -> None:
     """Read, write, compare, describe, upload."""
     args = parse_args()
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is loaded: threads that wait sleep
-    from mimtransfer.cli.explain import clean_exit
+    from mimtransfer.cli.clean_exit import clean_exit
 
     with clean_exit():
         from mimtransfer.cli.launch import checkpoint_at

@@ -106,7 +106,7 @@ def store(cfg) -> str:
 def main() -> None:
     """Fit, or store."""
     args = parse_args()
-    from mimtransfer.cli.explain import clean_exit
+    from mimtransfer.cli.clean_exit import clean_exit
 
     with clean_exit():
         from mimtransfer.cli import launch

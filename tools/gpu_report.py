@@ -40,7 +40,7 @@ def main() -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # read when torch is loaded: what asks for a GPU finds none
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import mimtransfer  # noqa: F401  before mmdet and mmseg, which need mmcv's operators
-    from mimtransfer.cli.explain import clean_exit
+    from mimtransfer.cli.clean_exit import clean_exit
 
     with clean_exit(), tempfile.TemporaryDirectory() as folder:
         from mimtransfer.cli.prediction import check_device

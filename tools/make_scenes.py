@@ -53,7 +53,7 @@ def style_fields(args: argparse.Namespace) -> dict:
 def main() -> None:
     """Make the data set and say what is there."""
     args = parse_args()
-    from mimtransfer.cli.explain import clean_exit
+    from mimtransfer.cli.clean_exit import clean_exit
     from mimtransfer.errors import UserError
 
     with clean_exit():

@@ -54,7 +54,7 @@ def main() -> None:
     """Plan, print."""
     args = parse_args()
     warnings.filterwarnings("ignore", category=UserWarning)  # of mmdet and mmseg, about their own code
-    from mimtransfer.cli.explain import clean_exit
+    from mimtransfer.cli.clean_exit import clean_exit
 
     with clean_exit():
         from mimtransfer.errors import UserError

@@ -75,7 +75,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Build the Runner and train."""
     args = parse_args()
-    from mimtransfer.cli.explain import clean_exit
+    from mimtransfer.cli.clean_exit import clean_exit
 
     with clean_exit():
         # What a name can tell first, then what takes seconds to import.

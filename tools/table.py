@@ -53,7 +53,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Read, join, print; needs no torch."""
     args = parse_args()
-    from mimtransfer.cli.explain import clean_exit
+    from mimtransfer.cli.clean_exit import clean_exit
     from mimtransfer.errors import UserError
 
     with clean_exit():

@@ -37,7 +37,7 @@ def main() -> None:
     # Read when torch is loaded: waiting threads sleep. Spinning made training 4 times slower on two shared cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import mimtransfer  # noqa: F401  before mmdet and mmseg, which need mmcv's operators
-    from mimtransfer.cli.explain import clean_exit
+    from mimtransfer.cli.clean_exit import clean_exit
 
     with clean_exit():
         from mimtransfer.errors import check_checkpoint_path

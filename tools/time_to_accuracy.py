@@ -42,7 +42,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> int:
     """Run, collect, draw. Return 1 when something has failed."""
     args = parse_args()
-    from mimtransfer.cli.explain import clean_exit
+    from mimtransfer.cli.clean_exit import clean_exit
     from mimtransfer.errors import UserError
 
     with clean_exit():

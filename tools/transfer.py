@@ -74,7 +74,7 @@ def estimator(name: str):
 def main() -> int:
     """Plan, run, tabulate. Return 1 when a job has failed."""
     args = parse_args()
-    from mimtransfer.cli.explain import clean_exit
+    from mimtransfer.cli.clean_exit import clean_exit
     from mimtransfer.errors import UserError, near_matches
 
     with clean_exit():

@@ -24,7 +24,7 @@ _FIELDS: list[tuple[tuple[type, ...], bool, str]] = [
     ((str,), False, "kind mode run_id label task protocol.name protocol.fingerprint init.kind files.checkpoint.path "
                     "files.checkpoint.sha256 files.config.path files.config.sha256 git.commit command started_at "
                     "finished_at"),
-    ((str,), True, "method strategy dataset evaluated.on cost.device cost.device_type files.log"),
+    ((str,), True, "backbone.arch method strategy dataset evaluated.on cost.device cost.device_type files.log"),
     ((int,), False, "cost.processes"),
     ((int,), True, "schedule.epochs schedule.iters seed evaluated.iter cost.peak_memory_bytes cost.effective_batch"),
     ((int, float), True, "cost.images_per_s cost.wall_s"),

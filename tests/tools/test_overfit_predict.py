@@ -203,9 +203,10 @@ def test_the_json_is_whole_after_every_image(tmp_path):
 
 
 def test_what_cannot_be_predicted(call, capfd):
-    assert call("predict", DET, "none.pth", "data/scenes/vla") == 2
+    Path("empty.pth").touch()
+    assert call("predict", DET, "empty.pth", "data/scenes/vla") == 2
     assert "no such file or folder; did you mean 'val'?" in capfd.readouterr().err
-    assert call("predict", DET, "none.pth", "data/scenes/annotations") == 2
+    assert call("predict", DET, "empty.pth", "data/scenes/annotations") == 2
     assert "no image in this folder" in capfd.readouterr().err
     assert call("predict", DET, "none.pth", "data/scenes/val") == 2
     assert "none.pth" in capfd.readouterr().err

@@ -1,10 +1,12 @@
 """Own data from one command to a score: YOLO and VOC to detectors, masks to a segmentor; the options beside it."""
 import math
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import pytest
 from own_sets import masks, voc, yolo
-from own_tool import record
+from own_tool import call_tool, record
 
 from mimtransfer.cli.launch import load_config
 from mimtransfer.results.fingerprint import fingerprint, protocol_config
@@ -43,10 +45,18 @@ def test_yolo_to_a_trained_detector_and_its_score(call, capsys):
     assert fingerprint(protocol_config(again)) == found["protocol"]["fingerprint"]
 
 
-def test_voc_to_a_detector_of_boxes_by_a_config_of_vitdet(call, capsys):
+@pytest.fixture(scope="module")
+def trained_on_cells(folder):
+    """What a ViTDet on the VOC data has said."""
     options = ["--data", "cells", "--quick", "--image-size", "64", "--batch", "2"]
-    assert not call("train", VITDET, *options, *SHORT)
-    said = capsys.readouterr().out
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()) as said:
+        patch.chdir(folder)
+        assert not call_tool("train", VITDET, *options, *SHORT)
+    return said.getvalue()
+
+
+def test_voc_to_a_detector_of_boxes_by_a_config_of_vitdet(trained_on_cells, call):
+    said = trained_on_cells
     assert "The data have no masks: MaskRCNN without its mask head" in said
     assert "train 8 images, 16 boxes, 0 images without objects (split by seed 0, 20 % for val)" in said
     work_dir = Path("work_dirs/mask-rcnn_vitdet_vit-base_25e_coco-512_cells_quick")
@@ -57,8 +67,8 @@ def test_voc_to_a_detector_of_boxes_by_a_config_of_vitdet(call, capsys):
     assert not call("test", str(next(work_dir.glob("own_*.py"))), str(work_dir / "iter_2.pth"), "--work-dir", "tested")
 
 
-def test_a_detector_on_another_folder(call, capsys):
-    """After the test above: the record of the training stays, the new one stands beside it, each in its column."""
+def test_a_detector_on_another_folder(trained_on_cells, call, capsys):
+    """The record of the training stays, the new one stands beside it, each in its column."""
     work_dir = Path("work_dirs/mask-rcnn_vitdet_vit-base_25e_coco-512_cells_quick")
     config = str(next(work_dir.glob("own_*.py")))
     assert not call("test", config, str(work_dir), "--save-predictions")

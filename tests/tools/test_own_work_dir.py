@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 from own_sets import yolo
-from own_tool import record
+from own_tool import call_tool, record
 
 from mimtransfer.cli.launch import load_config
 
@@ -24,14 +24,21 @@ def folder(tmp_path_factory):
     return out
 
 
+@pytest.fixture(scope="module")
+def trained(folder):
+    """A run on one of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert not call_tool(*TRAIN, "--cfg-options", *SHORT)
+
+
 def contents(folder=WORK_DIR):
     """Return the files of a work dir, but for those in its dated folders."""
     return {path: path.read_bytes() for path in folder.rglob("*")
             if path.is_file() and not path.relative_to(folder).parts[0][:8].isdigit()}
 
 
-def test_a_run_leaves_one_of_another_config_as_it_was(call, capsys):
-    assert not call(*TRAIN, "--cfg-options", *SHORT)
+def test_a_run_leaves_one_of_another_config_as_it_was(trained, call, capsys):
     before = contents()
     for options, said in [
         (["--cfg-options", "train_dataloader.batchsize=2"], "takes no key 'batchsize'"),
@@ -53,8 +60,8 @@ def test_a_run_leaves_one_of_another_config_as_it_was(call, capsys):
     assert kept.read_text() == written and load_config(str(kept), []).train_cfg.max_iters == 2
 
 
-def test_a_test_leaves_the_config_of_the_training_as_it_was(call, capsys):
-    """After the test above: whether it ends well or not, it writes its config into its dated folder."""
+def test_a_test_leaves_the_config_of_the_training_as_it_was(trained, call):
+    """Whether it ends well or not, it writes its config into its dated folder."""
     Path("elsewhere").mkdir()
     config = Path("elsewhere", OWN.name)
     config.write_text(OWN.read_text())

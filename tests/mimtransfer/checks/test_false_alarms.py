@@ -85,7 +85,7 @@ TOOL = """
 import warnings
 warnings.simplefilter("default")
 import mimtransfer
-from mimtransfer.cli.explain import clean_exit
+from mimtransfer.cli.clean_exit import clean_exit
 with clean_exit():
     from mimtransfer.cli import launch
     cfg = launch.load_config("configs/detection/mask-rcnn_resnet50-fpn_1x_coco.py", [])

@@ -11,7 +11,8 @@ from mmengine.registry import MODELS as ROOT_MODELS
 from mmengine.registry import Registry
 from torch.utils.data import DataLoader, Dataset
 
-from mimtransfer.cli.explain import clean_exit, explain
+from mimtransfer.cli.clean_exit import clean_exit
+from mimtransfer.cli.explain import explain
 from mimtransfer.errors import UserError, near_files, near_matches
 
 SHAPES = Registry("shape", scope="errtest", locations=["tests_errors_lazy_shapes"])
@@ -113,7 +114,7 @@ def test_the_environment_asks_for_the_traceback(monkeypatch):
 
 def test_a_tool_ends_with_status_2_and_imports_nothing_heavy(tmp_path):
     code = (
-        "import sys\nfrom mimtransfer.cli.explain import clean_exit\nfrom mimtransfer.errors import UserError\n"
+        "import sys\nfrom mimtransfer.cli.clean_exit import clean_exit\nfrom mimtransfer.errors import UserError\n"
         "heavy = {'torch', 'numpy', 'mmengine', 'timm', 'difflib'} & set(sys.modules)\nassert not heavy, heavy\n"
         "with clean_exit():\n    raise UserError('wrong')\n"
     )

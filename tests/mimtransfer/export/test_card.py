@@ -23,7 +23,7 @@ def transfer(folder, seed, score, pretraining=None, value=7):
     write_record({
         "schema": 2, "kind": "transfer", "mode": "train", "run_id": f"transfer-{seed}-{score}", "label": "MAE + FAMT",
         "task": "segmentation", "method": "MAE", "strategy": "FAMTMasking", "dataset": "ADE20KDataset ade",
-        "backbone": {}, "tokenizer": None, "schedule": {"epochs": None, "iters": 160},
+        "backbone": {"arch": None}, "tokenizer": None, "schedule": {"epochs": None, "iters": 160},
         "protocol": {"name": "upernet_160k", "fingerprint": fingerprint(config), "config": config},
         "data_fingerprint": {}, "seed": seed, "metrics": {"miou": {"value": score, "unit": "points"}},
         "init": {"kind": "checkpoint", "path": "x.pth", "sha256": "0" * 64, "matched": 1, "missing": 0,

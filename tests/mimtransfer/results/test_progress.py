@@ -8,7 +8,7 @@ import pytest
 from mmengine.runner import BaseLoop
 from toy_runner import toy_runner
 
-from mimtransfer.cli.explain import clean_exit
+from mimtransfer.cli.clean_exit import clean_exit
 from mimtransfer.errors import UserError
 from mimtransfer.results.closing import closing_box, duration, scores_in_words, significant
 from mimtransfer.results.progress import ProgressHook

@@ -37,6 +37,7 @@ BROKEN = {
     "no label": (without("label"), "field 'label' is missing"),
     "no part": (without("cost"), "field 'cost' is missing"),
     "no inner": (without("cost.wall_s"), "field 'cost.wall_s' is missing"),
+    "no arch": (without("backbone.arch"), "field 'backbone.arch' is missing"),  # a plan read it
     "type": (put("cost.wall_s", "long"), "field 'cost.wall_s' is 'long', expected a number or null"),
     "true": (put("cost.processes", True), "field 'cost.processes' is True, expected an integer"),
     "infinite": (put("cost.images_per_s", float("inf")), "field 'cost.images_per_s' is inf, expected a number or null"),

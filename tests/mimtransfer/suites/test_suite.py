@@ -168,7 +168,7 @@ def test_the_demo():
 @pytest.mark.parametrize("path", sorted(ROOT.glob("configs/suites/*.py")), ids=lambda path: path.stem)
 def test_every_shipped_suite_can_be_planned_where_nothing_is_yet(path, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
-    study = Study(ROOT, str(path), work_dir=str(tmp_path))
+    study = Study(ROOT, str(path), work_dir=str(tmp_path / "runs/suite"))  # it reads the records in `runs`
     jobs, text = study.suite.jobs, plan.plan(study, study.states(), 1, full=True)
     # Data of other runs may lie in data/ already.
     made = sum(job.kind == "data" and (ROOT / job.makes).exists() for job in jobs.values())

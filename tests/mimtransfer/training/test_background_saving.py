@@ -12,7 +12,7 @@ from toy_runner import toy_runner
 
 from mimtransfer.checkpoints.newest import newest_checkpoint
 from mimtransfer.checkpoints.safe_load import read_checkpoint
-from mimtransfer.cli.explain import clean_exit
+from mimtransfer.cli.clean_exit import clean_exit
 from mimtransfer.errors import UserError
 from mimtransfer.training import checkpointing
 from mimtransfer.training.background import BackgroundWriter, host_copy, write_tensors
