@@ -22,6 +22,7 @@ from mimtransfer.results.measurement import (
     standard_metrics,
     without_detections,
 )
+from mimtransfer.results.object_counts import with_counts
 from mimtransfer.results.record import SCHEMA, merge_earlier, write_record
 from mimtransfer.training import precision
 from mimtransfer.training.compilation import compiled_parts
@@ -123,8 +124,7 @@ class RecordHook(Hook):
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Stop the clock and sign the checkpoint."""
         self._meter.pause()
-        meta = checkpoint.setdefault("meta", {})
-        backbone = description.backbone_of(runner.cfg)
+        meta, backbone = checkpoint.setdefault("meta", {}), description.backbone_of(runner.cfg)
         meta[META_KEY] = {
             "kind": self._kind,
             "run_id": self._run_id,
@@ -241,7 +241,7 @@ class RecordHook(Hook):
         if iteration != (runner.iter if self._trained else self._schedule(runner)["iters"]):
             # A best or early checkpoint is another protocol than the last one.
             config["evaluated_weights"] = "not the last"
-        return config, standard_metrics(raw, empty), raw
+        return config, with_counts(standard_metrics(raw, empty), getattr(runner, f"{on}_loop").evaluator), raw
 
     def _record(self, runner: Runner, loss: float | None, peak: int) -> dict[str, Any]:
         config, metrics, raw = self._scored(runner)

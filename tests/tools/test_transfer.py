@@ -74,6 +74,10 @@ def test_detection_from_pretrained_then_resume_then_test(call):
     assert result["task"] == "detection" and result["seed"] == 3 and result["protocol"]["name"] == "Mask R-CNN, scenes"
     assert result["init"]["path"].endswith("epoch_3.pth") and len(result["init"]["sha256"]) == 64
     assert {"box_ap", "mask_ap"} <= set(result["metrics"])
+    areas = [entry["area"] for entry in json.loads(Path("data/scenes/annotations/instances_val.json").read_text())[
+        "annotations"]]
+    small = [score["objects"] for name, score in result["metrics"].items() if name.endswith("_ap_small")]
+    assert set(small) == {sum(area <= 32**2 for area in areas)} and "objects" not in result["metrics"]["box_ap"]
     assert "lr groups:" in log and "Bf16OptimWrapper" in log and "Backbone: mae/epoch_3.pth" in log
     pretrained = read_checkpoint("mae/epoch_3.pth")["state_dict"]["encoder.blocks.0.attn.qkv.weight"]
     trained = read_checkpoint("det/iter_2.pth")["state_dict"]["backbone.blocks.0.attn.qkv.weight"]

@@ -124,6 +124,8 @@ class Charts:
     def bars(self, bars: list[Bars], groups: list[str], x_title: str, y_title: str) -> str:
         """Draw a bar for each row in each group; vertical lines are standard deviations."""
         figure, axes = _empty(x_title, y_title)
+        bottom = 0.05 + 0.06 * max(len(group.splitlines()) for group in groups)
+        axes.set_position((0.15, bottom, 0.83, 0.96 - bottom))  # as many lines as the groups have
         width, titles = 0.8 / len(bars), {}
         for number, (title, row, values) in enumerate(bars):
             style = self._style(row)

@@ -112,6 +112,18 @@ def test_bars_of_object_sizes():
     assert size_figures(build_table([sized("r0", box_ap_large=8.0)]), Charts()) == []
 
 
+def test_bars_of_object_sizes_say_how_many_objects():
+    runs = [sized("r0", box_ap_small=1.0, box_ap_medium=40.0), sized("r1", seed=1, box_ap_small=2.0, box_ap_medium=0.0)]
+    for run in runs:
+        run.record["metrics"]["box_ap_small"]["objects"] = 1234
+        run.record["metrics"]["box_ap_medium"]["objects"] = 1
+    ((_, _, svg),) = size_figures(build_table(runs), Charts())
+    assert ">1,234 objects</text>" in svg and ">1 object</text>" in svg
+    runs[1].record["metrics"]["box_ap_medium"]["objects"] = 2  # of another data set
+    ((_, _, svg),) = size_figures(build_table(runs), Charts())
+    assert "1,234 objects" in svg and "1 object<" not in svg and "2 objects" not in svg
+
+
 def test_costs_that_are_the_same_in_all_rows_are_said_once(tmp_path):
     """Scores are what is compared: they have a column also where they are equal, or only print alike."""
     a, b = pretrain("a"), pretrain("b", label="SimMIM", speed=7.0)
