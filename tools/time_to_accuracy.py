@@ -34,6 +34,7 @@ def parse_args() -> argparse.Namespace:
     add("--only", nargs="+", default=[], metavar="PATTERN", help="runs by name, e.g. 'mae-*'; train no others now")
     add("--accept-code", action="store_true", help="what was made before the code changed counts as made")
     add("--device", metavar="N", help="GPU to use, or cpu (default: the first that is visible, else the CPU)")
+    add("--baseline", metavar="NAME", help="contender to compare with (default: the suite's)")
     add("--report", action="store_true", help="train and evaluate nothing")
     add("--out", metavar="NAME", help="write NAME.json, .svg and .md (default: WORK_DIR/curves)")
     return parser.parse_args()
@@ -47,14 +48,14 @@ def main() -> int:
 
     with clean_exit():
         if args.suite.endswith(".json"):
-            from mimtransfer.results.curves.points import read_points
+            from mimtransfer.results.curves.points import compared_with, read_points
 
             if not args.out:
                 raise UserError(f"{args.suite}: name the files to write with --out NAME")
-            show(read_points(args.suite), args.out, args.suite)
+            show(compared_with(read_points(args.suite), args.baseline), args.out, args.suite, args.baseline)
             return 0
         from mimtransfer.files import write_atomically
-        from mimtransfer.results.curves.points import parse
+        from mimtransfer.results.curves.points import compared_with, parse
         from mimtransfer.results.curves.reach import standings
         from mimtransfer.suites.curves import collect, settings
         from mimtransfer.suites.local import find_devices
@@ -70,7 +71,8 @@ def main() -> int:
         out = args.out or str(study.suite.work_dir / "curves")
         stored = collect(study, failures)
         study.inputs.cache.save()
-        curves = parse(stored, f"{out}.json")
+        curves = compared_with(parse(stored, f"{out}.json"), args.baseline)
+        stored["baseline"] = curves.baseline
         stored["standings"] = {task: [*map(asdict, standings(curves, task))] for task in curves.tasks}
         Path(out).parent.mkdir(parents=True, exist_ok=True)
         write_atomically(f"{out}.json", json.dumps(stored, indent=1) + "\n")
@@ -82,11 +84,12 @@ def main() -> int:
         return 1 if failures else 0
 
 
-def show(curves: "Curves", out: str, source: str) -> None:
+def show(curves: "Curves", out: str, source: str, baseline: str | None = None) -> None:
     """Write the picture and the page, and print the page.
 
     Args:
         source: file of the points.
+        baseline: what was given in place of that of the points.
     """
     from mimtransfer.files import write_atomically
     from mimtransfer.results.curves.page import page
@@ -95,7 +98,8 @@ def show(curves: "Curves", out: str, source: str) -> None:
     if not curves.points:
         print("no mark has been evaluated yet")
         return
-    command = shlex.join(["python", "tools/time_to_accuracy.py", source, "--out", out])
+    given = [] if baseline is None else ["--baseline", baseline]
+    command = shlex.join(["python", "tools/time_to_accuracy.py", source, *given, "--out", out])
     text = page(curves, f"{Path(out).name}.svg", command)
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     write_atomically(f"{out}.svg", svg(draw(curves)))

@@ -41,9 +41,16 @@ pretrainings = dict(
     mae=_contender("mae"),
     mae_cross_phases=_contender("mae_cross-phases"),
     mae_cross_phases_7e=_contender("mae_cross-phases", epochs=7),
-    data2vec2_4e=_contender("data2vec2_phases", epochs=4, length="4e", **{"model.top_blocks": 5}),  # of 6
     mae_amt=_contender("mae_amt", **_maps),
     # e.g. famt_light=_contender("mae_famt", **_maps, **{"model.strategy.mask_ratio": 0.45}),
+    # Four epochs, for strategies and targets beside each other in little time: --only '*_4e-*' --baseline mae_4e
+    mae_4e=_contender("mae", epochs=4),
+    mae_amt_4e=_contender("mae_amt", epochs=4, **_maps),  # maps once, after the first epoch
+    mae_famt_4e=_contender("mae_famt", epochs=4, **_maps),
+    mae_semantic_4e=_contender("mae_semantic", epochs=4, **_maps),
+    mae_cross_phases_2masks_4e=_contender("mae_cross-phases", epochs=4, **{"model.masks_per_image": 2}),
+    ijepa_4e=_contender("ijepa", epochs=4),
+    data2vec2_4e=_contender("data2vec2_phases", epochs=4, length="4e", **{"model.top_blocks": 5}),  # of 6
 )
 _frozen = {f"model.backbone.model_kwargs.{key}": value for key, value in _vit.items()}
 tasks = dict(

@@ -4,11 +4,11 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mimtransfer.errors import UserError
+from mimtransfer.errors import UserError, near_matches
 from mimtransfer.results.record import is_number
 from mimtransfer.stored import read_object
 
@@ -64,6 +64,20 @@ def read_points(path: str | Path) -> Curves:
     stored = read_object(path, {**texts, "schema": int, "labels": dict, "tasks": dict, "points": list, "failed": dict},
                          _FIX)
     return parse(stored, str(path))
+
+
+def compared_with(curves: Curves, baseline: str | None) -> Curves:
+    """Return the curves with another baseline; None keeps it.
+
+    Raises:
+        UserError: no contender has this name.
+    """
+    if baseline is None:
+        return curves
+    if baseline not in curves.labels:
+        hint = near_matches(baseline, curves.labels) or f"they have {', '.join(curves.labels)}"
+        raise UserError(f"--baseline {baseline}: the points are of no such contender; {hint}")
+    return replace(curves, baseline=baseline)
 
 
 def parse(stored: Mapping[str, Any], where: str) -> Curves:

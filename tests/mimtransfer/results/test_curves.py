@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mimtransfer.errors import UserError
 from mimtransfer.results.curves.page import page
 from mimtransfer.results.curves.picture import draw, svg
-from mimtransfer.results.curves.points import parse, read_points
+from mimtransfer.results.curves.points import compared_with, parse, read_points
 from mimtransfer.results.curves.reach import Crossing, first_reach, mean_curve, standings, target_of
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -154,12 +154,21 @@ def test_a_broken_file_is_refused_in_one_line(path, value, said, tmp_path):
     assert said in str(error.value) and str(file) in str(error.value) and "\n" not in str(error.value)
 
 
+def test_another_baseline():
+    other = compared_with(parse(TWO, "x"), "fast")
+    assert target_of(other, "linear") == 60.0 and compared_with(other, None) is other
+    with pytest.raises(UserError, match="--baseline fats: the points are of no such contender; did you mean 'fast'"):
+        compared_with(other, "fats")
+
+
 def test_a_page_is_drawn_of_stored_points_without_torch(tmp_path):
     one = study(points("mae", 0, (10, 30, 48)), points("fast", 0, (30, 60, 58), 5))  # a test of seeds needs scipy: 1 s
     (tmp_path / "points.json").write_text(json.dumps(one))
-    code = ("import sys, runpy; sys.argv[1:] = ['points.json', '--out', 'out/page']\n"
+    code = ("import sys, runpy; sys.argv[1:] = ['points.json', '--baseline', 'fast', '--out', 'out/page']\n"
             f"try: runpy.run_path({str(ROOT / 'tools/time_to_accuracy.py')!r}, run_name='__main__')\n"
             "except SystemExit as end: assert not end.code, end.code\n"
             "assert not {'torch', 'mmengine'} & set(sys.modules)\n")  # fmt: skip
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)
-    assert "48.0 after, min" in (tmp_path / "out/page.md").read_text() and (tmp_path / "out/page.svg").exists()
+    text = (tmp_path / "out/page.md").read_text()
+    assert "58.0 after, min" in text and "points.json --baseline fast --out" in text
+    assert (tmp_path / "out/page.svg").exists()
