@@ -1,4 +1,4 @@
-"""Demo: Mask R-CNN on the embedded scenes, minutes on a CPU.
+"""Mask R-CNN of the demo, on the embedded scenes, minutes on a CPU.
 
 Command   python tools/train.py CONFIG --pretrained work_dirs/demo/mae
 Data      python tools/make_scenes.py --out data/scenes

@@ -67,6 +67,7 @@ def write_class_folders(found: dict[str, str], source: str, out: str, share: flo
                             "images, set a larger share by tools/convert_data.py --val-share, or remove the class")
         wanted = {osp.join("folders", "val" if k in chosen else "train", name): path
                   for k, (name, (path, _)) in enumerate(zip(names, samples))}
+        begin_manifest(out, source)
         _link(wanted, out)
         splits = {split: Split(found["train"], f"folders/{split}", number) for split, number in
                   (("train", len(samples) - len(chosen)), ("val", len(chosen)))}
@@ -76,7 +77,6 @@ def write_class_folders(found: dict[str, str], source: str, out: str, share: flo
 
 def _link(wanted: dict[str, str], out: str) -> None:
     """Make links, and remove those of an earlier split, or to another place. Several processes of a run may do it."""
-    begin_manifest(out)
     needed = {str(folder) for name in wanted for folder in PurePath(name).parents}
     for folder, _, names in os.walk(osp.join(out, "folders"), topdown=False):
         for path in (osp.join(folder, name) for name in names):

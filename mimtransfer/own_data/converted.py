@@ -97,10 +97,10 @@ def check_out(out: str, source: str) -> None:
         raise UserError(f"{out}: is a file; give a new folder")
 
 
-def begin_manifest(out: str) -> None:
+def begin_manifest(out: str, source: str) -> None:
     """Say that labels are being written: the manifest of an earlier conversion would stand for one that is stopped."""
     os.makedirs(out, exist_ok=True)
-    write_atomically(osp.join(out, MANIFEST), json.dumps({"schema": 1, "finished": False}) + "\n")
+    write_atomically(osp.join(out, MANIFEST), json.dumps({"schema": 1, "source": source, "finished": False}) + "\n")
 
 
 def write_manifest(data: OwnData) -> None:
@@ -116,7 +116,7 @@ def read_manifest(folder: str) -> OwnData:
         UserError: it is broken, or of a conversion that was stopped.
     """
     path = osp.join(folder, MANIFEST)
-    if read_object(path, {"schema": int}, _FIX).get("finished") is False:
+    if _begun(path).get("finished") is False:
         raise UserError(f"{path}: the conversion was stopped before its end; {_FIX}")
     read = read_object(path, {"schema": int, "kind": str, "format": str, "source": str, "classes": list,
                               "split_by": str, "splits": dict, "notes": list}, _FIX)
@@ -129,6 +129,19 @@ def read_manifest(folder: str) -> OwnData:
     return OwnData(read["kind"], read["format"], read["source"], osp.abspath(folder),
                    check_names(read["classes"], path), read.get("masks") is True, read["split_by"], splits,
                    [str(note) for note in read["notes"]])
+
+
+def source_of(folder: str) -> str:
+    """Return the absolute path of the user's data, also where a conversion was stopped or goes on in another process.
+
+    Raises:
+        UserError: the manifest is broken.
+    """
+    return _begun(osp.join(folder, MANIFEST))["source"]
+
+
+def _begun(path: str) -> dict[str, Any]:
+    return read_object(path, {"schema": int, "source": str}, _FIX)
 
 
 def _split(value: Any, where: str) -> Split:

@@ -14,7 +14,7 @@ from typing import Any
 from mimtransfer.checkpoints.recorded_config import read_values
 from mimtransfer.errors import UserError
 from mimtransfer.files import write_atomically
-from mimtransfer.own_data.converted import MANIFEST, read_manifest
+from mimtransfer.own_data.converted import MANIFEST, source_of
 from mimtransfer.results.record import FILE_NAME
 
 _FIX = "give another --work-dir, or remove this one"
@@ -38,7 +38,7 @@ def check_place(path: str, source: str | None) -> None:
     data = osp.join(work_dir, "data")
     if source is None or not osp.isfile(osp.join(data, MANIFEST)):
         return
-    trained = read_manifest(data).source
+    trained = source_of(data)
     if osp.realpath(trained) != osp.realpath(source):
         raise UserError(f"{work_dir}: holds a run on {trained!r}, not on {osp.abspath(source)!r}; {_FIX}")
 

@@ -45,6 +45,7 @@ def write_boxes(found: FoundBoxes, source: str, out: str, share: float, seed: in
     masks = found.masks
     written: dict[str, Split] = {}
     first_image = first_object = 1
+    begin_manifest(out, source)
     for split in ("train", "val", "test"):
         if split in splits:
             coco = _coco(splits[split], found, masks, first_image, first_object)
@@ -86,8 +87,9 @@ def write_coco(found: FoundCoco, source: str, out: str, share: float, seed: int)
                   for split in ("train", "val", "test") if split in files}
     else:
         whole = files["train"]
-        splits = {split: _write(out, split, coco, whole.images)
-                  for split, coco in _parts(whole, found.classes, share, seed).items()}
+        parts = _parts(whole, found.classes, share, seed)
+        begin_manifest(out, source)
+        splits = {split: _write(out, split, coco, whole.images) for split, coco in parts.items()}
         split_by = said(share, seed)
     return OwnData("detection", "coco", source, out, found.classes, found.masks, split_by, splits)
 
@@ -134,7 +136,6 @@ def _coco(
 
 def _write(out: str, split: str, coco: dict[str, Any], images: str) -> Split:
     name = f"annotations/{split}.json"
-    begin_manifest(out)
     os.makedirs(osp.join(out, "annotations"), exist_ok=True)
     write_atomically(osp.join(out, name), json.dumps(coco) + "\n")
     return _counted(coco, name, images)

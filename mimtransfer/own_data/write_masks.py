@@ -38,7 +38,7 @@ def write_masks(
     root = osp.commonpath([osp.dirname(masked.image) for masked in every])
     values: dict[Masked, list[int]] = {}
     unseen = 0
-    begin_manifest(out)
+    begin_manifest(out, source)
     for masked in every:
         size = image_size(masked.image)
         unseen += size.turns_unseen

@@ -30,7 +30,7 @@ def _counts(evaluator: Any) -> dict[str, int]:
     images, classes = getattr(metric, "img_ids", None), getattr(metric, "cat_ids", None)
     images, classes = (None if ids is None else set(ids) for ids in (images, classes))
     areas = [entry["area"] for entry in metric._coco_api.anns.values()
-             if not entry.get("iscrowd") and not entry.get("ignore")
+             if not entry.get("iscrowd")  # COCO's evaluation overwrites a field `ignore` by it
              and (images is None or entry["image_id"] in images)
              and (classes is None or entry["category_id"] in classes)]
     return {size: sum(low <= area <= high for area in areas) for size, (low, high) in RANGES.items()}

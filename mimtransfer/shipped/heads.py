@@ -53,7 +53,7 @@ def read_head(path: Path) -> Head:
     score = next((fields[key] for key in _SCORES if key in fields), "")
     data = fields.get("Data") or path.stem.rpartition("_")[2]
     folder = path.parent.relative_to(shipped("configs")).as_posix()
-    return Head(folder, path.stem, re.split(r"[.;] |(?<!^Demo): ", paragraph)[0].rstrip(".:;"), data, score, text)
+    return Head(folder, path.stem, re.split(r"[.:;] ", paragraph)[0].rstrip(".:;"), data, score, text)
 
 
 def matching(pattern: str | None) -> list[Head]:

@@ -123,9 +123,7 @@ class Charts:
 
     def bars(self, bars: list[Bars], groups: list[str], x_title: str, y_title: str) -> str:
         """Draw a bar for each row in each group; vertical lines are standard deviations."""
-        figure, axes = _empty(x_title, y_title)
-        bottom = 0.05 + 0.06 * max(len(group.splitlines()) for group in groups)
-        axes.set_position((0.15, bottom, 0.83, 0.96 - bottom))  # as many lines as the groups have
+        figure, axes = _empty(x_title, y_title, max(len(group.splitlines()) for group in groups))
         width, titles = 0.8 / len(bars), {}
         for number, (title, row, values) in enumerate(bars):
             style = self._style(row)
@@ -175,9 +173,11 @@ class Charts:
         return _serialised(root)
 
 
-def _empty(x_title: str, y_title: str) -> tuple[Figure, Axes]:
+def _empty(x_title: str, y_title: str, lines: int = 2) -> tuple[Figure, Axes]:
+    """Return a chart with room for so many lines below its x axis."""
     figure = Figure(figsize=_SIZE)
-    axes = figure.add_axes((0.15, 0.17, 0.83, 0.79), xlabel=x_title, ylabel=y_title)
+    bottom = 0.05 + 0.06 * lines
+    axes = figure.add_axes((0.15, bottom, 0.83, 0.96 - bottom), xlabel=x_title, ylabel=y_title)
     plain(axes)
     return figure, axes
 

@@ -13,6 +13,8 @@ from mimtransfer.datasets.unreadable import refuse
 from mimtransfer.errors import UserError
 from mimtransfer.own_data import convert as module
 from mimtransfer.own_data.convert import convert
+from mimtransfer.own_data.converted import begin_manifest
+from mimtransfer.own_data.kept_config import check_place
 from mimtransfer.own_data.recognise import recognise
 from mimtransfer.own_data.splits import validation_images
 
@@ -223,3 +225,16 @@ def test_a_broken_picture_of_a_class_is_named_where_the_user_has_it(tmp_path):
     assert finding.what == (f"val data: 1 images that cannot be read: {broken} (not a picture in a format that Pillow "
                             "reads)")
     assert str(refuse(str(linked), "why")).startswith(f"image {str(broken)!r} cannot be read (why)")
+
+
+def test_a_run_begins_again_where_the_conversion_was_stopped(tmp_path):
+    """Also: one process of a run looks at the work dir while another converts. The manifest without an end was refused,
+    with the advice to run another tool.
+    """
+    work_dir = tmp_path / "run"
+    begin_manifest(str(work_dir / "data"), str(tmp_path / "set"))
+    write(work_dir / "own_config.py", "")
+    write(work_dir / "last_checkpoint", "")
+    check_place(str(work_dir / "own_config.py"), str(tmp_path / "set"))
+    with pytest.raises(UserError, match=r"holds a run on .*set', not on .*other'"):
+        check_place(str(work_dir / "own_config.py"), str(tmp_path / "other"))

@@ -1,5 +1,11 @@
-"""How many objects an AP by size rests on: as pycocotools counts them."""
+"""How many objects an AP by size rests on: as COCO's evaluation counts them."""
+import contextlib
+import io
 from types import SimpleNamespace
+
+import pytest
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
 from mimtransfer.results.object_counts import with_counts
 
@@ -9,10 +15,19 @@ ENTRIES = [  # area, image, category, more
 ]
 
 
+def ground_truth():
+    truth = COCO()
+    truth.dataset = dict(
+        images=[dict(id=image) for image in (1, 2, 3)], categories=[dict(id=category) for category in (1, 2, 3)],
+        annotations=[{"id": k, "area": area, "image_id": image, "category_id": category, "bbox": [0, 0, 9, 9],
+                      "iscrowd": 0, **more} for k, (area, image, category, more) in enumerate(ENTRIES, 1)])
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth.createIndex()
+    return truth
+
+
 def evaluator(images, classes, number=1):
-    anns = {k: {"area": area, "image_id": image, "category_id": category, **more}
-            for k, (area, image, category, more) in enumerate(ENTRIES)}
-    metric = SimpleNamespace(_coco_api=SimpleNamespace(anns=anns), img_ids=images, cat_ids=classes)
+    metric = SimpleNamespace(_coco_api=ground_truth(), img_ids=images, cat_ids=classes)
     return SimpleNamespace(metrics=[SimpleNamespace(), *[metric] * number])
 
 
@@ -22,9 +37,23 @@ def counted(found):
     return {name: score["objects"] for name, score in with_counts(scores, found).items() if "objects" in score}
 
 
-def test_borders_crowds_and_what_is_not_evaluated():
-    assert counted(evaluator([1, 2], [1, 2])) == {"box_ap_small": 2, "mask_ap_medium": 2, "box_ap_large": 2}
-    assert counted(evaluator(None, None)) == {"box_ap_small": 4, "mask_ap_medium": 2, "box_ap_large": 2}
+@pytest.mark.parametrize(("images", "classes"), [([1, 2], [1, 2]), ([1, 2, 3], [1, 2, 3]), ([2], [1])])
+def test_as_many_as_cocos_evaluation_counts(images, classes):
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = ground_truth()
+        found = truth.loadRes([dict(image_id=1, category_id=1, bbox=[0, 0, 9, 9], score=0.5)])
+        coco = COCOeval(truth, found, "bbox")
+        coco.params.imgIds, coco.params.catIds = images, classes
+        coco.evaluate()
+    expected = {}
+    for name, size in (("box_ap_small", 1), ("mask_ap_medium", 2), ("box_ap_large", 3)):
+        found = [each for each in coco.evalImgs if each and each["aRng"] == coco.params.areaRng[size]]
+        expected[name] = sum(int((each["gtIgnore"] == 0).sum()) for each in found)
+    assert counted(evaluator(images, classes)) == expected and sum(expected.values()) > 0
+
+
+def test_without_a_choice_all_of_them():
+    assert counted(evaluator(None, None)) == {"box_ap_small": 5, "mask_ap_medium": 2, "box_ap_large": 2}
 
 
 def test_nothing_is_said_where_nobody_knows():

@@ -132,7 +132,7 @@ def test_no_line_leaves_a_field_out():
 
 
 def test_what_is_short_is_not_cut():
-    """In the listing a word of four letters was followed by "..."; "Demo: Mask R-CNN ..." was called "Demo"."""
+    """In the listing a word of four letters was followed by "..."."""
     lines = {line.split()[0]: line for line in listing(matching(None)).splitlines() if line.startswith("  ")}
-    assert "Demo: Mask R-CNN on the embedded scenes, minutes on a CPU |" in lines["mask-rcnn_vit-demo_scenes"]
+    assert "Mask R-CNN of the demo, on the embedded scenes, minutes on a CPU |" in lines["mask-rcnn_vit-demo_scenes"]
     assert lines["mae_vit-base_800e_in1k"].partition("data: ")[2].split(" |")[0] == "in1k"
